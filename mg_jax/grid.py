@@ -1,0 +1,118 @@
+"""Sampling grids and the coarse shapes that a multigrid cycle visits (paper, Sec. 3.1 and 3.2).
+
+A mini-batch is `batch` clips of `frames` x `size` x `size` pixels. A coarse shape divides the
+recipe's number of frames and its area and multiplies the batch by the same factor (Eq. 1),
+
+    b = B * (T/t) * (H/h) * (W/w),
+
+so that every iteration costs about the same.
+"""
+
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A coarse shape as nominal divisors of the recipe's grid.
+
+    Attributes:
+      time: T / t, the divisor of the number of frames: 1, 2 or 4.
+      area: (H / h)^2, the divisor of the area: 1, 2 (H / sqrt 2) or 4 (H / 2).
+    """
+
+    time: int
+    area: int
+
+    @property
+    def factor(self) -> int:
+        """The multiple of B that Eq. 1 gives."""
+        return self.time * self.area
+
+
+FULL = Shape(time=1, area=1)
+
+# The long cycle's base shapes, coarse to fine (Sec. 3.2, Fig. 2).
+LONG_CYCLE = (Shape(4, 2), Shape(2, 2), Shape(2, 1), FULL)
+
+# The short cycle's areas for i mod 3 = 0 and 1; the third shape is the base shape itself.
+SHORT_CYCLE_AREAS = (4, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """What one iteration samples: `batch` clips of `frames` x `size` x `size`.
+
+    Attributes:
+      frames: t, frames of a clip.
+      size: h = w, pixels.
+      batch: b, clips over all devices.
+      sub_batch: clips that share one set of batch-norm statistics.
+      strides: smallest and largest stride between the frames of a clip, in source frames.
+      short_sides: smallest and largest length to which a video's short side is scaled before the
+        crop, in pixels.
+    """
+
+    frames: int
+    size: int
+    batch: int
+    sub_batch: int
+    strides: tuple[int, int]
+    short_sides: tuple[float, float]
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.frames} x {self.size}^2"
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseGrid:
+    """The recipe's own grid B x T x H x W and how it samples.
+
+    Attributes:
+      batch: B, clips.
+      frames: T.
+      size: H = W, pixels.
+      sub_batch: clips that share batch-norm statistics.
+      stride: tau, in source frames.
+      short_sides: jitter range of the short side at full size, in pixels.
+    """
+
+    batch: int
+    frames: int
+    size: int
+    sub_batch: int
+    stride: int
+    short_sides: tuple[float, float]
+
+    def at(self, shape: Shape, base_area: int) -> Grid:
+        """The grid of a coarse shape.
+
+        The sub-batch grows with the short cycle's share of the batch and not with the long
+        cycle's (Sec. 3.3); strides reach from tau to tau * T/t, and the jitter range's lower end
+        shrinks with the crop (Sec. 3.1).
+
+        Args:
+          shape: divisors of time and area.
+          base_area: the area divisor of the long cycle's shape, of which `shape` is a short-cycle
+            variant.
+        """
+        size = round(self.size / math.sqrt(shape.area))
+        smallest, largest = self.short_sides
+        return Grid(
+            frames=round(self.frames / shape.time),
+            size=size,
+            batch=self.batch * shape.factor,
+            sub_batch=self.sub_batch * shape.area // base_area,
+            strides=(self.stride, self.stride * shape.time),
+            short_sides=(smallest * size / self.size, largest),
+        )
+
+
+def short_cycle(base: Shape, count: int) -> tuple[Shape, ...]:
+    """The short cycle's shapes around a long-cycle shape: the last `count` of H/2, H/sqrt 2, base.
+
+    H is always the recipe's full size. Where the base size is already H / sqrt 2, the last two
+    coincide (Sec. 3.2).
+    """
+    shapes = tuple(Shape(base.time, max(area, base.area)) for area in SHORT_CYCLE_AREAS) + (base,)
+    return shapes[-count:]

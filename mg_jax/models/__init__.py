@@ -1,0 +1,77 @@
+"""The models and how a config names them."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mg_jax.models.conv import Conv
+from mg_jax.models.norm import SubBatchNorm
+from mg_jax.models.resnet3d import BLOCKS, I3D
+from mg_jax.models.slowfast import SlowFast
+
+MODELS = ("i3d", "slowfast")
+DTYPES = ("float32", "bfloat16")
+
+
+def create_model(
+    config,
+    *,
+    train: bool,
+    sub_batch: int = 1,
+    axis_name: str | None = None,
+    momentum: float = 0.9,
+) -> nn.Module:
+    """The model of a config for one use; all uses share the same variables.
+
+    Args:
+      config: the `model` section of a config: name, num_classes, depth, width, alpha, beta,
+        dropout, dtype.
+      train: statistics of sub-batches and dropout, or running statistics.
+      sub_batch: clips that share batch-norm statistics in training.
+      axis_name: the mapped axis over which the batch is split, or None.
+      momentum: of the running statistics.
+
+    Raises:
+      ValueError: for a model, depth or dtype that does not exist.
+    """
+    check_model(config)
+    dtype = jnp.dtype(config.dtype)
+    common = {
+        "num_classes": config.num_classes,
+        "depth": config.depth,
+        "width": config.width,
+        "dropout": config.dropout,
+        "conv": partial(Conv, dtype=dtype),
+        "norm": partial(
+            SubBatchNorm,
+            sub_batch=sub_batch,
+            train=train,
+            axis_name=axis_name,
+            momentum=momentum,
+            dtype=dtype,
+        ),
+        "train": train,
+        "axis_name": axis_name,
+    }
+    if config.name == "i3d":
+        return I3D(**common)
+    return SlowFast(alpha=config.alpha, beta=config.beta, **common)
+
+
+def check_model(config) -> None:
+    """Raises ValueError for a model that does not exist, naming those that do."""
+    if config.name not in MODELS:
+        raise ValueError(f"model.name={config.name!r} is not known; there are {', '.join(MODELS)}")
+    if config.depth not in BLOCKS:
+        depths = ", ".join(map(str, BLOCKS))
+        raise ValueError(f"model.depth={config.depth} does not exist; there are {depths}")
+    if config.dtype not in DTYPES:
+        raise ValueError(
+            f"model.dtype={config.dtype!r} is not supported; use {' or '.join(DTYPES)}"
+        )
+    if config.name == "slowfast" and round(config.width * config.beta) < 1:
+        raise ValueError(
+            f"model.beta={config.beta:g} of model.width={config.width} leaves the fast pathway "
+            "without channels; make their product at least 1"
+        )

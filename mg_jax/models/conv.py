@@ -1,0 +1,122 @@
+"""3-D convolution and max-pooling, in the forms that XLA runs fast.
+
+XLA's 3-D convolutions are slow, their strided backward passes most of all. Every kernel of the
+paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fast pathway's stem
+(5 x 7 x 7), so each has an equal 2-D form:
+
+ - 1 x k x k: frames fold into the batch;
+ - k x 1 x 1: rows and columns fold into one axis;
+ - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# He et al. 2015: a normal of variance 2 / fan_out.
+he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class Conv(nn.Module):
+    """A convolution over time, height and width, padded by half a kernel on every side, no bias.
+
+    Attributes:
+      features: output channels.
+      kernel: (time, height, width), odd.
+      strides: (time, height, width).
+      dtype: compute dtype; the kernel is stored as float32.
+
+    Input and output: `B T H W C`.
+    """
+
+    features: int
+    kernel: tuple[int, int, int]
+    strides: tuple[int, int, int] = (1, 1, 1)
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: Callable = he_fan_out
+
+    @nn.compact
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        shape = (*self.kernel, x_BTHWC.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        return convolve(x_BTHWC.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+
+
+def convolve(
+    x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides: tuple[int, int, int]
+) -> jax.Array:
+    """The 3-D convolution of `x` in the form that suits the kernel's shape.
+
+    Args:
+      x_BTHWC: input.
+      kernel_THWIO: kernel with odd sizes.
+      strides: (time, height, width).
+
+    Returns:
+      `B T' H' W' O`, with T' = ceil(T / stride) and so on.
+    """
+    time, height, width = kernel_THWIO.shape[:3]
+    if time == height == width == 1:
+        x_BTHWC = x_BTHWC[:, :: strides[0], :: strides[1], :: strides[2]]
+        return lax.conv_general_dilated(
+            x_BTHWC, kernel_THWIO, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+        )
+    if height == width == 1 and strides[1:] == (1, 1):
+        return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
+    if time > 1 or strides[0] > 1:
+        x_BTHWC = _stack_frames(x_BTHWC, time, strides[0])
+        kernel_THWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(
+            1, height, width, -1, kernel_THWIO.shape[-1]
+        )
+    return _convolve_space(x_BTHWC, kernel_THWIO[0], strides[1:])
+
+
+def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:
+    B, T, H, W, C = x_BTHWC.shape
+    pad = kernel_T1IO.shape[0] // 2
+    y = _conv2d(x_BTHWC.reshape(B, T, H * W, C), kernel_T1IO, (stride, 1), ((pad, pad), (0, 0)))
+    return y.reshape(B, y.shape[1], H, W, -1)
+
+
+def _convolve_space(
+    x_BTHWC: jax.Array, kernel_HWIO: jax.Array, strides: tuple[int, int]
+) -> jax.Array:
+    B, T, H, W, C = x_BTHWC.shape
+    pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
+    y = _conv2d(x_BTHWC.reshape(B * T, H, W, C), kernel_HWIO, strides, pads)
+    return y.reshape(B, T, *y.shape[1:])
+
+
+def _stack_frames(x_BTHWC: jax.Array, time: int, stride: int) -> jax.Array:
+    """Lays the `time` frames under a temporal kernel side by side as channels."""
+    T, pad = x_BTHWC.shape[1], time // 2
+    x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (pad, pad), (0, 0), (0, 0), (0, 0)))
+    return jnp.concatenate([x_BTHWC[:, i : i + T : stride] for i in range(time)], axis=-1)
+
+
+def _conv2d(x_BHWC: jax.Array, kernel_HWIO: jax.Array, strides, pads) -> jax.Array:
+    return lax.conv_general_dilated(
+        x_BHWC, kernel_HWIO, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def max_pool_3x3(x_BTHWC: jax.Array) -> jax.Array:
+    """Max-pooling over 1 x 3 x 3 with stride 2 and padding 1, as the maximum of nine slices.
+
+    The backward pass of a windowed reduction (select-and-scatter) is slow; that of slices is not.
+    """
+    H, W = x_BTHWC.shape[2:4]
+    padded = jnp.pad(
+        x_BTHWC,
+        ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)),
+        constant_values=jnp.finfo(x_BTHWC.dtype).min,
+    )
+    out = None
+    for i in range(3):
+        for j in range(3):
+            tap = padded[:, :, i : i + H : 2, j : j + W : 2]
+            out = tap if out is None else jnp.maximum(out, tap)
+    return out

@@ -1,0 +1,209 @@
+"""3-D ResNets: the stem, bottleneck stages and head that I3D and SlowFast share, and I3D itself.
+
+Modules are named as in the published PyTorch checkpoints (`s2.pathway0_res0.branch2.a` and so on).
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mg_jax.models.conv import max_pool_3x3
+
+ModuleDef = Any
+
+# Bottleneck blocks of res2 ... res5. 14 and 26 are for small data.
+BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pathway:
+    """One pathway of a network.
+
+    Attributes:
+      width: channels of the stem and inner channels of res2; doubles from stage to stage.
+      stem_frames: temporal kernel size of the stem.
+      stage_frames: temporal kernel size of each block's first convolution in res2 ... res5.
+    """
+
+    width: int
+    stem_frames: int
+    stage_frames: tuple[int, int, int, int]
+
+
+class Stem(nn.Module):
+    """t x 7 x 7 convolution with spatial stride 2, BN, ReLU, 3 x 3 max-pooling with stride 2."""
+
+    features: int
+    frames: int
+    conv: ModuleDef
+    norm: ModuleDef
+
+    @nn.compact
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        x = self.conv(self.features, (self.frames, 7, 7), (1, 2, 2), name="conv")(x_BTHWC)
+        return max_pool_3x3(nn.relu(self.norm(name="bn")(x)))
+
+
+class Bottleneck(nn.Module):
+    """The branch t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1; the last BN starts at zero (Goyal et al. 2017)."""
+
+    inner: int
+    frames: int
+    stride: int
+    conv: ModuleDef
+    norm: ModuleDef
+
+    @nn.compact
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        x = self.conv(self.inner, (self.frames, 1, 1), name="a")(x_BTHWC)
+        x = nn.relu(self.norm(name="a_bn")(x))
+        x = self.conv(self.inner, (1, 3, 3), (1, self.stride, self.stride), name="b")(x)
+        x = nn.relu(self.norm(name="b_bn")(x))
+        x = self.conv(4 * self.inner, (1, 1, 1), name="c")(x)
+        return self.norm(name="c_bn", scale_init=nn.initializers.zeros)(x)
+
+
+class ResBlock(nn.Module):
+    """relu(shortcut(x) + bottleneck(x)), the shortcut projected where the shape changes."""
+
+    inner: int
+    frames: int
+    stride: int
+    conv: ModuleDef
+    norm: ModuleDef
+
+    @nn.compact
+    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
+        branch = Bottleneck(
+            self.inner, self.frames, self.stride, self.conv, self.norm, name="branch2"
+        )
+        shortcut = x_BTHWC
+        if self.stride != 1 or x_BTHWC.shape[-1] != 4 * self.inner:
+            strides = (1, self.stride, self.stride)
+            shortcut = self.conv(4 * self.inner, (1, 1, 1), strides, name="branch1")(x_BTHWC)
+            shortcut = self.norm(name="branch1_bn")(shortcut)
+        return nn.relu(shortcut + branch(x_BTHWC))
+
+
+class Stems(nn.Module):
+    """s1: a stem for each pathway."""
+
+    pathways: tuple[Pathway, ...]
+    conv: ModuleDef
+    norm: ModuleDef
+
+    @nn.compact
+    def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
+        return [
+            Stem(p.width, p.stem_frames, self.conv, self.norm, name=f"pathway{i}_stem")(x_BTHWC)
+            for i, (p, x_BTHWC) in enumerate(zip(self.pathways, inputs, strict=True))
+        ]
+
+
+class Stage(nn.Module):
+    """s2 ... s5: the residual blocks of one stage for each pathway.
+
+    Attributes:
+      pathways: of the network.
+      index: 0 for res2 ... 3 for res5.
+      blocks: blocks of this stage.
+    """
+
+    pathways: tuple[Pathway, ...]
+    index: int
+    blocks: int
+    conv: ModuleDef
+    norm: ModuleDef
+
+    @nn.compact
+    def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
+        outputs = []
+        for i, (pathway, x) in enumerate(zip(self.pathways, inputs, strict=True)):
+            for j in range(self.blocks):
+                stride = 2 if j == 0 and self.index > 0 else 1
+                x = ResBlock(
+                    inner=pathway.width * 2**self.index,
+                    frames=pathway.stage_frames[self.index],
+                    stride=stride,
+                    conv=self.conv,
+                    norm=self.norm,
+                    name=f"pathway{i}_res{j}",
+                )(x)
+            outputs.append(x)
+        return outputs
+
+
+class Head(nn.Module):
+    """Global average pooling, dropout, linear classifier.
+
+    Pooling over all positions is what lets one set of variables serve every grid.
+
+    Attributes:
+      num_classes: K.
+      dropout: share of features that is dropped.
+      train: whether to drop.
+      axis_name: the mapped axis over which the batch is split, or None.
+    """
+
+    num_classes: int
+    dropout: float
+    train: bool
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, inputs: list[jax.Array]) -> jax.Array:
+        pooled = [jnp.mean(x.astype(jnp.float32), (1, 2, 3)) for x in inputs]
+        features_BC = jnp.concatenate(pooled, -1)
+        if self.train and self.dropout > 0:
+            features_BC = self._drop(features_BC)
+        init = nn.initializers.normal(0.01)
+        return nn.Dense(self.num_classes, kernel_init=init, name="projection")(features_BC)
+
+    def _drop(self, features_BC: jax.Array) -> jax.Array:
+        """Dropout with a key per clip of the global batch, so that device counts do not matter."""
+        B, C = features_BC.shape
+        first = 0 if self.axis_name is None else lax.axis_index(self.axis_name) * B
+        fold = jax.vmap(jax.random.fold_in, (None, 0))
+        keys_B = fold(self.make_rng("dropout"), first + jnp.arange(B))
+        keep = 1 - self.dropout
+        mask_BC = jax.vmap(partial(jax.random.bernoulli, p=keep, shape=(C,)))(keys_B)
+        return jnp.where(mask_BC, features_BC / keep, 0.0)
+
+
+class I3D(nn.Module):
+    """The paper's I3D: a ResNet with temporal kernels of 3 in every block of res4 and res5.
+
+    Attributes:
+      num_classes: K.
+      depth: of the ResNet, a key of BLOCKS.
+      width: channels of the stem.
+      dropout: before the classifier.
+      conv: convolution, called with (features, kernel, strides).
+      norm: normalisation.
+      train: training or inference.
+      axis_name: the mapped axis over which the batch is split, or None.
+    """
+
+    num_classes: int
+    depth: int
+    width: int
+    dropout: float
+    conv: ModuleDef
+    norm: ModuleDef
+    train: bool
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, clips_BTHWC: jax.Array) -> jax.Array:
+        """Logits `B K` in float32 of normalised clips."""
+        pathways = (Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3)),)
+        common = {"conv": self.conv, "norm": self.norm}
+        x = Stems(pathways, **common, name="s1")([clips_BTHWC])
+        for i, blocks in enumerate(BLOCKS[self.depth]):
+            x = Stage(pathways, i, blocks, **common, name=f"s{i + 2}")(x)
+        return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)

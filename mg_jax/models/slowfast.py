@@ -1,0 +1,77 @@
+"""SlowFast networks (Feichtenhofer et al., ICCV 2019)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mg_jax.models.resnet3d import BLOCKS, Head, ModuleDef, Pathway, Stage, Stems
+
+# Lateral connections: kernel size in time, and channels relative to the fast pathway's.
+FUSION_FRAMES = 7
+FUSION_RATIO = 2
+
+
+class FuseFastToSlow(nn.Module):
+    """Appends the fast pathway to the slow one's channels, by a convolution strided in time."""
+
+    alpha: int
+    conv: ModuleDef
+    norm: ModuleDef
+
+    @nn.compact
+    def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
+        slow_BTHWC, fast_BTHWC = inputs
+        features = FUSION_RATIO * fast_BTHWC.shape[-1]
+        kernel, strides = (FUSION_FRAMES, 1, 1), (self.alpha, 1, 1)
+        fused = self.conv(features, kernel, strides, name="conv_f2s")(fast_BTHWC)
+        fused = nn.relu(self.norm(name="bn")(fused))
+        return [jnp.concatenate([slow_BTHWC, fused], -1), fast_BTHWC]
+
+
+class SlowFast(nn.Module):
+    """A slow pathway on every alpha-th frame and a thin fast one on all of them.
+
+    Attributes:
+      num_classes: K.
+      depth: of both ResNets, a key of BLOCKS.
+      width: channels of the slow pathway's stem.
+      alpha: frames of the fast pathway per frame of the slow one.
+      beta: channels of the fast pathway relative to the slow one's.
+      dropout: before the classifier.
+      conv: convolution, called with (features, kernel, strides).
+      norm: normalisation.
+      train: training or inference.
+      axis_name: the mapped axis over which the batch is split, or None.
+    """
+
+    num_classes: int
+    depth: int
+    width: int
+    alpha: int
+    beta: float
+    dropout: float
+    conv: ModuleDef
+    norm: ModuleDef
+    train: bool
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, clips_BTHWC: jax.Array) -> jax.Array:
+        """Logits `B K` in float32 of normalised clips; alpha divides their frames."""
+        pathways = (
+            Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3)),
+            Pathway(round(self.width * self.beta), stem_frames=5, stage_frames=(3, 3, 3, 3)),
+        )
+        common = {"conv": self.conv, "norm": self.norm}
+        slow = slow_frames(clips_BTHWC.shape[1], self.alpha)
+        x = Stems(pathways, **common, name="s1")([clips_BTHWC[:, slow], clips_BTHWC])
+        for i, blocks in enumerate(BLOCKS[self.depth]):
+            x = FuseFastToSlow(self.alpha, **common, name=f"s{i + 1}_fuse")(x)
+            x = Stage(pathways, i, blocks, **common, name=f"s{i + 2}")(x)
+        return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)
+
+
+def slow_frames(frames: int, alpha: int) -> np.ndarray:
+    """Frames of the slow pathway: T / alpha of them, spread from the first to the last."""
+    return np.linspace(0, frames - 1, frames // alpha).astype(np.int32)

@@ -1,0 +1,300 @@
+"""From a recipe to step -> (grid, learning rate): the multigrid schedule (paper, Sec. 3.2).
+
+The schedule counts in iterations. With n_1 ... n_L the lengths of the baseline's stages (pieces of
+constant learning rate), N their sum, and avg_k the mean batch multiple, in units of B, over the
+short cycle in shape k:
+
+ 1. each shape of a cycled stage l < L runs n_l / sum_k avg_k iterations;
+ 2. fine-tuning, which takes the place of stage L, runs n_L / r iterations, r = sum_k avg_k / S,
+    on the full shape: its first half with stage L-1's learning rate, its second with stage L's;
+ 3. everything is multiplied by x, such that the examples seen are f * N * B;
+ 4. boundaries are the rounded running sums.
+"""
+
+import bisect
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+from mg_jax import grid as grid_lib
+from mg_jax.grid import BaseGrid, Grid, Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The baseline's recipe, in iterations of B clips.
+
+    Attributes:
+      base: the base grid B x T x H x W.
+      learning_rate: of the first stage on the base grid.
+      boundaries: iterations at which a new stage begins, ascending.
+      iterations: N, length of the baseline.
+      decay: factor of the learning rate from stage to stage.
+      cosine: anneal with half a cosine over the examples instead of in steps.
+      warmup_iterations: iterations of the baseline's linear warm-up.
+      warmup_learning_rate: where the warm-up starts.
+    """
+
+    base: BaseGrid
+    learning_rate: float
+    boundaries: tuple[int, ...]
+    iterations: int
+    decay: float = 0.1
+    cosine: bool = False
+    warmup_iterations: int = 0
+    warmup_learning_rate: float = 0.0
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """n_1 ... n_L, iterations of each stage."""
+        edges = (0, *self.boundaries, self.iterations)
+        return tuple(end - start for start, end in itertools.pairwise(edges))
+
+
+@dataclasses.dataclass(frozen=True)
+class Multigrid:
+    """Which of the paper's cycles run.
+
+    Attributes:
+      long_shapes: S', the last S' of the long cycle's four shapes; 1 means no long cycle.
+      short_shapes: the last 1, 2 or 3 of the short cycle's shapes; 1 means no short cycle.
+      single_cycle: one long cycle over the whole run, without fine-tuning, in place of one
+        per stage.
+      fine_tuning: end on the full shape; otherwise all L stages are cycled.
+      epoch_factor: f, epochs relative to the baseline's.
+    """
+
+    long_shapes: int = 4
+    short_shapes: int = 3
+    single_cycle: bool = False
+    fine_tuning: bool = True
+    epoch_factor: float = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A run of iterations with one long-cycle shape and one stage's learning rate.
+
+    Attributes:
+      stage: index of the learning-rate stage.
+      start: first iteration.
+      end: one past the last iteration.
+      grids: the short cycle; iteration i trains on grids[i mod len(grids)].
+      batch_factor: the long cycle's batch multiple, which scales the learning rate.
+      lr_multiplier: learning rate relative to the recipe's; with a cosine, batch_factor.
+      first_position: clips consumed before this phase.
+    """
+
+    stage: int
+    start: int
+    end: int
+    grids: tuple[Grid, ...]
+    batch_factor: int
+    lr_multiplier: float
+    first_position: int
+
+    def clips_before(self, step: int) -> int:
+        """Clips that iterations [start, step) of this phase consume."""
+        cycles, rest = divmod(step - self.start, len(self.grids))
+        partial = sum(self.grid(self.start + i).batch for i in range(rest))
+        return cycles * sum(g.batch for g in self.grids) + partial
+
+    def grid(self, step: int) -> Grid:
+        """The grid of iteration `step`."""
+        return self.grids[step % len(self.grids)]
+
+
+class Schedule:
+    """step -> (grid, learning rate, first position), each in O(log phases)."""
+
+    def __init__(self, recipe: Recipe, phases: Iterable[Phase]):
+        self.recipe = recipe
+        self.phases = tuple(phases)
+        self._starts = [phase.start for phase in self.phases]
+
+    @property
+    def iterations(self) -> int:
+        return self.phases[-1].end
+
+    @functools.cached_property
+    def clips(self) -> int:
+        """Clips that the whole run consumes."""
+        return self.position(self.iterations)
+
+    def phase(self, step: int) -> Phase:
+        """The phase of iteration `step`; the last one for the end of the run."""
+        if not 0 <= step <= self.iterations:
+            raise ValueError(f"step {step} is outside the schedule's 0 ... {self.iterations}")
+        return self.phases[bisect.bisect_right(self._starts, step) - 1]
+
+    def grid(self, step: int) -> Grid:
+        """The grid that iteration `step` trains on."""
+        return self.phase(step).grid(step)
+
+    def position(self, step: int) -> int:
+        """P(step): clips consumed before iteration `step`."""
+        phase = self.phase(step)
+        return phase.first_position + phase.clips_before(step)
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of iteration `step`.
+
+        The warm-up covers as many clips as the baseline's and rises linearly, in clips, to the
+        rate that is scheduled where it ends.
+        """
+        recipe = self.recipe
+        warmup_clips = recipe.warmup_iterations * recipe.base.batch
+        position = self.position(step)
+        if position >= warmup_clips:
+            return self._annealed(step, position)
+        target = self._warmup_target
+        start = recipe.warmup_learning_rate
+        return start + (target - start) * position / warmup_clips
+
+    def grids_from(self, step: int) -> Iterator[Grid]:
+        """The distinct grids of the iterations from `step` on, in order of first use."""
+        seen = set()
+        for phase in self.phases:
+            first = max(step, phase.start)
+            for i in range(first, min(first + len(phase.grids), phase.end)):
+                grid = phase.grid(i)
+                if grid not in seen:
+                    seen.add(grid)
+                    yield grid
+
+    def _annealed(self, step: int, position: int) -> float:
+        rate = self.recipe.learning_rate * self.phase(step).lr_multiplier
+        if self.recipe.cosine:
+            rate *= 0.5 * (1 + math.cos(math.pi * position / self.clips))
+        return rate
+
+    @functools.cached_property
+    def _warmup_target(self) -> float:
+        clips = self.recipe.warmup_iterations * self.recipe.base.batch
+        index = bisect.bisect_right([p.first_position for p in self.phases], clips) - 1
+        phase = self.phases[index]
+        cycles, clips_left = divmod(clips - phase.first_position, sum(g.batch for g in phase.grids))
+        step = phase.start + cycles * len(phase.grids)
+        while clips_left > 0:
+            clips_left -= phase.grid(step).batch
+            step += 1
+        step = min(step, self.iterations)
+        return self._annealed(step, self.position(step))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """Iterations, not yet rounded, of one long-cycle shape within one stage."""
+
+    stage: int
+    lr_stage: int
+    shape: Shape
+    iterations: float
+
+
+def baseline_schedule(
+    recipe: Recipe, epoch_factor: float = 1.0, shape: Shape = grid_lib.FULL
+) -> Schedule:
+    """The baseline on the base grid, or on one fixed coarser grid.
+
+    On a coarser grid Eq. 1 multiplies the batch, the learning rate follows linearly and the
+    iterations fall by the same factor, so that the clips seen stay the same.
+
+    Args:
+      recipe: the recipe.
+      epoch_factor: epochs relative to the recipe's; 1 / 3.4 is the paper's shortened baseline.
+      shape: divisors of the fixed grid.
+    """
+    runs = [
+        _Run(stage, stage, shape, n * epoch_factor / shape.factor)
+        for stage, n in enumerate(recipe.stages)
+    ]
+    grid = dataclasses.replace(recipe.base.at(shape, shape.area), sub_batch=recipe.base.sub_batch)
+    return Schedule(recipe, _phases(recipe, runs, {shape: (grid,)}))
+
+
+def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
+    """The schedule of the long and short cycles.
+
+    Raises:
+      ValueError: if the recipe has no stage to cycle.
+    """
+    shapes = grid_lib.LONG_CYCLE[-cycles.long_shapes :]
+    short = {shape: grid_lib.short_cycle(shape, cycles.short_shapes) for shape in shapes}
+    avg = {shape: sum(s.factor for s in short[shape]) / len(short[shape]) for shape in shapes}
+    if cycles.single_cycle:
+        runs = _single_cycle(recipe, shapes, avg)
+    else:
+        runs = _cycle_per_stage(recipe, shapes, avg, cycles.fine_tuning)
+    examples = sum(run.iterations * avg[run.shape] for run in runs)
+    x = cycles.epoch_factor * recipe.iterations / examples
+    runs = [dataclasses.replace(run, iterations=run.iterations * x) for run in runs]
+    grids = {shape: tuple(recipe.base.at(s, shape.area) for s in short[shape]) for shape in shapes}
+    return Schedule(recipe, _phases(recipe, runs, grids))
+
+
+def _cycle_per_stage(
+    recipe: Recipe, shapes: tuple[Shape, ...], avg: dict[Shape, float], fine_tuning: bool
+) -> list[_Run]:
+    """Steps 1 and 2 of the module's docstring."""
+    stages = recipe.stages
+    if fine_tuning and len(stages) < 2:
+        raise ValueError(
+            "fine-tuning takes the place of the last learning-rate stage and leaves none to cycle: "
+            "give at least one learning-rate step, or set multigrid.fine_tuning=False or "
+            "multigrid.single_cycle=True"
+        )
+    total = sum(avg.values())
+    cycled = stages[:-1] if fine_tuning else stages
+    runs = [_Run(l, l, shape, n / total) for l, n in enumerate(cycled) for shape in shapes]
+    if fine_tuning:
+        last = len(stages) - 1
+        half = stages[-1] / (total / len(shapes)) / 2
+        runs += [_Run(last, last - 1, shapes[-1], half), _Run(last, last, shapes[-1], half)]
+    return runs
+
+
+def _single_cycle(recipe: Recipe, shapes: tuple[Shape, ...], avg: dict[Shape, float]) -> list[_Run]:
+    """One long cycle over the run; a stage begins where the baseline's would, counted in examples.
+
+    Examples are in units of the baseline's iterations; shape k covers avg_k / sum avg of them.
+    """
+    total = sum(avg.values())
+    shape_ends = list(itertools.accumulate(avg[s] / total * recipe.iterations for s in shapes))
+    stage_ends = list(itertools.accumulate(recipe.stages))
+    # Both lists end at N; the sum of floats may miss it by a rounding error.
+    shape_ends[-1] = stage_ends[-1]
+    runs, start = [], 0.0
+    for end in sorted({*shape_ends, *stage_ends}):
+        shape = shapes[bisect.bisect_left(shape_ends, end)]
+        stage = bisect.bisect_left(stage_ends, end)
+        runs.append(_Run(stage, stage, shape, (end - start) / avg[shape]))
+        start = end
+    return runs
+
+
+def _phases(
+    recipe: Recipe, runs: list[_Run], grids: dict[Shape, tuple[Grid, ...]]
+) -> Iterator[Phase]:
+    """Rounds the running sum of iterations (step 4) and places each phase's first clip."""
+    total, start, position = 0.0, 0, 0
+    for run in runs:
+        total += run.iterations
+        end = round(total)
+        if end == start:
+            continue
+        decay = 1.0 if recipe.cosine else recipe.decay**run.lr_stage
+        phase = Phase(
+            stage=run.stage,
+            start=start,
+            end=end,
+            grids=grids[run.shape],
+            batch_factor=run.shape.factor,
+            lr_multiplier=run.shape.factor * decay,
+            first_position=position,
+        )
+        position += phase.clips_before(end)
+        start = end
+        yield phase
