@@ -114,5 +114,5 @@ def short_cycle(base: Shape, count: int) -> tuple[Shape, ...]:
     H is always the recipe's full size. Where the base size is already H / sqrt 2, the last two
     coincide (Sec. 3.2).
     """
-    shapes = tuple(Shape(base.time, max(area, base.area)) for area in SHORT_CYCLE_AREAS) + (base,)
-    return shapes[-count:]
+    coarser = (Shape(base.time, max(area, base.area)) for area in SHORT_CYCLE_AREAS)
+    return (*coarser, base)[-count:]

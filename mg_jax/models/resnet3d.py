@@ -50,7 +50,7 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """The branch t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1; the last BN starts at zero (Goyal et al. 2017)."""
+    """t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1; the last BN starts at zero (Goyal et al., 2017)."""
 
     inner: int
     frames: int

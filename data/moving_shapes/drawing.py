@@ -1,0 +1,108 @@
+"""Draws short videos of moving shapes and encodes them.
+
+The class is the direction in which all shapes of a video move. Shapes enter on one side as they
+leave on the other and start anywhere, so a single frame is equally likely under every class.
+"""
+
+import dataclasses
+import pathlib
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw
+
+# Direction of motion as (x, y) per unit of speed.
+MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+CODECS = ("libx264", "mpeg4")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """One moving shape; lengths relative to the frame's short side.
+
+    Attributes:
+      kind: circle, square or triangle.
+      color: RGB.
+      radius: half its extent.
+      start: of its centre, (x, y).
+    """
+
+    kind: str
+    color: tuple[int, int, int]
+    radius: float
+    start: tuple[float, float]
+
+
+def draw_video(path: pathlib.Path, motion: str, rng: np.random.Generator) -> None:
+    """Writes one video: H.264 or MPEG-4, 72 to 128 pixels, 32 to 64 frames, 12 to 30 per second.
+
+    Args:
+      path: of the file to write, with the container's suffix.
+      motion: a key of MOTIONS.
+      rng: draws everything else.
+    """
+    width, height = (2 * int(rng.integers(36, 65)) for _ in range(2))
+    frames = int(rng.integers(32, 65))
+    background = _texture(width, height, rng)
+    short_side = min(width, height)
+    shapes = [_random_shape(width / short_side, height / short_side, rng) for _ in range(3)]
+    speed = rng.uniform(0.02, 0.04)
+    direction = np.array(MOTIONS[motion])
+    images = (
+        _draw_frame(background, shapes, direction * speed * i, short_side) for i in range(frames)
+    )
+    encode(path, images, codec=str(rng.choice(CODECS)), fps=int(rng.integers(12, 31)))
+
+
+def encode(path: pathlib.Path, images, codec: str, fps: int) -> None:
+    """Encodes RGB images of one even size as a video file."""
+    with av.open(str(path), "w") as container:
+        stream = None
+        for image in images:
+            frame = av.VideoFrame.from_image(image)
+            if stream is None:
+                stream = container.add_stream(codec, rate=fps)
+                stream.width, stream.height, stream.pix_fmt = *image.size, "yuv420p"
+                stream.bit_rate = 800_000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _texture(width: int, height: int, rng: np.random.Generator) -> Image.Image:
+    """Smooth noise in colour, still throughout the video."""
+    cells = rng.integers(60, 150, (int(rng.integers(3, 9)), int(rng.integers(3, 9)), 3), np.uint8)
+    return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _random_shape(width: float, height: float, rng: np.random.Generator) -> Shape:
+    bright = rng.integers(0, 2)
+    return Shape(
+        kind=str(rng.choice(["circle", "square", "triangle"])),
+        color=tuple(int(c) for c in rng.integers(170, 256, 3) if bright)
+        or tuple(int(c) for c in rng.integers(0, 40, 3)),
+        radius=rng.uniform(0.12, 0.2),
+        start=(rng.uniform(0, width), rng.uniform(0, height)),
+    )
+
+
+def _draw_frame(
+    background: Image.Image, shapes: list[Shape], moved: np.ndarray, short_side: int
+) -> Image.Image:
+    image = background.copy()
+    draw = ImageDraw.Draw(image)
+    for shape in shapes:
+        radius = shape.radius * short_side
+        # Shapes wrap around with a margin of their own extent, out of sight.
+        room = np.array(image.size) + 2 * radius
+        x, y = (np.array(shape.start) + moved) * short_side % room - radius
+        box = (x - radius, y - radius, x + radius, y + radius)
+        if shape.kind == "circle":
+            draw.ellipse(box, fill=shape.color)
+        elif shape.kind == "square":
+            draw.rectangle(box, fill=shape.color)
+        else:
+            draw.polygon(
+                [(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)],
+                fill=shape.color,
+            )
+    return image

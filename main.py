@@ -1,0 +1,74 @@
+"""Trains, evaluates or plans a video model by a config. See README.md."""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/, for example configs/kinetics_slowfast.py[:baseline]."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "eval", "plan", "prepare"],
+    "train: train, or continue, and evaluate; eval: evaluate the newest checkpoint; plan: print "
+    "the schedule; prepare: prepare the data set.",
+)
+
+
+# Only what a user can act on; each line of Orbax and TensorFlow is about their own affairs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def main(argv: list[str]) -> None:
+    """Dispatches on --mode; a setting that cannot work ends with its message, not a traceback."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
+    if _CONFIG.value is None:
+        raise app.UsageError("--config is missing, for example --config=configs/demo.py")
+    if _WORKDIR.value is None and _MODE.value != "prepare":
+        raise app.UsageError(f"--workdir is missing: where --mode={_MODE.value} keeps its files")
+    logging.set_verbosity(logging.WARNING)
+    try:
+        _dispatch(_MODE.value, _CONFIG.value)
+    except (ValueError, ArithmeticError) as error:
+        sys.exit(f"error: {error}")
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; an unknown config key ends with a message."""
+    try:
+        return flags.FLAGS(argv)
+    except (KeyError, AttributeError) as error:
+        sys.exit(f"error: no such setting in the config: {error.args[0]}")
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+
+
+def _dispatch(mode: str, config) -> None:
+    # Each mode imports what it needs: the plan is there at once, training loads TensorFlow.
+    if mode == "prepare":
+        from mg_jax.datasets import prepare
+
+        return prepare(config)
+    workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    if mode == "plan":
+        from mg_jax.plan import write_plan
+
+        print(write_plan(config, workdir))
+        return None
+    if mode == "eval":
+        from mg_jax.train import evaluate_run
+
+        return evaluate_run(config, workdir)
+    from mg_jax.train import train
+
+    return train(config, workdir)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,39 @@
+"""SGD as the paper trains: Nesterov momentum, weight decay except on batch norm."""
+
+from typing import Any
+
+import jax
+import optax
+
+
+def create_optimizer(config) -> optax.GradientTransformation:
+    """SGD whose learning rate is set from outside before every update.
+
+    With g the gradient, w the decay and m the momentum (the authors' PyTorch form):
+
+        v <- m v + g + w theta,   theta <- theta - lr (g + w theta + m v)
+
+    Args:
+      config: the `optimizer` section: momentum, nesterov, weight_decay.
+    """
+
+    @optax.inject_hyperparams
+    def sgd(learning_rate):
+        return optax.chain(
+            optax.add_decayed_weights(config.weight_decay, mask=decayed),
+            optax.trace(decay=config.momentum, nesterov=config.nesterov),
+            optax.scale_by_learning_rate(learning_rate),
+        )
+
+    return sgd(learning_rate=0.0)
+
+
+def with_learning_rate(opt_state: Any, learning_rate: jax.Array) -> Any:
+    """The optimizer's state with this iteration's learning rate."""
+    rate = learning_rate.astype(opt_state.hyperparams["learning_rate"].dtype)
+    return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": rate})
+
+
+def decayed(params: Any) -> Any:
+    """True for the parameters under weight decay: all but scales and biases of batch norms."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: not path[-2].key.endswith("bn"), params)

@@ -1,0 +1,133 @@
+"""Devices, our pmap, and the compiled programs by grid.
+
+`jax.pmap` is in maintenance, its ahead-of-time executables cannot be called with several processes,
+and its call costs 5.7 ms for a state of 500 leaves against 1.1 ms here (2 CPU devices, JAX 0.10.2).
+"""
+
+import concurrent.futures
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "batch"
+REPLICATED = P()
+SPLIT = P(AXIS)
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes along the one axis 'batch'."""
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def pmap(
+    step: Callable,
+    mesh: Mesh,
+    in_specs: tuple[P, ...],
+    out_specs: tuple[P, ...] | P,
+    donate: tuple[int, ...] = (),
+) -> Callable:
+    """Maps per-device code over the devices, as `jax.pmap` does, for any number of processes.
+
+    Args:
+      step: per-device code over the named axis 'batch'.
+      mesh: the devices.
+      in_specs: REPLICATED or SPLIT for each argument; a split argument's leading axis is cut into
+        equal parts.
+      out_specs: the same for the results. What is replicated must be equal on all devices.
+      donate: arguments whose buffers the results may reuse.
+    """
+    # check_vma refuses axis_index_groups, which sub-batches across devices need.
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+    return jax.jit(mapped, donate_argnums=donate)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Puts equal copies of host arrays on every device."""
+    return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+
+
+def shard(tree: Any, mesh: Mesh) -> Any:
+    """Global arrays, split along their leading axis, from this process's rows."""
+    sharding = NamedSharding(mesh, SPLIT)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def abstract(tree: Any, mesh: Mesh, spec: P) -> Any:
+    """Shapes, dtypes and sharding of a tree, to compile for."""
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Key of an executable: what it does and the shapes it is compiled for.
+
+    Attributes:
+      kind: train, statistics (of precise BN) or views (of test videos).
+      batch: clips, or test videos, over all devices.
+      frames: of a clip.
+      size: pixels.
+      sub_batch: clips that share batch-norm statistics; 0 for test videos.
+      views: of each test video; 0 for clips.
+    """
+
+    kind: str
+    batch: int
+    frames: int
+    size: int
+    sub_batch: int = 0
+    views: int = 0
+
+
+@dataclasses.dataclass
+class Executables:
+    """Compiled programs, one for each distinct key, each compiled once.
+
+    Attributes:
+      lower: traces and lowers the program of a key.
+      ahead: whether `compile_ahead` compiles in a background thread. On CPU the compiler would
+        take the cores that training runs on.
+      stall_s: seconds that callers waited for the compiler.
+      compiled: keys in the order in which their compilation began.
+    """
+
+    lower: Callable[[Program], jax.stages.Lowered]
+    ahead: bool
+    stall_s: float = 0.0
+    compiled: list[Program] = dataclasses.field(default_factory=list)
+
+    def __post_init__(self):
+        self._futures = {}
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="compiler")
+
+    def compile_ahead(self, keys: Iterable[Program]) -> None:
+        """Queues the programs that will be needed, in this order."""
+        if self.ahead:
+            for key in keys:
+                self._submit(key)
+
+    def get(self, key: Program) -> jax.stages.Compiled:
+        """The program of `key`, waiting for its compilation if need be."""
+        start = time.perf_counter()
+        program = self._submit(key).result()
+        self.stall_s += time.perf_counter() - start
+        return program
+
+    def close(self) -> None:
+        """Drops what is queued and not begun."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, key: Program) -> concurrent.futures.Future:
+        if key not in self._futures:
+            self._futures[key] = self._thread.submit(self._compile, key)
+        return self._futures[key]
+
+    def _compile(self, key: Program) -> jax.stages.Compiled:
+        self.compiled.append(key)
+        return self.lower(key).compile()

@@ -1,0 +1,80 @@
+"""The schedule on paper: a table for people, JSON for programs."""
+
+import json
+import pathlib
+from typing import Any
+
+from mg_jax.recipe import is_baseline, recipe_from_config, schedule_from_config
+from mg_jax.schedule import Phase, Schedule
+
+
+def write_plan(config, workdir: pathlib.Path) -> str:
+    """Writes `workdir/plan.json` and returns the table. Needs neither data nor an accelerator."""
+    schedule = schedule_from_config(config)
+    baseline = recipe_from_config(config).iterations
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "plan.json"
+    path.write_text(json.dumps(plan_dict(schedule, baseline), indent=1) + "\n")
+    title = "baseline" if is_baseline(config) else "multigrid"
+    return format_plan(schedule, baseline, title)
+
+
+def plan_dict(schedule: Schedule, baseline_iterations: int) -> dict[str, Any]:
+    """The schedule as plain data; learning rates relative to the recipe's, before warm-up."""
+    return {
+        "total_iterations": schedule.iterations,
+        "baseline_iterations": baseline_iterations,
+        "iteration_reduction": baseline_iterations / schedule.iterations,
+        "phases": [_phase_dict(phase) for phase in schedule.phases],
+    }
+
+
+def _phase_dict(phase: Phase) -> dict[str, Any]:
+    first = phase.grids[-1]
+    return {
+        "stage": phase.stage,
+        "start": phase.start,
+        "end": phase.end,
+        "frames": first.frames,
+        "size": first.size,
+        # Powers of 0.1 carry a rounding error in the 17th digit.
+        "lr_multiplier": round(phase.lr_multiplier, 12),
+        "short_cycle": [
+            {"frames": g.frames, "size": g.size, "batch": g.batch, "bn": g.sub_batch}
+            for g in phase.grids
+        ],
+    }
+
+
+def format_plan(schedule: Schedule, baseline_iterations: int, title: str) -> str:
+    """A table: a block for each phase, a line for each grid of its short cycle."""
+    base = schedule.recipe.base
+    epochs = schedule.clips / (baseline_iterations * base.batch)
+    header = (
+        f"{'phase':>5} {'stage':>5} {'iterations':>19}   {'clips x frames x size^2':<24} "
+        f"{'sub-batch':>9} {'learning rate':>21} {'examples':>13} {'share':>6}"
+    )
+    lines = [f"{title}, base grid {base.batch} x {base.frames} x {base.size}^2", "", header]
+    for number, phase in enumerate(schedule.phases, 1):
+        lines += ["", *_phase_lines(schedule, number, phase)]
+    lines += [
+        "",
+        f"{schedule.iterations:,} iterations against the baseline's {baseline_iterations:,}: "
+        f"{baseline_iterations / schedule.iterations:.2f}x fewer",
+        f"{schedule.clips:,} examples, {epochs:.3g}x the baseline's",
+    ]
+    return "\n".join(lines)
+
+
+def _phase_lines(schedule: Schedule, number: int, phase: Phase) -> list[str]:
+    clips = phase.clips_before(phase.end)
+    first, last = (schedule.learning_rate(i) for i in (phase.start, phase.end - 1))
+    rates = f"{first:.4g}" if first == last else f"{first:.4g} to {last:.4g}"
+    span = f"{phase.start:,} - {phase.end:,}"
+    lines = []
+    for i, grid in enumerate(phase.grids):
+        left = f"{number:>5} {phase.stage + 1:>5} {span:>19}" if i == 0 else " " * 31
+        right = f"{rates:>21} {clips:>13,} {clips / schedule.clips:>6.1%}" if i == 0 else ""
+        text = f"{grid.batch:>5} x {grid.frames:>2} x {grid.size:>3}^2"
+        lines.append(f"{left}   {text:<24} {grid.sub_batch:>9} {right}".rstrip())
+    return lines

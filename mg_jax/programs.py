@@ -1,0 +1,39 @@
+"""The programs of a run: which there are and how each is lowered."""
+
+import jax
+from jax.sharding import Mesh
+
+from mg_jax import evaluate_step, train_step
+from mg_jax.grid import Grid
+from mg_jax.parallel import Executables, Program
+from mg_jax.train_step import TrainState
+
+
+def train_program(grid: Grid) -> Program:
+    """Trains on a grid."""
+    return Program("train", grid.batch, grid.frames, grid.size, sub_batch=grid.sub_batch)
+
+
+def statistics_program(grid: Grid) -> Program:
+    """Measures batch statistics on a grid."""
+    return Program("statistics", grid.batch, grid.frames, grid.size, sub_batch=grid.sub_batch)
+
+
+def views_program(videos: int, views: int, frames: int, size: int) -> Program:
+    """Scores test videos from their views."""
+    return Program("views", videos, frames, size, views=views)
+
+
+def create_executables(config, mesh: Mesh, state: TrainState, ahead: bool) -> Executables:
+    """The cache of programs for one config, model and mesh."""
+    lowerings = {
+        "train": train_step.lower_train_step,
+        "statistics": evaluate_step.lower_statistics_step,
+        "views": evaluate_step.lower_views_step,
+    }
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+
+    def lower(program: Program) -> jax.stages.Lowered:
+        return lowerings[program.kind](config, mesh, shapes, program)
+
+    return Executables(lower, ahead)

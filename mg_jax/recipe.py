@@ -1,0 +1,174 @@
+"""From a config to the schedule it describes, with every setting checked."""
+
+import itertools
+import math
+
+from mg_jax import grid as grid_lib
+from mg_jax.grid import BaseGrid, Shape
+from mg_jax.schedule import Multigrid, Recipe, Schedule, baseline_schedule, multigrid_schedule
+
+
+def recipe_from_config(config) -> Recipe:
+    """The baseline's recipe, scaled to the config's batch.
+
+    Learning rates scale with the batch and iterations inversely (Goyal et al., 2017).
+
+    Raises:
+      ValueError: naming the setting, its value and what would do.
+    """
+    _check_base_grid(config)
+    _check_steps(config.schedule)
+    scale = config.batch / config.schedule.batch
+    base = BaseGrid(
+        batch=config.batch,
+        frames=config.frames,
+        size=config.size,
+        sub_batch=config.sub_batch,
+        stride=config.data.stride,
+        short_sides=tuple(config.data.short_sides),
+    )
+    return Recipe(
+        base=base,
+        learning_rate=config.schedule.learning_rate * scale,
+        boundaries=tuple(round(step / scale) for step in config.schedule.steps),
+        iterations=round(config.schedule.iterations / scale),
+        decay=config.schedule.decay,
+        cosine=config.schedule.cosine,
+        warmup_iterations=round(config.schedule.warmup_iterations / scale),
+        warmup_learning_rate=config.schedule.warmup_learning_rate * scale,
+    )
+
+
+def schedule_from_config(config) -> Schedule:
+    """The multigrid schedule, or with both cycles off the baseline's.
+
+    Raises:
+      ValueError: naming the setting, its value and what would do.
+    """
+    recipe = recipe_from_config(config)
+    if is_baseline(config):
+        fixed = Shape(config.baseline.time_divisor, config.baseline.area_divisor)
+        _check_fixed_shape(fixed)
+        _check_frames(config, [fixed])
+        _check_positive(config.baseline.epoch_factor, "baseline.epoch_factor")
+        schedule = baseline_schedule(recipe, config.baseline.epoch_factor, fixed)
+    else:
+        cycles = _cycles(config)
+        _check_frames(config, grid_lib.LONG_CYCLE[-cycles.long_shapes :])
+        schedule = multigrid_schedule(recipe, cycles)
+    _check_warmup(schedule)
+    return schedule
+
+
+def is_baseline(config) -> bool:
+    """Whether a config trains the baseline: neither cycle."""
+    return not (config.multigrid.long_cycle or config.multigrid.short_cycle)
+
+
+def check_devices(schedule: Schedule, devices: int) -> None:
+    """Raises ValueError where the devices do not divide the batch, naming batches that would do."""
+    base = schedule.recipe.base
+    if base.batch % devices:
+        unit = math.lcm(devices, base.sub_batch)
+        raise ValueError(
+            f"batch={base.batch} does not divide over {devices} devices; "
+            f"{_nearest(base.batch, unit)} would do, or another number of devices: "
+            f"{', '.join(str(d) for d in range(1, 2 * devices) if base.batch % d == 0)}"
+        )
+
+
+def _check_base_grid(config) -> None:
+    for name in ("batch", "frames", "size", "sub_batch"):
+        _check_positive(config[name], name)
+    _check_positive(config.data.stride, "data.stride")
+    smallest, largest = config.data.short_sides
+    if not config.size <= smallest <= largest:
+        raise ValueError(
+            f"data.short_sides={tuple(config.data.short_sides)} must ascend from at least "
+            f"size={config.size}, so that a crop fits into every scaled video"
+        )
+    if config.batch % config.sub_batch:
+        divisors = [d for d in range(1, config.batch + 1) if config.batch % d == 0]
+        raise ValueError(
+            f"sub_batch={config.sub_batch} does not divide batch={config.batch}; a batch of "
+            f"{_nearest(config.batch, config.sub_batch)} would do, or a sub_batch of "
+            f"{', '.join(map(str, divisors))}"
+        )
+
+
+def _nearest(size: int, unit: int) -> str:
+    lower = size // unit * unit
+    return f"{lower} or {lower + unit}" if lower else str(unit)
+
+
+def _check_steps(schedule) -> None:
+    steps, end = tuple(schedule.steps), schedule.iterations
+    _check_positive(end, "schedule.iterations")
+    _check_positive(schedule.batch, "schedule.batch")
+    _check_positive(schedule.learning_rate, "schedule.learning_rate")
+    edges = (0, *steps, end)
+    if any(a >= b for a, b in itertools.pairwise(edges)):
+        raise ValueError(
+            f"schedule.steps={steps} must ascend and lie strictly between 0 and "
+            f"schedule.iterations={end}"
+        )
+
+
+def _cycles(config) -> Multigrid:
+    cycles, fixed = config.multigrid, config.baseline
+    if (fixed.time_divisor, fixed.area_divisor) != (1, 1):
+        raise ValueError(
+            "baseline.time_divisor and baseline.area_divisor fix one grid and exclude the cycles; "
+            "set multigrid.long_cycle=False and multigrid.short_cycle=False as well"
+        )
+    for name, largest in (("long_shapes", 4), ("short_shapes", 3)):
+        if not 1 <= cycles[name] <= largest:
+            raise ValueError(f"multigrid.{name}={cycles[name]} must lie in 1 ... {largest}")
+    if cycles.single_cycle and not cycles.long_cycle:
+        raise ValueError("multigrid.single_cycle=True needs multigrid.long_cycle=True")
+    _check_positive(cycles.epoch_factor, "multigrid.epoch_factor")
+    return Multigrid(
+        long_shapes=cycles.long_shapes if cycles.long_cycle else 1,
+        short_shapes=cycles.short_shapes if cycles.short_cycle else 1,
+        single_cycle=cycles.single_cycle,
+        fine_tuning=cycles.fine_tuning,
+        epoch_factor=cycles.epoch_factor,
+    )
+
+
+def _check_fixed_shape(shape: Shape) -> None:
+    _check_positive(shape.time, "baseline.time_divisor")
+    _check_positive(shape.area, "baseline.area_divisor")
+
+
+def _check_frames(config, shapes: list[Shape]) -> None:
+    """T must be divisible by every temporal divisor in use, and SlowFast's alpha on top."""
+    alpha = config.model.alpha if config.model.name == "slowfast" else 1
+    _check_positive(alpha, "model.alpha")
+    unit = math.lcm(*(shape.time * alpha for shape in shapes))
+    if config.frames % unit == 0:
+        return
+    divisor = max(shape.time for shape in shapes)
+    reason = f"the coarsest grid has a {divisor}th of them" if divisor > 1 else "one grid"
+    if alpha > 1:
+        reason += f" and SlowFast takes every {alpha}th (model.alpha)"
+    raise ValueError(
+        f"frames={config.frames} must be a multiple of {unit}: {reason}; "
+        f"{_nearest(config.frames, unit)} would do"
+        + (", or fewer multigrid.long_shapes" if divisor > 1 else "")
+    )
+
+
+def _check_warmup(schedule: Schedule) -> None:
+    recipe = schedule.recipe
+    clips = recipe.warmup_iterations * recipe.base.batch
+    if clips > schedule.clips:
+        raise ValueError(
+            f"the warm-up of schedule.warmup_iterations={recipe.warmup_iterations} iterations "
+            f"({clips} clips) is longer than the run ({schedule.clips} clips)"
+        )
+
+
+def _check_positive(value: float, name: str) -> None:
+    if not value > 0:
+        raise ValueError(f"{name}={value} must be positive")

@@ -1,0 +1,83 @@
+"""What a run tells: TensorBoard scalars, log.jsonl, and a progress bar or plain lines."""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class RunLog:
+    """Writes a run's scalars. A continued run first drops what lies past its start.
+
+    Attributes:
+      path: `log.jsonl`, an object with `step` and scalars on each line.
+    """
+
+    def __init__(self, workdir: pathlib.Path, start: int, iterations: int):
+        self.path = workdir / "log.jsonl"
+        self._drop_after(start)
+        self._file = self.path.open("a")
+        # Events of steps after `start` are from a run that was cut off.
+        self._events = SummaryWriter(str(workdir), purge_step=start + 1)
+        self._bar = (
+            tqdm(total=iterations, initial=start, unit="it", dynamic_ncols=True)
+            if sys.stderr.isatty()
+            else None
+        )
+        self._iterations = iterations
+
+    def scalars(self, step: int, values: dict[str, Any], prefix: str = "train") -> None:
+        """Writes scalars after `step` iterations."""
+        self._file.write(json.dumps({"step": step, "kind": prefix, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._events.add_scalar(f"{prefix}/{name}", value, step)
+        text = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
+        if self._bar is None:
+            print(f"{prefix} {step}/{self._iterations}  {text}", flush=True)
+        elif prefix == "train":
+            self._bar.set_postfix_str(text, refresh=False)
+        else:
+            self.say(f"{prefix} {step}/{self._iterations}  {text}")
+
+    def advance(self, step: int) -> None:
+        """Moves the progress bar to `step`."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """Prints a line without tearing the progress bar."""
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            self._bar.write(text)
+
+    def close(self) -> None:
+        """Writes out everything."""
+        self._file.close()
+        self._events.close()
+        if self._bar is not None:
+            self._bar.close()
+
+    def _drop_after(self, start: int) -> None:
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text().splitlines() if _step(line) <= start]
+        unfinished = self.path.with_suffix(".tmp")
+        unfinished.write_text("".join(line + "\n" for line in kept))
+        unfinished.rename(self.path)
+
+
+def _step(line: str) -> float:
+    """The step of a line; one that was cut off counts as past everything."""
+    try:
+        return json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return float("inf")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,297 @@
+"""The training loop."""
+
+import collections
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mg_jax import parallel
+from mg_jax.checkpoint import Checkpoints, bind_config
+from mg_jax.datasets import DataSource, open_source
+from mg_jax.evaluate import evaluate
+from mg_jax.grid import Grid
+from mg_jax.input_pipeline import DeviceBatches, clip_batches
+from mg_jax.models import check_model
+from mg_jax.parallel import Executables
+from mg_jax.programs import create_executables, train_program
+from mg_jax.recipe import check_devices, schedule_from_config
+from mg_jax.run_log import RunLog
+from mg_jax.sampling import Augmentation
+from mg_jax.schedule import Schedule
+from mg_jax.train_step import TrainState, create_state
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer finite."""
+
+
+@dataclasses.dataclass
+class Clocks:
+    """Seconds a run has spent, over all its restarts.
+
+    Attributes:
+      train_s: iterations, with waiting for input and writing checkpoints.
+      compile_s: waiting for the compiler.
+      eval_s: evaluation with its precise BN.
+    """
+
+    train_s: float = 0.0
+    compile_s: float = 0.0
+    eval_s: float = 0.0
+
+    @property
+    def wall_clock_s(self) -> float:
+        """The whole."""
+        return self.train_s + self.compile_s + self.eval_s
+
+
+@dataclasses.dataclass
+class Run:
+    """What the pieces of a run share."""
+
+    config: Any
+    workdir: pathlib.Path
+    schedule: Schedule
+    mesh: Mesh
+    data: DataSource
+    executables: Executables
+    checkpoints: Checkpoints
+    clocks: Clocks
+
+    @contextlib.contextmanager
+    def timed(self, clock: str):
+        """Books the time of a block on a clock, what it waited for the compiler on compile_s."""
+        start, stall = time.perf_counter(), self.executables.stall_s
+        yield
+        stall = self.executables.stall_s - stall
+        self.clocks.compile_s += stall
+        spent = time.perf_counter() - start - stall
+        setattr(self.clocks, clock, getattr(self.clocks, clock) + spent)
+
+
+def train(config, workdir: pathlib.Path) -> dict[str, Any]:
+    """Trains, or continues, the run of a work directory and writes its `summary.json`.
+
+    Raises:
+      ValueError: for settings, data or a work directory that do not fit; before anything is
+        written.
+      Diverged: where the loss is not finite; the last good checkpoint stays.
+    """
+    run, state = _open(config, workdir)
+    start = int(state.step)
+    log = RunLog(workdir, start, run.schedule.iterations)
+    if start:
+        log.say(f"continuing {workdir} at step {start}")
+    try:
+        state, metrics = _iterate(run, state, log)
+    finally:
+        run.checkpoints.close()
+        run.executables.close()
+        log.close()
+    summary = _summary(run, metrics)
+    _write_json(workdir / "summary.json", summary)
+    print(
+        f"{workdir}: {summary['iterations']:,} iterations, top-1 {summary['metrics']['top1']:.1%}, "
+        f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
+        f"see {workdir / 'summary.json'}"
+    )
+    return summary
+
+
+def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
+    """Evaluates the newest checkpoint of a work directory and prints the metrics.
+
+    Raises:
+      ValueError: if there is no checkpoint.
+    """
+    run, state = _open(config, workdir)
+    try:
+        if not int(state.step):
+            raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
+        metrics = _full_evaluation(run, state)
+    finally:
+        run.checkpoints.close()
+        run.executables.close()
+    print(f"step {int(state.step)}: {json.dumps(metrics)}")
+    return metrics
+
+
+def _open(config, workdir: pathlib.Path) -> tuple[Run, TrainState]:
+    """Checks everything that can be checked, then restores or creates the state."""
+    schedule = schedule_from_config(config)
+    check_model(config.model)
+    mesh = parallel.make_mesh()
+    check_devices(schedule, mesh.size)
+    data = open_source(config)
+    bind_config(workdir, config)
+    _cache_programs(config.run.cache_dir)
+    state = create_state(config, mesh)
+    checkpoints = Checkpoints(workdir, config.run.keep)
+    restored = checkpoints.restore(state, mesh)
+    clocks = Clocks()
+    if restored is not None:
+        state, clocks = restored[0], Clocks(**restored[1])
+    executables = create_executables(config, mesh, state, config.run.compile_ahead)
+    return Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks), state
+
+
+def _cache_programs(folder: str) -> None:
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict[str, float]]:
+    config, schedule = run.config, run.schedule
+    start, end = int(state.step), schedule.iterations
+    run.executables.compile_ahead(map(train_program, schedule.grids_from(start)))
+    batches = _train_batches(run, start)
+    evaluations = evaluation_steps(end, config.eval.times)
+    meter = Meter(log, config.run.log_every)
+    for step in range(start, end):
+        with run.timed("train_s"):
+            grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
+            batch = next(batches)
+            program = run.executables.get(train_program(grid))
+            state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
+            meter.add(step, grid, rate, metrics, batches.wait_s)
+            done = step + 1
+            if done in evaluations or done == end or done % config.run.checkpoint_every == 0:
+                meter.drain()
+                run.checkpoints.save(state, done, dataclasses.asdict(run.clocks))
+        if done in evaluations and done != end:
+            with run.timed("eval_s"):
+                log.scalars(done, _centre_evaluation(run, state, step), "eval")
+            meter.restart()
+    meter.drain()
+    with run.timed("eval_s"):
+        metrics = _full_evaluation(run, state)
+    log.scalars(end, metrics, "test")
+    return state, metrics
+
+
+def _train_batches(run: Run, start: int) -> DeviceBatches:
+    schedule, data = run.schedule, run.data
+    augmentation = Augmentation(
+        run.config.seed, run.config.data.flip, run.config.data.inverse_uniform
+    )
+    steps = range(start, schedule.iterations)
+    dataset = clip_batches(
+        data.train_videos,
+        data.train_frames,
+        augmentation,
+        list(schedule.grids_from(start)),
+        ((schedule.grid(i), schedule.position(i)) for i in steps),
+    )
+    return DeviceBatches(dataset, run.mesh)
+
+
+def evaluation_steps(iterations: int, times: int) -> set[int]:
+    """Steps after which to evaluate: `times` of them, evenly spread, the last at the end."""
+    return {round(iterations * (i + 1) / times) for i in range(times)}
+
+
+def _centre_evaluation(run: Run, state: TrainState, step: int) -> dict[str, float]:
+    grid = run.schedule.phase(step).grids[-1]
+    return evaluate(run.config, run.mesh, run.executables, run.data, state, grid, clips=1, crops=1)
+
+
+def _full_evaluation(run: Run, state: TrainState) -> dict[str, float]:
+    config = run.config
+    grid = run.schedule.phases[-1].grids[-1]
+    return evaluate(
+        config,
+        run.mesh,
+        run.executables,
+        run.data,
+        state,
+        grid,
+        clips=config.eval.clips,
+        crops=config.eval.crops,
+    )
+
+
+class Meter:
+    """Reads metrics one iteration late, so that the device never waits for the host.
+
+    Raises Diverged from any method that meets a loss that is not finite.
+    """
+
+    def __init__(self, log: RunLog, every: int):
+        self._log = log
+        self._every = every
+        self._pending = collections.deque()
+        self._window: list[tuple[float, float]] = []
+        self._wait_s = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins a window of throughput anew, after a pause."""
+        self._start = time.perf_counter()
+        self._clips = 0
+
+    def add(
+        self, step: int, grid: Grid, rate: float, metrics: dict[str, jax.Array], wait_s: float
+    ) -> None:
+        """Takes the metrics of iteration `step`, still being computed, and reads the previous."""
+        self._pending.append((step, grid, rate, metrics, wait_s))
+        while len(self._pending) > 1:
+            self._read(*self._pending.popleft())
+
+    def drain(self) -> None:
+        """Reads all that is left; the device is then idle."""
+        while self._pending:
+            self._read(*self._pending.popleft())
+
+    def _read(self, step, grid, rate, metrics, wait_s) -> None:
+        loss, top1 = float(metrics["loss"]), float(metrics["top1"])
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"the loss is {loss} at step {step} on grid {grid}, learning rate {rate}"
+            )
+        self._window.append((loss, top1))
+        self._clips += grid.batch
+        self._log.advance(step + 1)
+        if (step + 1) % self._every:
+            return
+        seconds = time.perf_counter() - self._start
+        loss, top1 = np.mean(self._window, 0)
+        scalars = {
+            "loss": float(loss),
+            "top1": float(top1),
+            "learning_rate": float(rate),
+            "clips": grid.batch,
+            "frames": grid.frames,
+            "size": grid.size,
+            "clips_per_s": self._clips / seconds,
+            "input_wait_share": (wait_s - self._wait_s) / seconds,
+        }
+        self._log.scalars(step + 1, scalars)
+        self._window.clear()
+        self._wait_s = wait_s
+        self.restart()
+
+
+def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
+    schedule = run.schedule
+    return {
+        "iterations": schedule.iterations,
+        "epochs": schedule.clips / len(run.data.train_videos),
+        "examples": schedule.clips,
+        "wall_clock_s": run.clocks.wall_clock_s,
+        **dataclasses.asdict(run.clocks),
+        "metrics": metrics,
+    }
+
+
+def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished.rename(path)

@@ -1,0 +1,142 @@
+"""The state of training and one iteration of it, as per-device code."""
+
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+
+from mg_jax import parallel
+from mg_jax.models import create_model
+from mg_jax.optimizer import create_optimizer, with_learning_rate
+from mg_jax.parallel import Program
+
+# Mean and standard deviation of x / 255 that the published models expect.
+PIXEL_MEAN = 0.45
+PIXEL_STD = 0.225
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that training carries from one iteration to the next; the same for every grid.
+
+    Attributes:
+      step: int32, iterations done.
+      params: float32.
+      batch_stats: running means and variances, float32.
+      opt_state: of the optimizer.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+def create_state(config, mesh: Mesh) -> TrainState:
+    """A freshly initialised state on every device of the mesh."""
+    model = create_model(config.model, train=False)
+    optimizer = create_optimizer(config.optimizer)
+
+    def init(key):
+        # Shapes of variables do not depend on the grid; the smallest input will do.
+        frames = config.model.get("alpha", 1) * 2
+        variables = model.init(key, jnp.zeros((1, frames, 32, 32, 3)))
+        params, batch_stats = variables["params"], variables["batch_stats"]
+        return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
+
+    sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
+    return jax.jit(init, out_shardings=sharding)(jax.random.key(config.seed))
+
+
+def normalize(clips_BTHWC: jax.Array) -> jax.Array:
+    """uint8 pixels to what the networks take, (x / 255 - mean) / std in float32."""
+    return (clips_BTHWC.astype(jnp.float32) / 255 - PIXEL_MEAN) / PIXEL_STD
+
+
+def flip(clips_BTHWC: jax.Array, flip_B: jax.Array) -> jax.Array:
+    """Mirrors the clips for which `flip_B` is true."""
+    mirror = flip_B[:, None, None, None, None]
+    return jnp.where(mirror, clips_BTHWC[:, :, :, ::-1], clips_BTHWC)
+
+
+def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+    """One iteration, lowered for compilation.
+
+    The step takes (state, batch, learning_rate) and returns (state, metrics); see `batch_shapes`.
+    Metrics are float32 scalars, means over the whole batch. The state is donated.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      state: shapes of the state.
+      program: batch, frames, size and sub_batch.
+    """
+    model = create_model(
+        config.model, train=True, sub_batch=program.sub_batch, axis_name=parallel.AXIS
+    )
+    optimizer = create_optimizer(config.optimizer)
+
+    def step(state, batch, learning_rate):
+        return _train_step(model, optimizer, config.seed, state, batch, learning_rate)
+
+    mapped = parallel.pmap(
+        step,
+        mesh,
+        in_specs=(parallel.REPLICATED, parallel.SPLIT, parallel.REPLICATED),
+        out_specs=(parallel.REPLICATED, parallel.REPLICATED),
+        donate=(0,),
+    )
+    rate = jax.ShapeDtypeStruct((), jnp.float32)
+    return mapped.lower(
+        parallel.abstract(state, mesh, parallel.REPLICATED),
+        parallel.abstract(batch_shapes(program), mesh, parallel.SPLIT),
+        parallel.abstract(rate, mesh, parallel.REPLICATED),
+    )
+
+
+def batch_shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
+    """A global batch: clips `B t h h 3` uint8, flip `B` bool, label `B` int32."""
+    B, t, h = program.batch, program.frames, program.size
+    return {
+        "clips": jax.ShapeDtypeStruct((B, t, h, h, 3), jnp.uint8),
+        "flip": jax.ShapeDtypeStruct((B,), jnp.bool_),
+        "label": jax.ShapeDtypeStruct((B,), jnp.int32),
+    }
+
+
+def _train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    learning_rate: jax.Array,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]))
+    label_B = batch["label"]
+    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_fn(params):
+        logits_BK, updated = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            clips_BTHWC,
+            rngs={"dropout": dropout_key},
+            mutable=["batch_stats"],
+        )
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits_BK, label_B).mean()
+        return loss, (logits_BK, updated["batch_stats"])
+
+    (loss, (logits_BK, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        state.params
+    )
+    metrics = {"loss": loss, "top1": jnp.mean(jnp.argmax(logits_BK, -1) == label_B)}
+    grads, batch_stats, metrics = lax.pmean((grads, batch_stats, metrics), parallel.AXIS)
+    opt_state = with_learning_rate(state.opt_state, learning_rate)
+    updates, opt_state = optimizer.update(grads, opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
