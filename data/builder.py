@@ -5,6 +5,7 @@ A prepared data set has two splits for each of its own: `NAME`, a record for eac
 a clip by record number, so a clip of few small frames costs little.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -12,7 +13,7 @@ import itertools
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -104,23 +105,24 @@ class VideoWriter:
     def _decoded(self, videos: list[Video]) -> Iterator[tuple[Video, Frames | VideoError]]:
         """Decodes in worker processes, in order, a bounded number of videos ahead."""
         read = functools.partial(_read, short_side=self.short_side, quality=self.quality)
-        workers = len(os.sched_getaffinity(0))
-        # A fork would copy TensorFlow's threads in an undefined state.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-            waiting = iter(videos)
-            queue = [
-                (video, pool.submit(read, video.path))
-                for video in itertools.islice(waiting, _AHEAD * workers)
-            ]
-            while queue:
-                video, future = queue.pop(0)
-                yield video, future.result()
-                queue += [(v, pool.submit(read, v.path)) for v in itertools.islice(waiting, 1)]
+        yield from zip(videos, map_in_workers(read, videos), strict=True)
 
 
-def _read(path: pathlib.Path, short_side: int, quality: int) -> Frames | VideoError:
+def _read(video: Video, short_side: int, quality: int) -> Frames | VideoError:
     try:
-        return read_frames(path, short_side, quality)
+        return read_frames(video.path, short_side, quality)
     except VideoError as error:
         return error
+
+
+def map_in_workers(function: Callable, items: Iterable) -> Iterator:
+    """Results of `function` in order, from a process per core, a bounded number of items ahead."""
+    workers = len(os.sched_getaffinity(0))
+    # A fork would copy TensorFlow's threads in an undefined state.
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+        waiting = (pool.submit(function, item) for item in items)
+        queue = collections.deque(itertools.islice(waiting, _AHEAD * workers))
+        while queue:
+            yield queue.popleft().result()
+            queue.extend(itertools.islice(waiting, 1))

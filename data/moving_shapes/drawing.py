@@ -18,13 +18,13 @@ CODECS = ("libx264", "mpeg4")
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One moving shape; lengths relative to the frame's short side.
+    """One moving shape.
 
     Attributes:
       kind: circle, square or triangle.
       color: RGB.
-      radius: half its extent.
-      start: of its centre, (x, y).
+      radius: half its extent, relative to the frame's short side.
+      start: of its centre, (x, y), relative to the room it moves in.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Shape:
 
 
 def draw_video(path: pathlib.Path, motion: str, rng: np.random.Generator) -> None:
-    """Writes one video: H.264 or MPEG-4, 72 to 128 pixels, 32 to 64 frames, 12 to 30 per second.
+    """Writes one video: H.264 or MPEG-4, 72 to 128 pixels, 24 to 48 frames, 12 to 30 per second.
 
     Args:
       path: of the file to write, with the container's suffix.
@@ -42,10 +42,10 @@ def draw_video(path: pathlib.Path, motion: str, rng: np.random.Generator) -> Non
       rng: draws everything else.
     """
     width, height = (2 * int(rng.integers(36, 65)) for _ in range(2))
-    frames = int(rng.integers(32, 65))
+    frames = int(rng.integers(24, 49))
     background = _texture(width, height, rng)
     short_side = min(width, height)
-    shapes = [_random_shape(width / short_side, height / short_side, rng) for _ in range(3)]
+    shapes = [_random_shape(rng) for _ in range(3)]
     speed = rng.uniform(0.02, 0.04)
     direction = np.array(MOTIONS[motion])
     images = (
@@ -74,14 +74,14 @@ def _texture(width: int, height: int, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _random_shape(width: float, height: float, rng: np.random.Generator) -> Shape:
-    bright = rng.integers(0, 2)
+def _random_shape(rng: np.random.Generator) -> Shape:
+    # Brighter or darker than any background.
+    low, high = (170, 256) if rng.integers(2) else (0, 40)
     return Shape(
         kind=str(rng.choice(["circle", "square", "triangle"])),
-        color=tuple(int(c) for c in rng.integers(170, 256, 3) if bright)
-        or tuple(int(c) for c in rng.integers(0, 40, 3)),
+        color=tuple(int(c) for c in rng.integers(low, high, 3)),
         radius=rng.uniform(0.12, 0.2),
-        start=(rng.uniform(0, width), rng.uniform(0, height)),
+        start=(rng.uniform(), rng.uniform()),
     )
 
 
@@ -92,9 +92,9 @@ def _draw_frame(
     draw = ImageDraw.Draw(image)
     for shape in shapes:
         radius = shape.radius * short_side
-        # Shapes wrap around with a margin of their own extent, out of sight.
+        # The room reaches past the frame by the shape's extent, so it wraps around out of sight.
         room = np.array(image.size) + 2 * radius
-        x, y = (np.array(shape.start) + moved) * short_side % room - radius
+        x, y = (shape.start * room + moved * short_side) % room - radius
         box = (x - radius, y - radius, x + radius, y + radius)
         if shape.kind == "circle":
             draw.ellipse(box, fill=shape.color)

@@ -10,7 +10,7 @@ from data import builder
 from data.moving_shapes import drawing
 
 VIDEOS = {"train": 1024, "validation": 400}
-SHORT_SIDE = 96
+SHORT_SIDE = 64  # of the stored frames, pixels
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -46,8 +46,14 @@ def draw_videos(folder: pathlib.Path, split: str, count: int) -> list[builder.Vi
     motions = list(drawing.MOTIONS)
     videos = []
     for i in range(count):
-        motion = motions[i % len(motions)]
-        path = folder / f"{split}_{i:05d}_{motion}.mp4"
-        drawing.draw_video(path, motion, np.random.default_rng([list(VIDEOS).index(split), i]))
-        videos.append(builder.Video(path.stem, path, motion))
+        name = f"{split}_{i:05d}"
+        videos.append(builder.Video(name, folder / f"{name}.mp4", motions[i % len(motions)]))
+    seeds = [(list(VIDEOS).index(split), i) for i in range(count)]
+    for _ in builder.map_in_workers(_draw, zip(videos, seeds, strict=True)):
+        pass
     return videos
+
+
+def _draw(task: tuple[builder.Video, tuple[int, int]]) -> None:
+    video, seed = task
+    drawing.draw_video(video.path, video.label, np.random.default_rng(seed))
