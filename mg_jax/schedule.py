@@ -112,6 +112,10 @@ class Schedule:
     def __init__(self, recipe: Recipe, phases: Iterable[Phase]):
         self.recipe = recipe
         self.phases = tuple(phases)
+        if not self.phases:
+            raise ValueError(
+                f"a recipe of {recipe.iterations} iterations is too short: no iteration remains"
+            )
         self._starts = [phase.start for phase in self.phases]
 
     @property
@@ -219,7 +223,7 @@ def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
     """The schedule of the long and short cycles.
 
     Raises:
-      ValueError: if the recipe has no stage to cycle.
+      ValueError: if the recipe has no stage to cycle, or no iteration remains.
     """
     shapes = grid_lib.LONG_CYCLE[-cycles.long_shapes :]
     short = {shape: grid_lib.short_cycle(shape, cycles.short_shapes) for shape in shapes}

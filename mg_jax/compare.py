@@ -1,0 +1,64 @@
+"""Prints finished runs side by side: `python -m mg_jax.compare DIR DIR ...`."""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+ROWS = (
+    ("iterations", lambda s: f"{s['iterations']:,}"),
+    ("epochs", lambda s: f"{s['epochs']:.1f}"),
+    ("examples", lambda s: f"{s['examples']:,}"),
+    ("wall clock, s", lambda s: f"{s['wall_clock_s']:.1f}"),
+    ("  compilation, s", lambda s: f"{s['compile_s']:.1f}"),
+    ("  training, s", lambda s: f"{s['train_s']:.1f}"),
+    ("  evaluation, s", lambda s: f"{s['eval_s']:.1f}"),
+    ("top-1, %", lambda s: f"{100 * s['metrics']['top1']:.1f}"),
+    ("top-5, %", lambda s: f"{100 * s['metrics']['top5']:.1f}"),
+    ("loss", lambda s: f"{s['metrics']['loss']:.3f}"),
+)
+
+
+def format_comparison(runs: dict[str, dict[str, Any]]) -> str:
+    """A table with a column for each run; the first is what the others are measured against.
+
+    Args:
+      runs: summary by name, at least one.
+    """
+    columns = [["", *(label for label, _ in ROWS)]]
+    columns += [[name, *(show(summary) for _, show in ROWS)] for name, summary in runs.items()]
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for label, *cells in zip(*columns, strict=True):
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([label.ljust(widths[0]), *padded]))
+    lines.insert(1, "-" * len(lines[0]))
+    (first, reference), *others = runs.items()
+    lines += ["", *(_against(first, reference, name, summary) for name, summary in others)]
+    return "\n".join(lines)
+
+
+def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str, Any]) -> str:
+    iterations, seconds = (reference[key] / summary[key] for key in ("iterations", "train_s"))
+    points = 100 * (summary["metrics"]["top1"] - reference["metrics"]["top1"])
+    return (
+        f"{name} against {first}: {iterations:.2f}x fewer iterations, {seconds:.2f}x less "
+        f"training time without compilation, top-1 {points:+.1f} points"
+    )
+
+
+def main(folders: list[str]) -> None:
+    """Compares the runs of the work directories."""
+    if not folders:
+        sys.exit("usage: python -m mg_jax.compare DIR DIR ...")
+    runs = {}
+    for folder in folders:
+        path = pathlib.Path(folder) / "summary.json"
+        if not path.exists():
+            sys.exit(f"error: {path} is missing; the run of {folder} has not finished")
+        runs[pathlib.Path(folder).name] = json.loads(path.read_text())
+    print(format_comparison(runs))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

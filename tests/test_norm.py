@@ -1,0 +1,142 @@
+"""Sub-batch BN against the same statistics computed in NumPy over the global batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import Mesh
+
+from mg_jax import parallel
+from mg_jax.models.norm import SubBatchNorm
+
+SHAPE = (2, 3, 3, 5)  # T H W C of the inputs
+
+
+def numpy_norm(x_BTHWC, sub_batch, scale_C, bias_C, epsilon=1e-5):
+    """Output, mean of the groups' means, mean of their unbiased variances."""
+    x = x_BTHWC.astype(np.float64)
+    groups_GSTHWC = x.reshape(-1, sub_batch, *x.shape[1:])
+    axes = (1, 2, 3, 4)
+    mean = groups_GSTHWC.mean(axes, keepdims=True)
+    var = groups_GSTHWC.var(axes, keepdims=True)
+    y = (groups_GSTHWC - mean) / np.sqrt(var + epsilon) * scale_C + bias_C
+    count = sub_batch * np.prod(x.shape[1:4])
+    unbiased = groups_GSTHWC.var(axes, ddof=1) if count > 1 else groups_GSTHWC.var(axes)
+    return y.reshape(x.shape), mean.reshape(-1, x.shape[-1]).mean(0), unbiased.mean(0)
+
+
+def make_inputs(clips):
+    rng = np.random.default_rng(clips)
+    x = rng.normal(1.5, 2.0, (clips, *SHAPE)).astype(np.float32)
+    x *= np.linspace(0.5, 3, clips, dtype=np.float32)[:, None, None, None, None]
+    variables = {
+        "params": {
+            "scale": rng.normal(1, 0.3, 5).astype(np.float32),
+            "bias": rng.normal(0, 0.3, 5).astype(np.float32),
+        },
+        "batch_stats": {
+            "mean": rng.normal(0, 1, 5).astype(np.float32),
+            "var": rng.uniform(0.5, 2, 5).astype(np.float32),
+        },
+    }
+    return x, variables
+
+
+def apply_on(devices, norm, variables, x):
+    mesh = Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
+
+    def step(variables, x):
+        y, updated = norm.apply(variables, x, mutable=["batch_stats"])
+        return y, lax.pmean(updated["batch_stats"], parallel.AXIS)
+
+    mapped = parallel.pmap(
+        step,
+        mesh,
+        in_specs=(parallel.REPLICATED, parallel.SPLIT),
+        out_specs=(parallel.SPLIT, parallel.REPLICATED),
+    )
+    return mapped(parallel.replicate(variables, mesh), parallel.shard(x, mesh))
+
+
+CASES = [
+    (devices, per_device, sub_batch)
+    for devices in (1, 2, 4, 8)
+    for per_device in (1, 2, 3, 4, 8, 12, 16)
+    for sub_batch in (1, 2, 4, 6, 8, 16, 32)
+    if devices * per_device % sub_batch == 0
+]
+
+
+@pytest.mark.parametrize(("devices", "per_device", "sub_batch"), CASES)
+def test_statistics_are_those_of_the_global_batch(devices, per_device, sub_batch):
+    x, variables = make_inputs(devices * per_device)
+    norm = SubBatchNorm(sub_batch, train=True, axis_name=parallel.AXIS)
+    y, stats = apply_on(devices, norm, variables, x)
+    params, running = variables["params"], variables["batch_stats"]
+    expected, mean, var = numpy_norm(x, sub_batch, params["scale"], params["bias"])
+    np.testing.assert_allclose(y, expected, atol=2e-5)
+    np.testing.assert_allclose(stats["mean"], 0.9 * running["mean"] + 0.1 * mean, atol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 * running["var"] + 0.1 * var, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("devices", "sub_batch"), [(2, 16), (4, 8), (4, 16), (8, 8), (8, 12)])
+def test_gradients_do_not_depend_on_the_number_of_devices(devices, sub_batch):
+    clips = 48
+    x, variables = make_inputs(clips)
+    weights = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+
+    def gradients(devices):
+        mesh = Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
+        norm = SubBatchNorm(sub_batch, train=True, axis_name=parallel.AXIS)
+
+        def loss(params, x, weights):
+            variables_ = {"params": params, "batch_stats": variables["batch_stats"]}
+            y, _ = norm.apply(variables_, x, mutable=["batch_stats"])
+            return jnp.mean(jnp.square(y) * weights)
+
+        def step(params, x, weights):
+            in_params, in_x = jax.grad(loss, (0, 1))(params, x, weights)
+            return lax.pmean(in_params, parallel.AXIS), in_x / lax.axis_size(parallel.AXIS)
+
+        mapped = parallel.pmap(
+            step,
+            mesh,
+            in_specs=(parallel.REPLICATED, parallel.SPLIT, parallel.SPLIT),
+            out_specs=(parallel.REPLICATED, parallel.SPLIT),
+        )
+        arguments = parallel.shard((x, weights), mesh)
+        return mapped(parallel.replicate(variables["params"], mesh), *arguments)
+
+    for one, many in zip(
+        jax.tree.leaves(gradients(1)), jax.tree.leaves(gradients(devices)), strict=True
+    ):
+        np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+def test_inference_uses_the_running_statistics():
+    x, variables = make_inputs(4)
+    y = SubBatchNorm(sub_batch=2, train=False).apply(variables, x)
+    params, running = variables["params"], variables["batch_stats"]
+    expected = (x - running["mean"]) / np.sqrt(running["var"] + 1e-5)
+    np.testing.assert_allclose(y, expected * params["scale"] + params["bias"], rtol=2e-5, atol=2e-5)
+
+
+def test_bfloat16_inputs_are_summed_in_float32():
+    x, variables = make_inputs(8)
+    x = jnp.asarray(x + 40, jnp.bfloat16)
+    norm = SubBatchNorm(sub_batch=8, train=True, dtype=jnp.bfloat16)
+    y, updated = norm.apply(variables, x, mutable=["batch_stats"])
+    _, mean, _ = numpy_norm(np.asarray(x, np.float32), 8, 1.0, 0.0)
+    stats = updated["batch_stats"]
+    assert y.dtype == jnp.bfloat16
+    assert stats["mean"].dtype == stats["var"].dtype == jnp.float32
+    running = variables["batch_stats"]["mean"]
+    np.testing.assert_allclose(stats["mean"], 0.9 * running + 0.1 * mean, rtol=1e-5)
+
+
+def test_a_sub_batch_that_does_not_divide_the_batch_is_refused():
+    x, variables = make_inputs(12)
+    norm = SubBatchNorm(sub_batch=8, train=True, axis_name=parallel.AXIS)
+    with pytest.raises(ValueError, match="sub-batch of 8 does not divide the batch of 12 clips"):
+        apply_on(4, norm, variables, x)
