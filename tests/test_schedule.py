@@ -220,7 +220,7 @@ def test_grids_from_lists_each_grid_once_in_order_of_first_use():
 
 def test_steps_outside_the_run_are_refused():
     schedule = baseline_schedule(CHARADES)
-    with pytest.raises(ValueError, match="step 28001 is outside the schedule's 0 ... 28000"):
+    with pytest.raises(ValueError, match="step 28001 is outside the schedule"):
         schedule.position(28_001)
 
 
