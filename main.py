@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import sys
 
 from absl import app, flags, logging
@@ -44,7 +45,10 @@ def parse_flags(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (KeyError, AttributeError) as error:
-        sys.exit(f"error: no such setting in the config: {error.args[0]}")
+        # ml_collections quotes its message once or twice over.
+        reason = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
+        reason = re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
+        sys.exit(f"error: no such setting in the config: {reason}")
     except flags.Error as error:
         sys.exit(f"error: {error}")
 

@@ -78,7 +78,7 @@ def get_base() -> ConfigDict:
     config.run.log_every = 20  # iterations
     config.run.checkpoint_every = 1000  # iterations
     config.run.keep = 3  # checkpoints
-    config.run.compile_ahead = True  # compile the next grids while training; costly on CPU
+    config.run.compile_ahead = True  # compile the coming grids' programs while training
     config.run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
     return config
 

@@ -24,6 +24,7 @@ def get_config(variant: str = ""):
     config.model.alpha = 2
     config.model.beta = 1 / 2
     config.model.num_classes = 4
+    config.model.dropout = 0.0
 
     config.data.name = "moving_shapes"
     config.data.dir = "work/data"
@@ -31,11 +32,11 @@ def get_config(variant: str = ""):
     config.data.flip = False  # a mirrored "left" is a "right"
 
     config.schedule.batch = 16
-    config.schedule.learning_rate = 0.02
+    config.schedule.learning_rate = 0.1
     config.schedule.steps = (800, 1200, 1400)
     config.schedule.iterations = 1600
     config.schedule.warmup_iterations = 100
-    config.schedule.warmup_learning_rate = 0.002
+    config.schedule.warmup_learning_rate = 0.01
 
     config.eval.times = 2
     config.eval.precise_bn_batches = 25

@@ -85,37 +85,36 @@ class Program:
     views: int = 0
 
 
-@dataclasses.dataclass
 class Executables:
     """Compiled programs, one for each distinct key, each compiled once.
 
+    They compile in a background thread, in the order in which they are asked for.
+
     Attributes:
-      lower: traces and lowers the program of a key.
-      ahead: whether `compile_ahead` compiles in a background thread. On CPU the compiler would
-        take the cores that training runs on.
       stall_s: seconds that callers waited for the compiler.
       compiled: keys in the order in which their compilation began.
     """
 
-    lower: Callable[[Program], jax.stages.Lowered]
-    ahead: bool
-    stall_s: float = 0.0
-    compiled: list[Program] = dataclasses.field(default_factory=list)
+    def __init__(self, lower: Callable[[Program], jax.stages.Lowered]):
+        """Takes the function that traces and lowers the program of a key."""
+        self.stall_s = 0.0
+        self.compiled: list[Program] = []
+        self._lower = lower
+        self._futures: dict[Program, concurrent.futures.Future] = {}
+        # One at a time: XLA's compiler is itself parallel, and two took twice as long.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "compiler")
 
-    def __post_init__(self):
-        self._futures = {}
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="compiler")
-
-    def compile_ahead(self, keys: Iterable[Program]) -> None:
+    def request(self, keys: Iterable[Program]) -> None:
         """Queues the programs that will be needed, in this order."""
-        if self.ahead:
-            for key in keys:
-                self._submit(key)
+        for key in keys:
+            if key not in self._futures:
+                self._futures[key] = self._thread.submit(self._compile, key)
 
     def get(self, key: Program) -> jax.stages.Compiled:
         """The program of `key`, waiting for its compilation if need be."""
+        self.request([key])
         start = time.perf_counter()
-        program = self._submit(key).result()
+        program = self._futures[key].result()
         self.stall_s += time.perf_counter() - start
         return program
 
@@ -123,11 +122,6 @@ class Executables:
         """Drops what is queued and not begun."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self, key: Program) -> concurrent.futures.Future:
-        if key not in self._futures:
-            self._futures[key] = self._thread.submit(self._compile, key)
-        return self._futures[key]
-
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
-        return self.lower(key).compile()
+        return self._lower(key).compile()

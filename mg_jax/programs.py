@@ -24,7 +24,7 @@ def views_program(videos: int, views: int, frames: int, size: int) -> Program:
     return Program("views", videos, frames, size, views=views)
 
 
-def create_executables(config, mesh: Mesh, state: TrainState, ahead: bool) -> Executables:
+def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
     """The cache of programs for one config, model and mesh."""
     lowerings = {
         "train": train_step.lower_train_step,
@@ -36,4 +36,4 @@ def create_executables(config, mesh: Mesh, state: TrainState, ahead: bool) -> Ex
     def lower(program: Program) -> jax.stages.Lowered:
         return lowerings[program.kind](config, mesh, shapes, program)
 
-    return Executables(lower, ahead)
+    return Executables(lower)

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -139,7 +140,7 @@ def _open(config, workdir: pathlib.Path) -> tuple[Run, TrainState]:
     clocks = Clocks()
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
-    executables = create_executables(config, mesh, state, config.run.compile_ahead)
+    executables = create_executables(config, mesh, state)
     return Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks), state
 
 
@@ -151,7 +152,8 @@ def _cache_programs(folder: str) -> None:
 def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict[str, float]]:
     config, schedule = run.config, run.schedule
     start, end = int(state.step), schedule.iterations
-    run.executables.compile_ahead(map(train_program, schedule.grids_from(start)))
+    if config.run.compile_ahead:
+        run.executables.request(map(train_program, schedule.grids_from(start)))
     batches = _train_batches(run, start)
     evaluations = evaluation_steps(end, config.eval.times)
     meter = Meter(log, config.run.log_every)
@@ -165,6 +167,7 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
             done = step + 1
             if done in evaluations or done == end or done % config.run.checkpoint_every == 0:
                 meter.drain()
+                _check_finite(state, done, grid)
                 run.checkpoints.save(state, done, dataclasses.asdict(run.clocks))
         if done in evaluations and done != end:
             with run.timed("eval_s"):
@@ -175,6 +178,20 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
         metrics = _full_evaluation(run, state)
     log.scalars(end, metrics, "test")
     return state, metrics
+
+
+def _check_finite(state: TrainState, done: int, grid: Grid) -> None:
+    """A step whose loss was finite can still have left parameters or statistics that are not."""
+    if not all_finite(state):
+        raise Diverged(
+            f"parameters or statistics are not finite after {done} iterations, the last on {grid}"
+        )
+
+
+@jax.jit
+def all_finite(state: TrainState) -> jax.Array:
+    """Whether every number of the state is finite."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
 
 
 def _train_batches(run: Run, start: int) -> DeviceBatches:
@@ -287,6 +304,7 @@ def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
         "examples": schedule.clips,
         "wall_clock_s": run.clocks.wall_clock_s,
         **dataclasses.asdict(run.clocks),
+        "programs": len(run.executables.compiled),
         "metrics": metrics,
     }
 

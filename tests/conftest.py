@@ -20,3 +20,19 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 def cache_dir() -> pathlib.Path:
     """Where subprocesses keep their compiled programs."""
     return CACHE
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> pathlib.Path:
+    """A small prepared moving_shapes: 48 videos to train on, 11 to evaluate."""
+    from configs.demo import get_config
+    from data.moving_shapes import moving_shapes_dataset_builder as moving_shapes
+    from mg_jax.datasets import prepare
+
+    folder = tmp_path_factory.mktemp("data")
+    config = get_config()
+    config.data.dir = str(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving_shapes, "VIDEOS", {"train": 48, "validation": 11})
+        prepare(config)
+    return folder

@@ -46,7 +46,7 @@ def draw_video(path: pathlib.Path, motion: str, rng: np.random.Generator) -> Non
     background = _texture(width, height, rng)
     short_side = min(width, height)
     shapes = [_random_shape(rng) for _ in range(3)]
-    speed = rng.uniform(0.02, 0.04)
+    speed = rng.uniform(0.03, 0.055)  # per frame, relative to the short side
     direction = np.array(MOTIONS[motion])
     images = (
         _draw_frame(background, shapes, direction * speed * i, short_side) for i in range(frames)

@@ -1,0 +1,59 @@
+"""Runs of main.py as users start them: real processes, one to a work directory."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
+    """Starts main.py and returns the process, its output piped."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}"]
+    return subprocess.Popen(
+        [*command, f"--mode={mode}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(workdir, *arguments, expect=0, **settings):
+    """Runs main.py to its end and returns what it printed."""
+    process = start(workdir, *arguments, **settings)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == expect, output
+    return output
+
+
+def losses(workdir):
+    """Loss by step, as logged after every iteration."""
+    return {line["step"]: line["loss"] for line in log(workdir) if line["kind"] == "train"}
+
+
+def log(workdir):
+    """The lines of log.jsonl."""
+    path = pathlib.Path(workdir) / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def summary(workdir):
+    """summary.json."""
+    return json.loads((pathlib.Path(workdir) / "summary.json").read_text())
+
+
+def final_arrays(workdir):
+    """All arrays of the newest checkpoint."""
+    with ocp.CheckpointManager(pathlib.Path(workdir).absolute() / "checkpoints") as manager:
+        items = ocp.args.Composite(state=ocp.args.StandardRestore())
+        restored = manager.restore(manager.latest_step(), args=items)
+    return [np.asarray(x) for x in jax.tree.leaves(restored["state"])]

@@ -1,0 +1,202 @@
+"""Real video files in, prepared frames out."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from configs.demo import get_config
+from data import builder as builder_lib
+from data.moving_shapes import drawing
+from data.video_frames import VideoError, read_frames
+from mg_jax.datasets import frame_source, open_data_set, open_source, prepare, video_table
+
+
+def config_for(folder, **data):
+    config = get_config()
+    config.data.dir = str(folder)
+    config.data.update(data)
+    return config
+
+
+def gradient_images(width, height, count):
+    """Red grows with the column, green with the row, blue with the frame."""
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    for i in range(count):
+        planes = [columns * 255 / (width - 1), rows * 255 / (height - 1), np.full_like(rows, 4 * i)]
+        yield Image.fromarray(np.stack(planes, -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("codec", drawing.CODECS)
+def test_every_frame_of_a_video_is_read_in_order(tmp_path, codec):
+    path = tmp_path / "video.mp4"
+    drawing.encode(path, gradient_images(96, 64, 30), codec=codec, fps=25)
+    frames = read_frames(path, short_side=64, quality=95)
+    assert (len(frames.jpegs), frames.height, frames.width, frames.fps) == (30, 64, 96, 25)
+    for i in (0, 13, 29):
+        pixels = np.asarray(Image.open(io.BytesIO(frames.jpegs[i])), float)
+        assert pixels[..., 2].mean() == pytest.approx(4 * i, abs=5)
+
+
+@pytest.mark.parametrize(("size", "stored"), [((96, 64), (48, 32)), ((64, 100), (32, 50))])
+def test_frames_are_scaled_down_to_the_short_side_and_never_up(tmp_path, size, stored):
+    path = tmp_path / "video.mp4"
+    drawing.encode(path, gradient_images(*size, 5), codec="libx264", fps=25)
+    frames = read_frames(path, short_side=32, quality=90)
+    assert (frames.width, frames.height) == stored
+    assert read_frames(path, short_side=200, quality=90).width == size[0]
+
+
+def write_sound_only(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def write_cut_off(path):
+    drawing.encode(path, gradient_images(64, 64, 20), codec="libx264", fps=25)
+    path.write_bytes(path.read_bytes()[:300])
+
+
+BROKEN = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("not a video\n" * 50),
+    "cut_off": write_cut_off,
+    "sound": write_sound_only,
+    "missing": lambda path: None,
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_file_that_is_no_video_raises_with_its_reason(tmp_path, kind):
+    path = tmp_path / "video.mp4"
+    BROKEN[kind](path)
+    with pytest.raises(VideoError, match=r"\w"):
+        read_frames(path, short_side=64, quality=90)
+
+
+class MixedVideos(tfds.core.GeneratorBasedBuilder):
+    """Four good videos among five broken ones, in the folder given."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    folder = None
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=builder_lib.features(drawing.MOTIONS),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager):
+        writer = builder_lib.VideoWriter(short_side=64)
+        videos = []
+        for i, kind in enumerate(BROKEN):
+            bad, good = self.folder / f"{kind}.mp4", self.folder / f"good{i}.mp4"
+            BROKEN[kind](bad)
+            drawing.encode(good, gradient_images(64, 64, 5 + i), codec="mpeg4", fps=25)
+            videos += [builder_lib.Video(p.stem, p, "left") for p in (bad, good)]
+        self.info.metadata["skipped"] = writer.skipped
+        return writer.splits("train", videos)
+
+    def _generate_examples(self):
+        raise NotImplementedError
+
+
+def test_videos_that_cannot_be_decoded_are_skipped_named_and_counted(tmp_path):
+    MixedVideos.folder = tmp_path
+    mixed = MixedVideos(data_dir=tmp_path / "data", file_format="array_record")
+    mixed.download_and_prepare()
+    mixed = tfds.builder_from_directory(mixed.data_path)
+    assert set(mixed.info.metadata["skipped"]) == set(BROKEN)
+    videos = video_table(mixed, "train")
+    assert list(videos.ids) == [f"good{i}" for i in range(5)]
+    np.testing.assert_array_equal(videos.num_frames, [5, 6, 7, 8, 9])
+    np.testing.assert_array_equal(videos.first_frame, [0, 5, 11, 18, 26])
+    assert len(frame_source(mixed, "train_frames")) == 35
+
+
+def test_prepared_frames_are_those_of_the_video_files(data_dir):
+    data_set = open_data_set(config_for(data_dir))
+    videos = video_table(data_set, "validation")
+    assert len(videos) == 11
+    frames = frame_source(data_set, "validation_frames")
+    assert len(frames) == videos.num_frames.sum()
+    for row in (0, 5, 10):
+        path = data_dir / "downloads" / "moving_shapes" / "validation" / f"{videos.ids[row]}.mp4"
+        expected = read_frames(path, short_side=64, quality=90)
+        numbers = videos.first_frame[row] + np.arange(videos.num_frames[row])
+        records = frames.__getitems__(numbers.tolist())
+        stored = [data_set.info.features.deserialize_example_np(r)["jpeg"] for r in records]
+        assert stored == expected.jpegs
+        assert (videos.height[row], videos.width[row]) == (expected.height, expected.width)
+
+
+def test_classes_take_turns_and_videos_vary_in_size_length_and_codec(data_dir):
+    config = config_for(data_dir)
+    videos = video_table(open_data_set(config), "train")
+    np.testing.assert_array_equal(videos.label, np.arange(48) % 4)
+    assert len(set(videos.num_frames)) > 10
+    assert len(set(zip(videos.height, videos.width, strict=True))) > 20
+    codecs, rates = set(), set()
+    for path in (data_dir / "downloads" / "moving_shapes" / "train").iterdir():
+        with av.open(str(path)) as container:
+            codecs.add(container.streams.video[0].codec_context.name)
+            rates.add(container.streams.video[0].average_rate)
+    assert codecs == {"h264", "mpeg4"}
+    assert len(rates) > 5
+
+
+def test_a_single_frame_does_not_betray_the_motion():
+    """Shapes are everywhere equally likely under every class, at any time of the video."""
+    rng = np.random.default_rng(0)
+    positions = {motion: [] for motion in drawing.MOTIONS}
+    background = Image.new("RGB", (100, 100), (0, 0, 0))
+    for motion, direction in drawing.MOTIONS.items():
+        for _ in range(1_500):
+            shape = drawing.Shape("square", (255, 255, 255), 0.15, tuple(rng.uniform(size=2)))
+            moved = np.array(direction) * rng.uniform(0.03, 0.055) * rng.integers(0, 48)
+            image = np.asarray(drawing._draw_frame(background, [shape], moved, 100))[..., 0] > 0
+            positions[motion].append(image.reshape(10, 10, 10, 10).mean((1, 3)))
+    means = {motion: np.mean(maps, 0) for motion, maps in positions.items()}
+    overall = np.mean(list(means.values()), 0)
+    # A cell is covered with probability 0.05; five standard errors of its mean.
+    for mean in means.values():
+        assert np.abs(mean - overall).max() < 5 * 0.22 / np.sqrt(1_500)
+
+
+def test_preparing_again_keeps_what_is_there(data_dir, capsys):
+    before = sorted((p, p.stat().st_mtime_ns) for p in data_dir.rglob("*") if p.is_file())
+    prepare(config_for(data_dir))
+    after = sorted((p, p.stat().st_mtime_ns) for p in data_dir.rglob("*") if p.is_file())
+    assert before == after
+    assert "48 train" in capsys.readouterr().out
+
+
+def test_missing_data_says_how_to_prepare_it(tmp_path):
+    with pytest.raises(ValueError, match=r"no prepared data set in .*; prepare it with --mode=pre"):
+        open_source(config_for(tmp_path))
+
+
+def test_an_unknown_data_set_names_those_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"data.name='kinetix' has no builder"):
+        prepare(config_for(tmp_path, name="kinetix"))
+
+
+def test_a_missing_split_names_those_there_are(data_dir):
+    with pytest.raises(ValueError, match=r"has no split 'test'; there are train, train_frames"):
+        open_source(config_for(data_dir, eval_split="test"))
+
+
+def test_classes_that_do_not_match_the_model_are_refused(data_dir):
+    config = config_for(data_dir)
+    config.model.num_classes = 400
+    with pytest.raises(ValueError, match=r"model.num_classes=400, but .* has 4 classes"):
+        open_source(config)

@@ -1,0 +1,120 @@
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from mg_jax import parallel
+from mg_jax.datasets import open_source
+from mg_jax.evaluate import evaluate, precise_batch_stats
+from mg_jax.evaluate_step import video_sums
+from mg_jax.input_pipeline import clip_batches, view_batches
+from mg_jax.models import create_model
+from mg_jax.programs import create_executables
+from mg_jax.recipe import schedule_from_config
+from mg_jax.sampling import Augmentation
+from mg_jax.train import evaluation_steps
+from mg_jax.train_step import create_state, normalize
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def setting(data_dir):
+    """Config, mesh of two devices, executables, data, and a state with random statistics."""
+    config = tiny.get_config()
+    config.model.name = "i3d"
+    config.data.dir = str(data_dir)
+    mesh = Mesh(np.array(jax.devices()[:2]), (parallel.AXIS,))
+    state = create_state(config, mesh)
+    rng = np.random.default_rng(0)
+    # A fresh network gives every class the same score; spread the last layer's weights.
+    head = {"projection": {"kernel": rng.normal(size=(256, 4)), "bias": np.zeros(4)}}
+    head = jax.tree.map(lambda x: x.astype(np.float32), head)
+    state = state.replace(params=parallel.replicate({**state.params, "head": head}, mesh))
+    return config, mesh, create_executables(config, mesh, state), open_source(config), state
+
+
+def test_top1_top5_and_loss_count_weighted_videos():
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.ones(9), 40).astype(np.float32)
+    labels = rng.integers(0, 9, 40)
+    weights = (rng.uniform(size=40) < 0.8).astype(np.float32)
+    order = np.argsort(-scores, 1)
+    sums = video_sums(scores, labels, weights)
+    real = weights > 0
+    assert sums["videos"] == real.sum()
+    assert sums["top1"] == (order[:, 0] == labels)[real].sum()
+    assert sums["top5"] == (order[:, :5] == labels[:, None]).any(1)[real].sum()
+    expected = -np.log(scores[np.arange(40), labels])[real].sum()
+    assert float(sums["loss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameters(setting):
+    config, mesh, executables, data, state = setting
+    grid = schedule_from_config(config).phases[-1].grids[-1]
+    found = precise_batch_stats(config, mesh, executables, data, state, grid)
+    batches = clip_batches(
+        data.train_videos,
+        data.train_frames,
+        Augmentation(config.seed + 1, config.data.flip, config.data.inverse_uniform),
+        [grid],
+        ((grid, i * grid.batch) for i in range(config.eval.precise_bn_batches)),
+    )
+    model = create_model(config.model, train=True, sub_batch=grid.sub_batch, momentum=0.0)
+    stats = []
+    for batch in batches.as_numpy_iterator():
+        clips = np.where(
+            batch["flip"][:, None, None, None, None], batch["clips"][:, :, :, ::-1], batch["clips"]
+        )
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        _, updated = model.apply(
+            variables,
+            normalize(clips),
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(9)},
+        )
+        stats.append(updated["batch_stats"])
+    expected = jax.tree.map(lambda *s: np.mean(s, 0), *stats)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("clips", "crops"), [(1, 1), (3, 3)])
+def test_metrics_average_the_softmax_over_views_and_count_each_video_once(setting, clips, crops):
+    config, mesh, executables, data, state = setting
+    grid = schedule_from_config(config).phases[-1].grids[-1]
+    found = evaluate(config, mesh, executables, data, state, grid, clips=clips, crops=crops)
+    stats = precise_batch_stats(config, mesh, executables, data, state, grid)
+    model = create_model(config.model, train=False)
+    views = view_batches(
+        data.eval_videos,
+        data.eval_frames,
+        clips=clips,
+        crops=crops,
+        num_frames=config.frames,
+        stride=config.data.stride,
+        size=config.eval.size,
+        short_side=config.eval.short_side,
+        batch=1,
+    )
+    scores = []
+    for video in views.as_numpy_iterator():
+        logits = model.apply(
+            {"params": state.params, "batch_stats": stats}, normalize(video["clips"][0])
+        )
+        scores.append(jax.nn.softmax(logits).mean(0))
+    labels = data.eval_videos.label
+    assert len(scores) == len(labels) == 11
+    scores = np.array(scores)
+    assert found["top1"] == pytest.approx((scores.argmax(1) == labels).mean())
+    assert found["top5"] == 1
+    expected = -np.log(scores[np.arange(11), labels]).mean()
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("iterations", "times"), [(100, 1), (451, 2), (32_686, 40), (7, 7)])
+def test_evaluations_spread_over_the_run_and_end_with_it(iterations, times):
+    steps = sorted(evaluation_steps(iterations, times))
+    assert len(steps) == times
+    assert steps[-1] == iterations
+    gaps = np.diff([0, *steps])
+    assert gaps.max() - gaps.min() <= 1

@@ -1,0 +1,128 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import Mesh
+
+from mg_jax import parallel
+from mg_jax.parallel import Executables, Program
+from mg_jax.programs import create_executables, train_program
+from mg_jax.recipe import schedule_from_config
+from mg_jax.train_step import batch_shapes, create_state
+from tests import tiny
+
+
+@pytest.fixture
+def mesh():
+    return Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,))
+
+
+def random_batch(program, seed):
+    rng = np.random.default_rng(seed)
+    shapes = batch_shapes(program)
+    return {
+        "clips": rng.integers(0, 256, shapes["clips"].shape, np.uint8),
+        "flip": rng.integers(0, 2, shapes["flip"].shape) > 0,
+        "label": rng.integers(0, 4, shapes["label"].shape, np.int32),
+    }
+
+
+def test_pmap_is_per_device_code_over_a_named_axis():
+    mesh = parallel.make_mesh()
+    step = parallel.pmap(
+        lambda a, x: (a + lax.psum(x.sum(), parallel.AXIS), lax.axis_index(parallel.AXIS) + x),
+        mesh,
+        in_specs=(parallel.REPLICATED, parallel.SPLIT),
+        out_specs=(parallel.REPLICATED, parallel.SPLIT),
+    )
+    total, x = step(parallel.replicate(np.float32(1), mesh), parallel.shard(np.arange(16), mesh))
+    assert total == 1 + np.arange(16).sum()
+    np.testing.assert_array_equal(x, np.arange(16) + np.repeat(np.arange(8), 2))
+
+
+def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
+    """Counts what XLA itself compiles, iteration by iteration, over a whole schedule."""
+    config = tiny.get_config()
+    config.model.name = "i3d"
+    schedule = schedule_from_config(config)
+    state = create_state(config, mesh)
+    executables = create_executables(config, mesh, state)
+    compilations = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+            compilations.append(duration)
+
+    seen, batches = set(), {}
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for step in range(schedule.iterations):
+            program = train_program(schedule.grid(step))
+            if program not in seen:
+                batches[program] = parallel.shard(random_batch(program, step), mesh)
+            before = len(compilations)
+            rate = parallel.replicate(np.float32(schedule.learning_rate(step)), mesh)
+            state, metrics = executables.get(program)(state, batches[program], rate)
+            assert len(compilations) - before == (program not in seen), step
+            seen.add(program)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert np.isfinite(metrics["loss"])
+    assert int(state.step) == schedule.iterations
+    assert executables.compiled == list(map(train_program, schedule.grids_from(0)))
+    assert len(seen) == 4
+
+
+def test_programs_are_compiled_once_however_often_they_are_asked_for():
+    lowered = []
+
+    def lower(program):
+        lowered.append(program)
+        return jax.jit(lambda x: x * program.batch).lower(jnp.float32(0))
+
+    executables = Executables(lower)
+    programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
+    executables.request(programs + programs[::-1])
+    for program in programs * 2:
+        assert executables.get(program)(jnp.float32(2)) == 2 * program.batch
+    executables.close()
+    assert lowered == programs
+    assert executables.stall_s > 0
+
+
+def test_a_program_that_does_not_compile_raises_where_it_is_asked_for():
+    def lower(program):
+        raise ValueError("cannot be lowered")
+
+    executables = Executables(lower)
+    executables.request([Program("train", 1, 8, 32, 8)])
+    with pytest.raises(ValueError, match="cannot be lowered"):
+        executables.get(Program("train", 1, 8, 32, 8))
+    executables.close()
+
+
+def test_the_same_clips_give_the_same_step_on_one_device_and_on_eight():
+    config = tiny.get_config()
+    config.model.name = "i3d"
+    # Sub-batches of 16 clips span two devices of eight clips each.
+    program = Program("train", 64, 4, 32, sub_batch=16)
+    results = []
+    for devices in (1, 8):
+        mesh = Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
+        state = create_state(config, mesh)
+        executables = create_executables(config, mesh, state)
+        batch = parallel.shard(random_batch(program, 0), mesh)
+        rate = parallel.replicate(np.float32(0.1), mesh)
+        state, metrics = executables.get(program)(state, batch, rate)
+        executables.close()
+        results.append((metrics, state))
+    (one, state_one), (eight, state_eight) = results
+    assert float(eight["loss"]) == pytest.approx(float(one["loss"]), rel=1e-6)
+    for name in ("params", "batch_stats"):
+        leaves = (
+            jax.tree.leaves(getattr(state_one, name)),
+            jax.tree.leaves(getattr(state_eight, name)),
+        )
+        for a, b in zip(*leaves, strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5)

@@ -1,0 +1,183 @@
+"""Settings become the schedule they say, and those that cannot work are refused at the start."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from configs import base, demo, kinetics_i3d, kinetics_slowfast
+from mg_jax.plan import format_plan, plan_dict, write_plan
+from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
+
+ROOT = pathlib.Path(__file__).parent.parent
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "kinetics_slowfast_schedule.json"
+
+
+def config_with(recipe=kinetics_slowfast, variant="", **changes):
+    config = recipe.get_config(variant)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+BAD = [
+    ({"schedule.steps": (72_000, 44_000)}, "schedule.steps=(72000, 44000) must ascend and lie"),
+    ({"schedule.steps": (44_000, 112_000)}, "strictly between 0 and schedule.iterations=112000"),
+    ({"schedule.steps": (0, 44_000)}, "schedule.steps=(0, 44000) must ascend"),
+    ({"schedule.steps": ()}, "fine-tuning takes the place of the last learning-rate stage"),
+    ({"frames": 36}, "frames=36 must be a multiple of 16: the coarsest grid has a 4th"),
+    ({"frames": 36}, "every 4th (model.alpha); 32 or 48 would do"),
+    ({"frames": 8}, "frames=8 must be a multiple of 16"),
+    ({"batch": 36}, "sub_batch=8 does not divide batch=36; a batch of 32 or 40 would do"),
+    ({"sub_batch": 0}, "sub_batch=0 must be positive"),
+    ({"multigrid.long_shapes": 5}, "multigrid.long_shapes=5 must lie in 1 ... 4"),
+    ({"multigrid.short_shapes": 0}, "multigrid.short_shapes=0 must lie in 1 ... 3"),
+    ({"multigrid.epoch_factor": 0.0}, "multigrid.epoch_factor=0.0 must be positive"),
+    ({"baseline.time_divisor": 4}, "fix one grid and exclude the cycles"),
+    (
+        {"multigrid.single_cycle": True, "multigrid.long_cycle": False},
+        "multigrid.single_cycle=True needs multigrid.long_cycle=True",
+    ),
+    ({"schedule.warmup_iterations": 200_000}, "warm-up of schedule.warmup_iterations=200000"),
+    ({"data.short_sides": (200.0, 340.0)}, "must ascend from at least size=224"),
+    ({"data.short_sides": (340.0, 256.0)}, "must ascend from at least size=224"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=str)
+def test_settings_that_cannot_work_say_what_would(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        schedule_from_config(config_with(**changes))
+
+
+def test_devices_that_do_not_divide_the_batch_name_sizes_that_do():
+    schedule = schedule_from_config(config_with(batch=64))
+    check_devices(schedule, 8)
+    message = "batch=64 does not divide over 6 devices; 48 or 72 would do, or another number"
+    with pytest.raises(ValueError, match=f"{message} of devices: 1, 2, 4, 8"):
+        check_devices(schedule, 6)
+
+
+def test_the_kinetics_plan_equals_the_golden_file(tmp_path):
+    table = write_plan(config_with(), tmp_path)
+    assert json.loads((tmp_path / "plan.json").read_text()) == json.loads(GOLDEN.read_text())
+    assert "32,686 iterations against the baseline's 112,000: 3.43x fewer" in table
+    rows = [line for line in table.splitlines() if re.match(r"\s+\d+ +\d", line)]
+    assert len(rows) == 14
+    assert "8192 x  8 x 112^2" in rows[0]
+    shares = [float(row.split()[-1].rstrip("%")) for row in rows]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+def test_i3d_plan_has_the_papers_iterations():
+    schedule = schedule_from_config(config_with(kinetics_i3d))
+    assert schedule.iterations == 30_638
+
+
+def test_another_batch_scales_rate_and_iterations():
+    recipe = recipe_from_config(config_with(batch=64))
+    assert recipe.learning_rate == pytest.approx(0.1)
+    assert recipe.boundaries == (352_000, 576_000, 736_000)
+    assert recipe.iterations == 896_000
+    assert recipe.warmup_iterations == 128_000
+    assert recipe.warmup_learning_rate == pytest.approx(0.00025)
+
+
+@pytest.mark.parametrize(
+    ("changes", "iterations"),
+    [
+        ({}, 112_000),
+        ({"baseline.epoch_factor": 1 / 3.4}, 32_941),
+        ({"baseline.time_divisor": 4}, 28_000),
+        ({"baseline.area_divisor": 2}, 56_000),
+        ({"baseline.time_divisor": 4, "baseline.area_divisor": 4}, 7_000),
+        ({"schedule.cosine": True}, 112_000),
+    ],
+)
+def test_baseline_variants_are_flags(changes, iterations):
+    schedule = schedule_from_config(config_with(variant="baseline", **changes))
+    assert schedule.iterations == iterations
+
+
+@pytest.mark.parametrize(
+    ("changes", "iterations"),
+    [
+        ({"multigrid.long_cycle": False}, 72_000),
+        ({"multigrid.short_cycle": False}, 51_551),
+        ({"multigrid.single_cycle": True}, 29_217),
+        ({"multigrid.fine_tuning": False}, 29_217),
+        ({"multigrid.epoch_factor": 1.0}, 21_790),
+    ],
+)
+def test_multigrid_variants_are_flags(changes, iterations):
+    assert schedule_from_config(config_with(**changes)).iterations == iterations
+
+
+def test_the_table_shows_the_rates_of_warmup_and_cosine():
+    config = config_with(**{"schedule.cosine": True, "multigrid.single_cycle": True})
+    schedule = schedule_from_config(config)
+    table = format_plan(schedule, 112_000, "multigrid")
+    assert "0.002 to" in table
+    assert plan_dict(schedule, 112_000)["phases"][-1]["lr_multiplier"] == 1
+
+
+def test_variants_of_a_recipe_are_multigrid_and_baseline():
+    assert demo.get_config("multigrid").multigrid.long_cycle
+    assert not demo.get_config("baseline").multigrid.short_cycle
+    with pytest.raises(ValueError, match="config variant 'coarse' is not known"):
+        base.as_variant(base.get_base(), "coarse")
+
+
+def run_main(*arguments):
+    return subprocess.run(
+        [sys.executable, "main.py", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.bach=3"], "error: no such setting in the config: 'bach'. Did you mean"),
+        (["--config.model.dept=3"], 'Did you mean "depth"'),
+        (["--config.batch=many"], "error: flag --config.batch=many"),
+        (["--config.frames=12"], "error: frames=12 must be a multiple of 16"),
+        (["--mode=train", "--config.model.depth=18"], "error: model.depth=18 does not exist"),
+        (["--mode=fly"], "value should be one of <train|eval|plan|prepare>"),
+        (["extra"], "unexpected arguments ['extra']"),
+    ],
+)
+def test_the_command_line_ends_with_a_message_not_a_traceback(tmp_path, arguments, message):
+    config = ["--config=configs/kinetics_slowfast.py", f"--workdir={tmp_path}/run", "--mode=plan"]
+    done = run_main(*config, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan_needs_neither_jax_nor_tensorflow(tmp_path):
+    code = (
+        "import sys\n"
+        "for name in ('jax', 'flax', 'tensorflow', 'tensorflow_datasets'):\n"
+        "    sys.modules[name] = None\n"
+        "import configs.kinetics_slowfast as recipe, pathlib\n"
+        "from mg_jax.plan import write_plan\n"
+        f"print(write_plan(recipe.get_config(), pathlib.Path({str(tmp_path)!r})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "32,686 iterations" in done.stdout, done.stderr
+
+
+def test_model_schedule_and_step_import_where_there_is_no_tensorflow():
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'tensorflow_datasets', 'ml_collections', 'array_record'):\n"
+        "    sys.modules[name] = None\n"
+        "import mg_jax.grid, mg_jax.schedule, mg_jax.models, mg_jax.parallel, mg_jax.optimizer\n"
+        "import mg_jax.train_step, mg_jax.evaluate_step, mg_jax.programs, mg_jax.sampling\n"
+        "print('imported')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "imported\n", done.stderr

@@ -1,0 +1,169 @@
+"""Whole runs on real videos: real processes, killed for real."""
+
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+
+from mg_jax.recipe import schedule_from_config
+from tests import runs, tiny
+
+
+@pytest.fixture(scope="module")
+def flags(data_dir, cache_dir):
+    return [f"--config.data.dir={data_dir}", f"--config.run.cache_dir={cache_dir}"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, flags):
+    """A run from start to end on one device, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    return workdir, runs.run(workdir, *flags)
+
+
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    """A copy of the finished run's work directory."""
+    return shutil.copytree(undisturbed[0], tmp_path / "copy")
+
+
+def test_a_run_leaves_summary_log_events_and_checkpoints(undisturbed):
+    workdir, output = undisturbed
+    schedule = schedule_from_config(tiny.get_config())
+    summary = runs.summary(workdir)
+    assert summary["iterations"] == schedule.iterations >= 30
+    assert summary["examples"] == schedule.clips
+    assert summary["epochs"] == schedule.clips / 48
+    parts = [summary[key] for key in ("train_s", "compile_s", "eval_s")]
+    assert summary["wall_clock_s"] == pytest.approx(sum(parts))
+    assert min(parts) > 0
+    assert set(summary["metrics"]) == {"loss", "top1", "top5"}
+    assert len(runs.losses(workdir)) == schedule.iterations
+    steps = [*range(5, schedule.iterations, 5), schedule.iterations]
+    kept = {int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*")}
+    assert kept == set(steps[-3:])
+    assert f"{summary['metrics']['top1']:.1%}" in output.splitlines()[-1]
+
+
+def test_the_log_tells_grid_rate_and_throughput_of_the_schedule(undisturbed):
+    schedule = schedule_from_config(tiny.get_config())
+    for line in runs.log(undisturbed[0]):
+        if line["kind"] != "train":
+            continue
+        grid = schedule.grid(line["step"] - 1)
+        assert (line["clips"], line["frames"], line["size"]) == (
+            grid.batch,
+            grid.frames,
+            grid.size,
+        )
+        assert line["learning_rate"] == pytest.approx(schedule.learning_rate(line["step"] - 1))
+        assert line["clips_per_s"] > 0
+        assert 0 <= line["input_wait_share"] <= 1
+
+
+def test_tensorboard_holds_the_same_scalars_once_each(undisturbed):
+    found = {}
+    for path in undisturbed[0].glob("events.out.tfevents.*"):
+        for step, tag, value in read_events(path):
+            assert (step, tag) not in found
+            found[step, tag] = value
+    for line in runs.log(undisturbed[0]):
+        for name, value in line.items():
+            if name not in ("step", "kind"):
+                tag = f"{line['kind']}/{name}"
+                assert found[line["step"], tag] == pytest.approx(value, rel=1e-6)
+
+
+def read_events(path):
+    """(step, tag, value) of a TensorBoard file: length, checksum, record, checksum."""
+    content, position = path.read_bytes(), 0
+    while position < len(content):
+        length = int.from_bytes(content[position : position + 8], "little")
+        event = event_pb2.Event.FromString(content[position + 12 : position + 12 + length])
+        position += 16 + length
+        for value in event.summary.value:
+            yield event.step, value.tag, value.simple_value
+
+
+def test_one_program_for_each_grid_is_compiled_over_the_whole_schedule(undisturbed):
+    schedule = schedule_from_config(tiny.get_config())
+    trained = len(list(schedule.grids_from(0)))
+    # Beside training: statistics on two base grids, views for one clip and for all.
+    assert runs.summary(undisturbed[0])["programs"] == trained + 2 + 2
+
+
+def test_four_devices_give_the_losses_of_one(undisturbed, flags, tmp_path):
+    runs.run(tmp_path / "four", *flags, devices=4)
+    one, four = runs.losses(undisturbed[0]), runs.losses(tmp_path / "four")
+    assert one.keys() == four.keys()
+    assert len({(line.get("frames"), line.get("size")) for line in runs.log(undisturbed[0])}) > 3
+    for step, loss in one.items():
+        assert four[step] == pytest.approx(loss, rel=1e-4), step
+
+
+def test_a_killed_run_continues_bit_by_bit(undisturbed, flags, tmp_path):
+    workdir = tmp_path / "killed"
+    kill_at = random.randint(2, schedule_from_config(tiny.get_config()).iterations - 2)
+    process = runs.start(workdir, *flags)
+    while len(runs.losses(workdir)) < kill_at:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    output = runs.run(workdir, *flags)
+    assert (kill_at < 6) or "continuing" in output
+    assert runs.losses(workdir) == runs.losses(undisturbed[0]), kill_at
+    for a, b in zip(runs.final_arrays(workdir), runs.final_arrays(undisturbed[0]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_evaluates_to_the_same_metrics(undisturbed, flags, copy):
+    output = runs.run(copy, *flags, mode="eval")
+    for name, value in runs.summary(undisturbed[0])["metrics"].items():
+        assert f'"{name}": {value}' in output
+
+
+def test_a_checkpoint_cut_off_half_way_is_set_aside_for_the_one_before(undisturbed, flags, copy):
+    last = max((copy / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    largest = max(last.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    with largest.open("r+b") as file:
+        file.truncate(largest.stat().st_size // 2)
+    output = runs.run(copy, *flags)
+    assert f"checkpoint {last} cannot be read and is now {copy}/damaged_checkpoint" in output
+    assert (copy / f"damaged_checkpoint_{last.name}").is_dir()
+    assert "continuing" in output
+    assert runs.losses(copy) == runs.losses(undisturbed[0])
+
+
+def test_a_work_directory_of_another_config_is_refused_naming_the_keys(flags, copy):
+    before = sorted((p, p.stat().st_mtime_ns) for p in copy.rglob("*"))
+    changes = ["--config.schedule.learning_rate=0.5", "--config.multigrid.short_cycle=False"]
+    output = runs.run(copy, *flags, *changes, expect=1)
+    assert "holds checkpoints of another config" in output
+    assert "schedule.learning_rate is 0.004 there and 0.5 here" in output
+    assert "multigrid.short_cycle is True there and False here" in output
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in copy.rglob("*"))
+
+
+def test_what_only_concerns_the_running_may_change(flags, copy):
+    output = runs.run(copy, *flags, "--config.run.keep=2", "--config.run.log_every=7")
+    assert "continuing" in output
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    flags, tmp_path
+):
+    workdir = tmp_path / "diverged"
+    # The warm-up keeps the first checkpoints healthy; then the rate is absurd.
+    changes = ["--config.schedule.learning_rate=1e30", "--config.run.checkpoint_every=1"]
+    output = runs.run(workdir, *flags, *changes, expect=1)
+    assert "not finite after" in output or "the loss is nan at step" in output
+    assert "iterations, the last on 8 x 8 x 32^2" in output or "on grid" in output
+    steps = [int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*")]
+    assert steps
+    for array in runs.final_arrays(workdir):
+        assert np.all(np.isfinite(array))

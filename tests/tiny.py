@@ -1,0 +1,27 @@
+"""A recipe that trains in seconds: four grids, three stages, a SlowFast of eight channels."""
+
+from configs.base import as_variant
+from configs.demo import get_config as get_demo
+
+
+def get_config(variant: str = ""):
+    """The recipe; its data.dir and run.cache_dir come from the command line."""
+    config = get_demo()
+    config.batch = 8
+    config.schedule.batch = 8
+    config.schedule.learning_rate = 0.004
+    config.schedule.steps = (36, 54)
+    config.schedule.iterations = 72
+    config.schedule.warmup_iterations = 6
+    config.schedule.warmup_learning_rate = 0.0005
+    config.multigrid.long_shapes = 2
+    config.multigrid.short_shapes = 2
+    config.multigrid.epoch_factor = 1.0
+    config.model.width = 8
+    config.model.dropout = 0.5
+    config.eval.times = 2
+    config.eval.precise_bn_batches = 2
+    config.eval.clips = 2
+    config.run.log_every = 1
+    config.run.checkpoint_every = 5
+    return as_variant(config, variant)
