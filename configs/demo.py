@@ -32,11 +32,11 @@ def get_config(variant: str = ""):
     config.data.flip = False  # a mirrored "left" is a "right"
 
     config.schedule.batch = 16
-    config.schedule.learning_rate = 0.1
-    config.schedule.steps = (800, 1200, 1400)
-    config.schedule.iterations = 1600
-    config.schedule.warmup_iterations = 100
-    config.schedule.warmup_learning_rate = 0.01
+    config.schedule.learning_rate = 0.03
+    config.schedule.steps = (1000, 1500, 1750)
+    config.schedule.iterations = 2000
+    config.schedule.warmup_iterations = 400
+    config.schedule.warmup_learning_rate = 0.002
 
     config.eval.times = 2
     config.eval.precise_bn_batches = 25

@@ -165,15 +165,19 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
             state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
             meter.add(step, grid, rate, metrics, batches.wait_s)
             done = step + 1
-            if done in evaluations or done == end or done % config.run.checkpoint_every == 0:
+            evaluates = done in evaluations and done != end
+            saves = evaluates or done == end or done % config.run.checkpoint_every == 0
+            if saves:
                 meter.drain()
                 _check_finite(state, done, grid)
-                run.checkpoints.save(state, done, dataclasses.asdict(run.clocks))
-        if done in evaluations and done != end:
+        # Before the checkpoint: a run that is killed while it evaluates evaluates again.
+        if evaluates:
             with run.timed("eval_s"):
                 log.scalars(done, _centre_evaluation(run, state, step), "eval")
             meter.restart()
-    meter.drain()
+        if saves:
+            with run.timed("train_s"):
+                run.checkpoints.save(state, done, dataclasses.asdict(run.clocks))
     with run.timed("eval_s"):
         metrics = _full_evaluation(run, state)
     log.scalars(end, metrics, "test")
