@@ -37,30 +37,35 @@ class Checkpoints:
         self._manager.save(step, args=items)
 
     def restore(self, state: TrainState, mesh: Mesh) -> tuple[TrainState, dict[str, float]] | None:
-        """The newest checkpoint that can be read, or None.
+        """The newest checkpoint that can be read, or None where there is none.
 
         One that cannot, cut off or damaged, is renamed, and the one before is used.
 
         Args:
           state: gives shapes and dtypes.
           mesh: the devices to restore to.
+
+        Raises:
+          WorkdirError: if there are checkpoints and none can be read.
         """
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(parallel.abstract(state, mesh, parallel.REPLICATED)),
             clocks=ocp.args.JsonRestore(),
         )
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
             try:
                 restored = self._manager.restore(step, args=items)
             except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
                 self._set_aside(step, error)
                 continue
             return restored["state"], restored["clocks"]
+        if steps:
+            raise WorkdirError(
+                f"none of the {len(steps)} checkpoints in {self.folder} can be read; they are kept "
+                "beside it. Start again to train from the beginning"
+            )
         return None
-
-    def steps(self) -> list[int]:
-        """Steps of the checkpoints on disk, ascending."""
-        return sorted(self._manager.all_steps())
 
     def close(self) -> None:
         """Waits until everything is written."""
@@ -79,26 +84,41 @@ class Checkpoints:
         self._manager.reload()
 
 
-def bind_config(workdir: pathlib.Path, config) -> None:
-    """Writes `config.json`, or makes sure that what is there belongs to the same run.
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether a work directory holds any checkpoint, readable or not."""
+    return any((workdir / "checkpoints").glob("[0-9]*"))
 
-    What is under `run` and where the data lies may differ.
+
+def check_config(workdir: pathlib.Path, config) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, belong to the config.
+
+    What is under `run` and `eval` and where the data lies may differ.
 
     Raises:
-      WorkdirError: if the checkpoints of the work directory belong to another config.
+      WorkdirError: naming the keys that differ.
     """
     path = workdir / "config.json"
-    given = json.loads(config.to_json())
-    if path.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
-        differing = _differences(_binding(json.loads(path.read_text())), _binding(given))
-        if differing:
-            raise WorkdirError(
-                f"{workdir} holds checkpoints of another config; continue it with the same "
-                "settings or choose another --workdir. Differing: " + "; ".join(differing)
-            )
+    if not (path.exists() and has_checkpoint(workdir)):
+        return
+    there, here = json.loads(path.read_text()), json.loads(config.to_json())
+    differing = _differences(_binding(there), _binding(here))
+    if differing:
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of another config; continue it with the same settings "
+            "or choose another --workdir. Differing: " + "; ".join(differing)
+        )
+
+
+def write_config(workdir: pathlib.Path, config) -> None:
+    """Writes `config.json`."""
     workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "config.json", json.loads(config.to_json()))
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Writes a file that is there whole or not at all."""
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(given, indent=1) + "\n")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
     unfinished.rename(path)
 
 
@@ -107,7 +127,7 @@ def _binding(config: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in flat.items()
-        if not name.startswith("run.") and name != "data.dir"
+        if not name.startswith(("run.", "eval.")) and name != "data.dir"
     }
 
 

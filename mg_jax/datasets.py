@@ -11,6 +11,9 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from mg_jax.sampling import VideoTable
 
+# Only tf.data runs in TensorFlow; left alone it takes all of a GPU's memory.
+tf.config.set_visible_devices([], "GPU")
+
 DATA_SETS = ("moving_shapes",)
 
 _COLUMNS = {
@@ -81,7 +84,7 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
       ValueError: if it is not prepared, saying how to.
     """
     folder = _data_dir(config) / config.data.name
-    versions = sorted(folder.glob("*.*.*/dataset_info.json"))
+    versions = sorted(folder.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json"))
     if not versions:
         raise ValueError(
             f"no prepared data set in {folder} (data.dir={config.data.dir}, "

@@ -113,28 +113,30 @@ def _read(request: dict[str, tf.Tensor], frames: ArrayRecordDataSource) -> dict[
 
 def _decode_request(request: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     clip = {
-        "clips": decode_crop(request["jpegs"], request["box"], request["size"]),
+        "clips": decode_crops(request["jpegs"], request["box"][None], request["size"])[0],
         "flip": request["flip"],
         "label": request["label"],
     }
     return request["grid"], clip
 
 
-def decode_crop(jpegs_T: tf.Tensor, box_3: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Decodes the part of each frame that the crop needs and resamples it bilinearly.
+def decode_crops(jpegs_T: tf.Tensor, boxes_N3: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
+    """Decodes once the part of each frame that the crops need and resamples each bilinearly.
 
     Args:
       jpegs_T: frames of one video.
-      box_3: top, left and side of the crop in pixels of the frame, not rounded.
-      size: h, pixels of the result.
+      boxes_N3: top, left and side of each crop in pixels of the frame, not rounded; N is static.
+      size: h, pixels of the results.
 
     Returns:
-      `T h h 3` uint8. Pixel centres lie at half-integers in both.
+      N times `T h h 3` uint8. Pixel centres lie at half-integers in frames and results.
     """
     shape = tf.io.extract_jpeg_shape(jpegs_T[0])[:2]
+    corner = tf.reduce_min(boxes_N3[:, :2], 0)
+    opposite = tf.reduce_max(boxes_N3[:, :2] + boxes_N3[:, 2:], 0)
     # One more pixel on each side feeds the interpolation at the crop's edge.
-    start = tf.maximum(tf.cast(tf.floor(box_3[:2]), tf.int32) - 1, 0)
-    end = tf.minimum(tf.cast(tf.math.ceil(box_3[:2] + box_3[2]), tf.int32) + 1, shape)
+    start = tf.maximum(tf.cast(tf.floor(corner), tf.int32) - 1, 0)
+    end = tf.minimum(tf.cast(tf.math.ceil(opposite), tf.int32) + 1, shape)
     window = tf.concat([start, end - start], 0)
     frames_THWC = tf.map_fn(
         # The default, INTEGER_FAST, is off by up to two levels and no faster.
@@ -144,18 +146,17 @@ def decode_crop(jpegs_T: tf.Tensor, box_3: tf.Tensor, size: tf.Tensor) -> tf.Ten
         jpegs_T,
         fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
     )
-    return _resample(frames_THWC, box_3[:2] - tf.cast(start, tf.float32), box_3[2], size)
+    boxes_N3 -= tf.concat([tf.cast(start, tf.float32), [0.0]], 0)
+    return [_resample(frames_THWC, box_3, size) for box_3 in tf.unstack(boxes_N3)]
 
 
-def _resample(
-    frames_THWC: tf.Tensor, corner_2: tf.Tensor, side: tf.Tensor, size: tf.Tensor
-) -> tf.Tensor:
-    scale = tf.cast(size, tf.float32) / side
+def _resample(frames_THWC: tf.Tensor, box_3: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    scale = tf.cast(size, tf.float32) / box_3[2]
     resampled = tf.raw_ops.ScaleAndTranslate(
         images=frames_THWC,
         size=tf.stack([size, size]),
         scale=tf.stack([scale, scale]),
-        translation=-corner_2 * scale,
+        translation=-box_3[:2] * scale,
         kernel_type="triangle",
         antialias=False,
     )
@@ -207,18 +208,15 @@ def view_batches(
         return {
             "frames": numbers,
             "where": where.reshape(wanted.shape).astype(np.int32),
-            "box": sampling.view_boxes(videos, row, size, short_side, crops),
+            "boxes": sampling.view_boxes(videos, row, size, short_side, crops),
             "label": videos.label[row],
             "weight": np.float32(real),
         }
 
     def decode(request):
-        views = [
-            tf.gather(decode_crop(request["jpegs"], request["box"][i], size), request["where"])
-            for i in range(crops)
-        ]
+        frames_of_crops = decode_crops(request["jpegs"], request["boxes"], size)
         return {
-            "clips": tf.concat(views, 0),
+            "clips": tf.concat([tf.gather(x, request["where"]) for x in frames_of_crops], 0),
             "label": request["label"],
             "weight": request["weight"],
         }
@@ -228,7 +226,7 @@ def view_batches(
         output_signature={
             "frames": tf.TensorSpec([None], tf.int64),
             "where": tf.TensorSpec([clips, num_frames], tf.int32),
-            "box": tf.TensorSpec([crops, 3], tf.float32),
+            "boxes": tf.TensorSpec([crops, 3], tf.float32),
             "label": tf.TensorSpec([], tf.int32),
             "weight": tf.TensorSpec([], tf.float32),
         },

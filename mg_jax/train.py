@@ -15,7 +15,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mg_jax import parallel
-from mg_jax.checkpoint import Checkpoints, bind_config
+from mg_jax.checkpoint import (
+    Checkpoints,
+    check_config,
+    has_checkpoint,
+    write_config,
+    write_json,
+)
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.evaluate import evaluate
 from mg_jax.grid import Grid
@@ -88,6 +94,11 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     """
     run, state = _open(config, workdir)
     start = int(state.step)
+    if start == run.schedule.iterations and (workdir / "summary.json").exists():
+        run.checkpoints.close()
+        print(f"{workdir} is finished; --mode=eval evaluates it again")
+        return json.loads((workdir / "summary.json").read_text())
+    write_config(workdir, config)
     log = RunLog(workdir, start, run.schedule.iterations)
     if start:
         log.say(f"continuing {workdir} at step {start}")
@@ -98,7 +109,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         run.executables.close()
         log.close()
     summary = _summary(run, metrics)
-    _write_json(workdir / "summary.json", summary)
+    write_json(workdir / "summary.json", summary)
     print(
         f"{workdir}: {summary['iterations']:,} iterations, top-1 {summary['metrics']['top1']:.1%}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
@@ -113,10 +124,10 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
     Raises:
       ValueError: if there is no checkpoint.
     """
+    if not has_checkpoint(workdir):
+        raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
     run, state = _open(config, workdir)
     try:
-        if not int(state.step):
-            raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
         metrics = _full_evaluation(run, state)
     finally:
         run.checkpoints.close()
@@ -132,7 +143,7 @@ def _open(config, workdir: pathlib.Path) -> tuple[Run, TrainState]:
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
     data = open_source(config)
-    bind_config(workdir, config)
+    check_config(workdir, config)
     _cache_programs(config.run.cache_dir)
     state = create_state(config, mesh)
     checkpoints = Checkpoints(workdir, config.run.keep)
@@ -311,9 +322,3 @@ def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
         "programs": len(run.executables.compiled),
         "metrics": metrics,
     }
-
-
-def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    unfinished.rename(path)

@@ -10,7 +10,7 @@ from PIL import Image
 from configs.demo import get_config
 from mg_jax import parallel, sampling
 from mg_jax.datasets import open_source
-from mg_jax.input_pipeline import DeviceBatches, clip_batches, decode_crop, view_batches
+from mg_jax.input_pipeline import DeviceBatches, clip_batches, decode_crops, view_batches
 from mg_jax.recipe import schedule_from_config
 from mg_jax.sampling import Augmentation
 
@@ -118,7 +118,7 @@ def test_a_gradient_lands_where_the_geometry_says(size, axis):
     image = np.broadcast_to(levels[:, None] if axis == "row" else levels, (60, 60))
     jpeg = tf.io.encode_jpeg(np.repeat(image[..., None], 3, -1).astype(np.uint8), quality=100)
     top, left, side = 3.4, 11.7, 44.2
-    crop = decode_crop(tf.stack([jpeg]), tf.constant([top, left, side]), tf.constant(size))[0]
+    crop = decode_crops(tf.stack([jpeg]), tf.constant([[top, left, side]]), tf.constant(size))[0][0]
     found = np.asarray(crop, float).mean(-1).mean(1 if axis == "row" else 0) / 4
     centres = (np.arange(size) + 0.5) * side / size - 0.5
     np.testing.assert_allclose(found, (top if axis == "row" else left) + centres, atol=0.2)
@@ -128,7 +128,7 @@ def test_a_crop_at_the_edge_repeats_it():
     image = np.full((40, 50, 3), 200, np.uint8)
     jpeg = tf.io.encode_jpeg(image, quality=100)
     for box in ([0.0, 0.0, 40.0], [0.0, 10.0, 40.0]):
-        crop = decode_crop(tf.stack([jpeg]), tf.constant(box), tf.constant(64))
+        crop = decode_crops(tf.stack([jpeg]), tf.constant([box]), tf.constant(64))[0]
         assert np.abs(np.asarray(crop, int) - 200).max() <= 1
 
 

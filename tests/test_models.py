@@ -76,6 +76,20 @@ def test_one_set_of_variables_serves_all_grids_and_both_dtypes(name):
         )
 
 
+@pytest.mark.parametrize("name", ["slowfast", "i3d"])
+def test_bfloat16_compute_stays_close_to_float32(name):
+    clips = np.random.default_rng(0).normal(size=(4, 8, 32, 32, 3)).astype(np.float32)
+    logits = {}
+    for dtype in ("float32", "bfloat16"):
+        model = create_model(model_config(name=name, dtype=dtype), train=True, sub_batch=4)
+        variables = model.init(jax.random.key(0), clips)
+        # Unit scales instead of zero, so that every block counts; a classifier of unit weights.
+        variables = jax.tree.map(lambda x: x if x.ndim > 1 or x.any() else x + 1, variables)
+        logits[dtype], _ = model.apply(variables, clips, mutable=["batch_stats"])
+    spread = np.std(logits["float32"])
+    np.testing.assert_allclose(logits["bfloat16"], logits["float32"], atol=0.2 * spread)
+
+
 @pytest.mark.parametrize("kernel", [(1, 7, 7), (1, 3, 3), (7, 1, 1), (3, 1, 1), (5, 7, 7)])
 @pytest.mark.parametrize("strides", [(1, 1, 1), (1, 2, 2), (4, 1, 1), (2, 2, 2)])
 @pytest.mark.parametrize("extent", [(8, 12, 12), (7, 9, 11)])

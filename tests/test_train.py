@@ -78,6 +78,10 @@ def test_tensorboard_holds_the_same_scalars_once_each(undisturbed):
                 assert found[line["step"], tag] == pytest.approx(value, rel=1e-6)
 
 
+def newest_checkpoint(workdir):
+    return max((workdir / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+
+
 def read_events(path):
     """(step, tag, value) of a TensorBoard file: length, checksum, record, checksum."""
     content, position = path.read_bytes(), 0
@@ -128,7 +132,7 @@ def test_a_finished_run_evaluates_to_the_same_metrics(undisturbed, flags, copy):
 
 
 def test_a_checkpoint_cut_off_half_way_is_set_aside_for_the_one_before(undisturbed, flags, copy):
-    last = max((copy / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    last = newest_checkpoint(copy)
     largest = max(last.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
     with largest.open("r+b") as file:
         file.truncate(largest.stat().st_size // 2)
@@ -149,9 +153,24 @@ def test_a_work_directory_of_another_config_is_refused_naming_the_keys(flags, co
     assert before == sorted((p, p.stat().st_mtime_ns) for p in copy.rglob("*"))
 
 
-def test_what_only_concerns_the_running_may_change(flags, copy):
-    output = runs.run(copy, *flags, "--config.run.keep=2", "--config.run.log_every=7")
+def test_what_only_concerns_running_and_evaluating_may_change(flags, copy):
+    shutil.rmtree(newest_checkpoint(copy))
+    changes = ["--config.run.keep=2", "--config.run.log_every=7", "--config.eval.crops=3"]
+    output = runs.run(copy, *flags, *changes)
     assert "continuing" in output
+    assert len(list((copy / "checkpoints").glob("[0-9]*"))) == 2
+
+
+def test_a_finished_run_is_left_alone(undisturbed, flags, copy):
+    output = runs.run(copy, *flags)
+    assert f"{copy} is finished" in output
+    assert runs.log(copy) == runs.log(undisturbed[0])
+
+
+def test_nothing_is_written_where_there_is_nothing_to_evaluate(flags, tmp_path):
+    output = runs.run(tmp_path / "none", *flags, mode="eval", expect=1)
+    assert "holds no checkpoint to evaluate; train there first" in output
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
