@@ -8,6 +8,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from mg_jax.allocator import keep_freed_memory
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, for example configs/kinetics_slowfast.py[:baseline]."
 )
@@ -65,6 +67,8 @@ def _dispatch(mode: str, config) -> None:
 
         print(write_plan(config, workdir))
         return None
+    # Without effect once JAX and TensorFlow are loaded.
+    keep_freed_memory()
     if mode == "eval":
         from mg_jax.train import evaluate_run
 

@@ -21,6 +21,8 @@ from mg_jax.sampling import Augmentation, VideoTable
 
 # Frames that one call into Python reads.
 _READ_FRAMES = 128
+# Integers that describe a clip; packed, since each component of an element costs time of its own.
+_NUMBERS = ("grid", "size", "label", "flip", "top", "left", "height", "width")
 # Batches on the device ahead of the one that trains.
 _DEVICE_AHEAD = 2
 
@@ -48,12 +50,9 @@ def clip_batches(
     dataset = tf.data.Dataset.from_generator(
         lambda: _requests(videos, augmentation, iterations, grids),
         output_signature={
-            "grid": tf.TensorSpec([None, None], tf.int64),
-            "size": tf.TensorSpec([None, None], tf.int32),
+            "numbers": tf.TensorSpec([None, None, len(_NUMBERS)], tf.int64),
             "frames": tf.TensorSpec([None, None, None], tf.int64),
-            "box": tf.TensorSpec([None, None, 3], tf.float32),
-            "flip": tf.TensorSpec([None, None], tf.bool),
-            "label": tf.TensorSpec([None, None], tf.int32),
+            "resampling": tf.TensorSpec([None, None, 3], tf.float32),
         },
     )
     dataset = dataset.unbatch()
@@ -80,15 +79,20 @@ def _requests(
         share = grid.batch // jax.process_count()
         first = position + jax.process_index() * share
         clips = sampling.sample_clips(videos, grid, augmentation, first, share)
-        chunk = _chunk_size(share, grid.frames)
+        windows_B4 = sampling.decode_windows(videos, clips.rows_B, clips.boxes_B3)
+        numbers = [
+            np.full(share, grids.index(grid)),
+            np.full(share, grid.size),
+            videos.label[clips.rows_B],
+            clips.flip_B,
+            *windows_B4.T,
+        ]
         request = {
-            "grid": np.full(share, grids.index(grid), np.int64),
-            "size": np.full(share, grid.size, np.int32),
+            "numbers": np.stack(numbers, -1).astype(np.int64),
             "frames": clips.frames_BT,
-            "box": clips.boxes_B3,
-            "flip": clips.flip_B,
-            "label": clips.label_B,
+            "resampling": sampling.resamplings(clips.boxes_B3, windows_B4, grid.size),
         }
+        chunk = _chunk_size(share, grid.frames)
         yield {name: x.reshape(-1, chunk, *x.shape[1:]) for name, x in request.items()}
 
 
@@ -104,7 +108,7 @@ def _read(request: dict[str, tf.Tensor], frames: ArrayRecordDataSource) -> dict[
     def read(numbers: np.ndarray) -> np.ndarray:
         return np.array(frames.__getitems__(numbers.ravel().tolist()), object)
 
-    numbers = request["frames"]
+    numbers = request.pop("frames")
     records = tf.numpy_function(read, [numbers], tf.string, stateful=False)
     records = tf.reshape(records, [tf.size(numbers)])
     parsed = tf.io.parse_example(records, {"jpeg": tf.io.FixedLenFeature([], tf.string)})
@@ -112,55 +116,42 @@ def _read(request: dict[str, tf.Tensor], frames: ArrayRecordDataSource) -> dict[
 
 
 def _decode_request(request: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    numbers = tf.cast(request["numbers"], tf.int32)
+    size = numbers[_NUMBERS.index("size")]
+    frames_THWC = decode(request["jpegs"], numbers[-4:])
     clip = {
-        "clips": decode_crops(request["jpegs"], request["box"][None], request["size"])[0],
-        "flip": request["flip"],
-        "label": request["label"],
+        "clips": resample(frames_THWC, request["resampling"], size),
+        "flip": numbers[_NUMBERS.index("flip")] > 0,
+        "label": numbers[_NUMBERS.index("label")],
     }
-    return request["grid"], clip
+    return request["numbers"][_NUMBERS.index("grid")], clip
 
 
-def decode_crops(jpegs_T: tf.Tensor, boxes_N3: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
-    """Decodes once the part of each frame that the crops need and resamples each bilinearly.
-
-    Args:
-      jpegs_T: frames of one video.
-      boxes_N3: top, left and side of each crop in pixels of the frame, not rounded; N is static.
-      size: h, pixels of the results.
-
-    Returns:
-      N times `T h h 3` uint8. Pixel centres lie at half-integers in frames and results.
-    """
-    shape = tf.io.extract_jpeg_shape(jpegs_T[0])[:2]
-    corner = tf.reduce_min(boxes_N3[:, :2], 0)
-    opposite = tf.reduce_max(boxes_N3[:, :2] + boxes_N3[:, 2:], 0)
-    # One more pixel on each side feeds the interpolation at the crop's edge.
-    start = tf.maximum(tf.cast(tf.floor(corner), tf.int32) - 1, 0)
-    end = tf.minimum(tf.cast(tf.math.ceil(opposite), tf.int32) + 1, shape)
-    window = tf.concat([start, end - start], 0)
-    frames_THWC = tf.map_fn(
+def decode(jpegs_T: tf.Tensor, window_4: tf.Tensor) -> tf.Tensor:
+    """Decodes one window (top, left, height, width) of each frame, `T H W 3` uint8."""
+    return tf.map_fn(
         # The default, INTEGER_FAST, is off by up to two levels and no faster.
         lambda jpeg: tf.io.decode_and_crop_jpeg(
-            jpeg, window, channels=3, dct_method="INTEGER_ACCURATE"
+            jpeg, window_4, channels=3, dct_method="INTEGER_ACCURATE"
         ),
         jpegs_T,
         fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
     )
-    boxes_N3 -= tf.concat([tf.cast(start, tf.float32), [0.0]], 0)
-    return [_resample(frames_THWC, box_3, size) for box_3 in tf.unstack(boxes_N3)]
 
 
-def _resample(frames_THWC: tf.Tensor, box_3: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    scale = tf.cast(size, tf.float32) / box_3[2]
+def resample(frames_THWC: tf.Tensor, resampling_3: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """The bilinear crop of `size` x `size` pixels, `T h h 3` uint8; see `sampling.resamplings`."""
+    scale = resampling_3[0]
     resampled = tf.raw_ops.ScaleAndTranslate(
         images=frames_THWC,
         size=tf.stack([size, size]),
         scale=tf.stack([scale, scale]),
-        translation=-box_3[:2] * scale,
+        translation=resampling_3[1:],
         kernel_type="triangle",
         antialias=False,
     )
-    return tf.saturate_cast(tf.round(resampled), tf.uint8)
+    # Interpolation stays within 0 ... 255.
+    return tf.cast(resampled + 0.5, tf.uint8)
 
 
 def view_batches(
@@ -194,46 +185,64 @@ def view_batches(
       V = clips x crops.
     """
     share = batch // jax.process_count()
-    rounds = -(-len(videos) // batch)
-
-    def requests():
-        for i in range(rounds):
-            first = i * batch + jax.process_index() * share
-            for row in range(first, first + share):
-                yield _view_request(videos, min(row, len(videos) - 1), row < len(videos))
-
-    def _view_request(videos, row, real):
-        wanted = sampling.view_frames(videos, row, num_frames, stride, clips)
-        numbers, where = np.unique(wanted, return_inverse=True)
-        return {
-            "frames": numbers,
-            "where": where.reshape(wanted.shape).astype(np.int32),
-            "boxes": sampling.view_boxes(videos, row, size, short_side, crops),
-            "label": videos.label[row],
-            "weight": np.float32(real),
-        }
-
-    def decode(request):
-        frames_of_crops = decode_crops(request["jpegs"], request["boxes"], size)
-        return {
-            "clips": tf.concat([tf.gather(x, request["where"]) for x in frames_of_crops], 0),
-            "label": request["label"],
-            "weight": request["weight"],
-        }
-
     dataset = tf.data.Dataset.from_generator(
-        requests,
+        lambda: _view_requests(
+            videos, batch, share, clips, crops, num_frames, stride, size, short_side
+        ),
         output_signature={
             "frames": tf.TensorSpec([None], tf.int64),
             "where": tf.TensorSpec([clips, num_frames], tf.int32),
-            "boxes": tf.TensorSpec([crops, 3], tf.float32),
+            "window": tf.TensorSpec([4], tf.int32),
+            "resamplings": tf.TensorSpec([crops, 3], tf.float32),
             "label": tf.TensorSpec([], tf.int32),
             "weight": tf.TensorSpec([], tf.float32),
         },
     )
     dataset = dataset.map(lambda video: _read(video, frames), num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(
+        lambda video: _decode_views(video, size), num_parallel_calls=tf.data.AUTOTUNE
+    )
     return _with_options(dataset.batch(share, drop_remainder=True).prefetch(2))
+
+
+def _view_requests(
+    videos: VideoTable,
+    batch: int,
+    share: int,
+    clips: int,
+    crops: int,
+    num_frames: int,
+    stride: int,
+    size: int,
+    short_side: float,
+) -> Iterator[dict[str, np.ndarray]]:
+    """What this host reads of each test video: every frame once, however many clips share it."""
+    for start in range(0, len(videos), batch):
+        first = start + jax.process_index() * share
+        for row in range(first, first + share):
+            real, row = row < len(videos), min(row, len(videos) - 1)
+            wanted = sampling.view_frames(videos, row, num_frames, stride, clips)
+            numbers, where = np.unique(wanted, return_inverse=True)
+            boxes_N3 = sampling.view_boxes(videos, row, size, short_side, crops)
+            windows_N4 = sampling.decode_windows(videos, np.full(crops, row), boxes_N3)
+            window_4 = sampling.common_window(windows_N4)
+            yield {
+                "frames": numbers,
+                "where": where.reshape(wanted.shape).astype(np.int32),
+                "window": window_4.astype(np.int32),
+                "resamplings": sampling.resamplings(boxes_N3, window_4[None], size),
+                "label": videos.label[row],
+                "weight": np.float32(real),
+            }
+
+
+def _decode_views(video: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor]:
+    frames_THWC = decode(video["jpegs"], video["window"])
+    views = [
+        tf.gather(resample(frames_THWC, resampling_3, size), video["where"])
+        for resampling_3 in tf.unstack(video["resamplings"])
+    ]
+    return {"clips": tf.concat(views, 0), "label": video["label"], "weight": video["weight"]}
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -48,16 +48,16 @@ class Clips:
     """What to read for some clips.
 
     Attributes:
+      rows_B: of the video table, int64.
       frames_BT: record numbers, int64.
       boxes_B3: top, left and side of the square crop, in pixels of the stored frame, float32.
       flip_B: whether to mirror, bool.
-      label_B: int32.
     """
 
+    rows_B: np.ndarray
     frames_BT: np.ndarray
     boxes_B3: np.ndarray
     flip_B: np.ndarray
-    label_B: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +91,10 @@ def sample_clips(
     rows_B = video_rows(augmentation.seed, len(videos), first, count)
     flip_B = draws_BD[:, _FLIP] < 0.5 if augmentation.flip else np.zeros(count, bool)
     return Clips(
+        rows_B=rows_B,
         frames_BT=_random_frames(videos, grid, rows_B, draws_BD),
         boxes_B3=_random_boxes(videos, grid, augmentation.inverse_uniform, rows_B, draws_BD),
         flip_B=flip_B,
-        label_B=videos.label[rows_B],
     )
 
 
@@ -166,6 +166,34 @@ def _random_boxes(
     top_B = draws_BD[:, _TOP] * (height_B - side_B)
     left_B = draws_BD[:, _LEFT] * (width_B - side_B)
     return np.stack([top_B, left_B, side_B], -1).astype(np.float32)
+
+
+def decode_windows(videos: VideoTable, rows_N: np.ndarray, boxes_N3: np.ndarray) -> np.ndarray:
+    """The pixels that must be decoded for each crop: top, left, height, width, `N 4` int64.
+
+    One more pixel on each side, where there is one, feeds the interpolation at the crop's edge.
+    """
+    size_N2 = np.stack([videos.height[rows_N], videos.width[rows_N]], -1)
+    start_N2 = np.maximum(np.floor(boxes_N3[:, :2]).astype(np.int64) - 1, 0)
+    end_N2 = np.ceil(boxes_N3[:, :2] + boxes_N3[:, 2:]).astype(np.int64) + 1
+    return np.concatenate([start_N2, np.minimum(end_N2, size_N2) - start_N2], -1)
+
+
+def common_window(windows_N4: np.ndarray) -> np.ndarray:
+    """The smallest window that holds all, `4` int64."""
+    start_2 = windows_N4[:, :2].min(0)
+    end_2 = (windows_N4[:, :2] + windows_N4[:, 2:]).max(0)
+    return np.concatenate([start_2, end_2 - start_2])
+
+
+def resamplings(boxes_N3: np.ndarray, windows_N4: np.ndarray, size: int) -> np.ndarray:
+    """How a decoded window becomes a crop: scale, and translation of rows and columns, `N 3`.
+
+    A pixel centre at x of the window lands at x * scale + translation of the crop; float32.
+    """
+    scale_N1 = size / boxes_N3[:, 2:]
+    corner_N2 = boxes_N3[:, :2] - windows_N4[:, :2]
+    return np.concatenate([scale_N1, -corner_N2 * scale_N1], -1).astype(np.float32)
 
 
 def view_frames(videos: VideoTable, row: int, frames: int, stride: int, clips: int) -> np.ndarray:

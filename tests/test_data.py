@@ -131,7 +131,7 @@ def test_prepared_frames_are_those_of_the_video_files(data_dir):
     assert len(frames) == videos.num_frames.sum()
     for row in (0, 5, 10):
         path = data_dir / "downloads" / "moving_shapes" / "validation" / f"{videos.ids[row]}.mp4"
-        expected = read_frames(path, short_side=64, quality=90)
+        expected = read_frames(path, short_side=48, quality=90)
         numbers = videos.first_frame[row] + np.arange(videos.num_frames[row])
         records = frames.__getitems__(numbers.tolist())
         stored = [data_set.info.features.deserialize_example_np(r)["jpeg"] for r in records]

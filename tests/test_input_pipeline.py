@@ -10,9 +10,9 @@ from PIL import Image
 from configs.demo import get_config
 from mg_jax import parallel, sampling
 from mg_jax.datasets import open_source
-from mg_jax.input_pipeline import DeviceBatches, clip_batches, decode_crops, view_batches
+from mg_jax.input_pipeline import DeviceBatches, clip_batches, decode, resample, view_batches
 from mg_jax.recipe import schedule_from_config
-from mg_jax.sampling import Augmentation
+from mg_jax.sampling import Augmentation, VideoTable
 
 PLAIN = Augmentation(seed=0, flip=True, inverse_uniform=False)
 
@@ -43,7 +43,7 @@ def batches_of(source, schedule, steps):
     ).as_numpy_iterator()
 
 
-def resample(image_HWC, box, size):
+def interpolate(image_HWC, box, size):
     """Bilinear interpolation at the crop's pixel centres, edges repeated: a double loop's worth."""
     top, left, side = (float(v) for v in box)
     height, width = image_HWC.shape[:2]
@@ -70,7 +70,7 @@ def test_batches_follow_the_schedule_and_hold_the_clips_of_their_positions(sourc
         assert batch["clips"].shape == (grid.batch, grid.frames, grid.size, grid.size, 3)
         assert batch["clips"].dtype == np.uint8
         clips = sampling.sample_clips(data, grid, PLAIN, schedule.position(step), grid.batch)
-        np.testing.assert_array_equal(batch["label"], clips.label_B)
+        np.testing.assert_array_equal(batch["label"], data.label[clips.rows_B])
         np.testing.assert_array_equal(batch["flip"], clips.flip_B)
         if step % 3 == 0:
             assert_pixels(source, batch["clips"], clips, row=step % grid.batch)
@@ -83,7 +83,7 @@ def assert_pixels(source, clips_BTHWC, clips, row):
         record = source.train_frames[int(number)]
         jpeg = tf.train.Example.FromString(record).features.feature["jpeg"].bytes_list.value[0]
         frame = np.asarray(Image.open(io.BytesIO(jpeg)), float)
-        expected = resample(frame, clips.boxes_B3[row], clips_BTHWC.shape[2])
+        expected = interpolate(frame, clips.boxes_B3[row], clips_BTHWC.shape[2])
         difference = np.abs(clips_BTHWC[row, t] - expected)
         # At the crop's border chroma is interpolated from what was decoded alone.
         assert difference.mean() < 1
@@ -111,6 +111,16 @@ def test_hosts_read_the_slices_of_one_batch(source, schedule, monkeypatch):
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), value)
 
 
+def crop_of(jpeg, shape, box, size):
+    """The crop of one JPEG of `shape` as the pipeline cuts it."""
+    video = VideoTable(*(np.array([value]) for value in ("v", 0, 0, 1, *shape)))
+    boxes_13 = np.array([box], np.float32)
+    windows_14 = sampling.decode_windows(video, np.array([0]), boxes_13)
+    resampling = tf.constant(sampling.resamplings(boxes_13, windows_14, size)[0])
+    frames = decode(tf.stack([jpeg]), tf.constant(windows_14[0], tf.int32))
+    return resample(frames, resampling, tf.constant(size))[0]
+
+
 @pytest.mark.parametrize("size", [16, 32, 60])
 @pytest.mark.parametrize("axis", ["row", "column"])
 def test_a_gradient_lands_where_the_geometry_says(size, axis):
@@ -118,7 +128,7 @@ def test_a_gradient_lands_where_the_geometry_says(size, axis):
     image = np.broadcast_to(levels[:, None] if axis == "row" else levels, (60, 60))
     jpeg = tf.io.encode_jpeg(np.repeat(image[..., None], 3, -1).astype(np.uint8), quality=100)
     top, left, side = 3.4, 11.7, 44.2
-    crop = decode_crops(tf.stack([jpeg]), tf.constant([[top, left, side]]), tf.constant(size))[0][0]
+    crop = crop_of(jpeg, (60, 60), [top, left, side], size)
     found = np.asarray(crop, float).mean(-1).mean(1 if axis == "row" else 0) / 4
     centres = (np.arange(size) + 0.5) * side / size - 0.5
     np.testing.assert_allclose(found, (top if axis == "row" else left) + centres, atol=0.2)
@@ -128,7 +138,7 @@ def test_a_crop_at_the_edge_repeats_it():
     image = np.full((40, 50, 3), 200, np.uint8)
     jpeg = tf.io.encode_jpeg(image, quality=100)
     for box in ([0.0, 0.0, 40.0], [0.0, 10.0, 40.0]):
-        crop = decode_crops(tf.stack([jpeg]), tf.constant([box]), tf.constant(64))[0]
+        crop = crop_of(jpeg, (40, 50), box, 64)
         assert np.abs(np.asarray(crop, int) - 200).max() <= 1
 
 
@@ -156,7 +166,7 @@ def test_test_videos_come_once_each_with_all_their_views(source, clips, crops):
     boxes = sampling.view_boxes(videos, 2, 32, 36, crops)
     frames = sampling.view_frames(videos, 2, 8, 2, clips)
     for i, box in enumerate(boxes):
-        view = sampling.Clips(frames, np.tile(box, (clips, 1)), None, None)
+        view = sampling.Clips(None, frames, np.tile(box, (clips, 1)), None)
         views = first[i * clips : (i + 1) * clips]
         eval_source = EvalAsTrain(source.eval_frames)
         for row in range(clips):

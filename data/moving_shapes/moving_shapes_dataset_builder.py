@@ -10,7 +10,7 @@ from data import builder
 from data.moving_shapes import drawing
 
 VIDEOS = {"train": 1024, "validation": 400}
-SHORT_SIDE = 64  # of the stored frames, pixels
+SHORT_SIDE = 48  # of the stored frames, pixels
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
