@@ -15,9 +15,9 @@ from configs.base import as_variant, get_base
 def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
     config = get_base()
-    config.batch = 16
+    config.batch = 8
     config.frames = 8
-    config.size = 32
+    config.size = 40
 
     config.model.depth = 14
     config.model.width = 16
@@ -28,20 +28,20 @@ def get_config(variant: str = ""):
 
     config.data.name = "moving_shapes"
     config.data.dir = "work/data"
-    config.data.short_sides = (32.0, 36.0)
+    config.data.short_sides = (40.0, 45.0)
     config.data.flip = False  # a mirrored "left" is a "right"
 
-    config.schedule.batch = 16
-    config.schedule.learning_rate = 0.03
-    config.schedule.steps = (1000, 1500, 1750)
-    config.schedule.iterations = 2000
-    config.schedule.warmup_iterations = 400
-    config.schedule.warmup_learning_rate = 0.002
+    config.schedule.batch = 8
+    config.schedule.learning_rate = 0.015
+    config.schedule.steps = (1300, 1950, 2275)
+    config.schedule.iterations = 2600
+    config.schedule.warmup_iterations = 800
+    config.schedule.warmup_learning_rate = 0.001
 
     config.eval.times = 2
     config.eval.precise_bn_batches = 25
-    config.eval.size = 32
-    config.eval.short_side = 32
+    config.eval.size = 40
+    config.eval.short_side = 40
 
     config.run.checkpoint_every = 200
     config.run.compile_ahead = False  # the compiler would take the cores that training needs

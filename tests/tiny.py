@@ -8,6 +8,10 @@ def get_config(variant: str = ""):
     """The recipe; its data.dir and run.cache_dir come from the command line."""
     config = get_demo()
     config.batch = 8
+    config.size = 32
+    config.data.short_sides = (32.0, 36.0)
+    config.eval.size = 32
+    config.eval.short_side = 32
     config.schedule.batch = 8
     config.schedule.learning_rate = 0.001  # small, so that rounding errors do not grow
     config.schedule.steps = (36, 54)
