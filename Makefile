@@ -1,6 +1,7 @@
 # Two commands for newcomers: `make demo` and `make test`. Both set up .venv by themselves.
 
-PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 -c '' 2>/dev/null && echo python3.12 || echo python3)
+# The first interpreter that runs; a version manager's shim may be there and not run.
+PYTHON ?= $(shell for p in python3.12 python3.11; do $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 DEMO := $(RUN) main.py --config=configs/demo.py

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import sys
+import traceback
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -39,7 +40,15 @@ def main(argv: list[str]) -> None:
     try:
         _dispatch(_MODE.value, _CONFIG.value)
     except (ValueError, ArithmeticError) as error:
+        if not _is_ours(error):
+            raise
         sys.exit(f"error: {error}")
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether mg_jax itself raised an error, to say what is wrong, and no library below it."""
+    *_, innermost = traceback.extract_tb(error.__traceback__)
+    return pathlib.Path(__file__).parent in pathlib.Path(innermost.filename).parents
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -51,7 +60,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         reason = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
         reason = re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
         sys.exit(f"error: no such setting in the config: {reason}")
-    except flags.Error as error:
+    except (flags.Error, OSError, ValueError, TypeError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def get_base() -> ConfigDict:
-    """The settings that recipes start from; those that a recipe must give are placeholders."""
+    """The settings that recipes start from: the authors', for SlowFast-R50 on Kinetics-400."""
     config = ConfigDict()
     config.seed = 0
 
@@ -52,11 +52,11 @@ def get_base() -> ConfigDict:
     config.multigrid.short_shapes = 3  # the last 1, 2 or 3 of H/2, H/sqrt 2, base size
     config.multigrid.single_cycle = False  # one long cycle over the run, not one per stage
     config.multigrid.fine_tuning = True  # the last stage on the full shape
-    config.multigrid.epoch_factor = 1.5  # epochs relative to the baseline's
+    config.multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
 
     # The baseline is what runs with both cycles off.
     config.baseline = ConfigDict()
-    config.baseline.epoch_factor = 1.0
+    config.baseline.epoch_factor = 1.0  # the baseline's epochs relative to the recipe's
     config.baseline.time_divisor = 1  # train on T / time_divisor frames throughout,
     config.baseline.area_divisor = 1  # at H / sqrt(area_divisor) pixels, B by Eq. 1
 

@@ -5,8 +5,8 @@
 runs both variants; by hand:
 
     python main.py --config=configs/demo.py --mode=prepare
-    python main.py --config=configs/demo.py:baseline --workdir=work/demo_baseline
-    python main.py --config=configs/demo.py:multigrid --workdir=work/demo_multigrid
+    python main.py --config=configs/demo.py:baseline --workdir=work/demo_seed0_baseline
+    python main.py --config=configs/demo.py:multigrid --workdir=work/demo_seed0_multigrid
 """
 
 from configs.base import as_variant, get_base
@@ -43,6 +43,7 @@ def get_config(variant: str = ""):
     config.eval.size = 40
     config.eval.short_side = 40
 
+    config.run.cache_dir = "work/programs"
     config.run.checkpoint_every = 200
     config.run.compile_ahead = False  # the compiler would take the cores that training needs
     return as_variant(config, variant)

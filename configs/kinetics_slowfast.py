@@ -17,6 +17,14 @@ from configs.base import as_variant, get_base
 def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
     config = get_base()
+    config.batch = 512
+    config.frames = 32
+    config.size = 224
+    config.data.stride = 2
+    config.schedule.batch = 512
+    config.schedule.learning_rate = 0.8
+    config.schedule.steps = (44_000, 72_000, 92_000)
+    config.schedule.iterations = 112_000
     config.schedule.warmup_iterations = 16_000
     config.schedule.warmup_learning_rate = 0.002
     return as_variant(config, variant)

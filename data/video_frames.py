@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Iterator
 
 import av
-import numpy as np
 from PIL import Image
 
 
@@ -72,9 +71,8 @@ def _scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
     return round(width * scale), round(height * scale)
 
 
-def encode_jpeg(image: Image.Image | np.ndarray, quality: int) -> bytes:
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     """An RGB image as JPEG."""
-    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import time
 from typing import Any
 
 import jax
@@ -26,8 +27,8 @@ class Checkpoints:
 
     def __init__(self, workdir: pathlib.Path, keep: int):
         self.folder = workdir.absolute() / "checkpoints"
-        self._options = ocp.CheckpointManagerOptions(max_to_keep=keep)
-        self._manager = ocp.CheckpointManager(self.folder, options=self._options)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, state: TrainState, step: int, clocks: dict[str, float]) -> None:
         """Begins to write; the copy off the device is done when this returns."""
@@ -38,8 +39,6 @@ class Checkpoints:
 
     def restore(self, state: TrainState, mesh: Mesh) -> tuple[TrainState, dict[str, float]] | None:
         """The newest checkpoint that can be read, or None where there is none.
-
-        One that cannot, cut off or damaged, is renamed, and the one before is used.
 
         Args:
           state: gives shapes and dtypes.
@@ -52,18 +51,19 @@ class Checkpoints:
             state=ocp.args.StandardRestore(parallel.abstract(state, mesh, parallel.REPLICATED)),
             clocks=ocp.args.JsonRestore(),
         )
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        errors = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 restored = self._manager.restore(step, args=items)
             except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
-                self._set_aside(step, error)
+                errors[step] = str(error).splitlines()[0] if str(error) else type(error).__name__
                 continue
+            self._set_aside(errors)
             return restored["state"], restored["clocks"]
-        if steps:
+        if errors:
             raise WorkdirError(
-                f"none of the {len(steps)} checkpoints in {self.folder} can be read; they are kept "
-                "beside it. Start again to train from the beginning"
+                f"none of the {len(errors)} checkpoints in {self.folder} can be read; the newest: "
+                f"{next(iter(errors.values()))}"
             )
         return None
 
@@ -71,22 +71,25 @@ class Checkpoints:
         """Waits until everything is written."""
         self._manager.close()
 
-    def _set_aside(self, step: int, error: Exception) -> None:
-        damaged = self.folder.parent / f"damaged_checkpoint_{step}"
-        logging.error(
-            "checkpoint %s cannot be read and is now %s; trying the one before (%s)",
-            self.folder / str(step),
-            damaged,
-            str(error).splitlines()[0] if str(error) else type(error).__name__,
-        )
-        if jax.process_index() == 0:
-            (self.folder / str(step)).rename(damaged)
-        self._manager.reload()
+    def _set_aside(self, errors: dict[int, str]) -> None:
+        """Renames checkpoints that cannot be read, now that an older one could."""
+        for step, reason in errors.items():
+            damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
+            logging.error(
+                "checkpoint %s cannot be read and is now %s; using the one before (%s)",
+                self.folder / str(step),
+                damaged,
+                reason,
+            )
+            if jax.process_index() == 0:
+                (self.folder / str(step)).rename(damaged)
+        if errors:
+            self._manager.reload()
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether a work directory holds any checkpoint, readable or not."""
-    return any((workdir / "checkpoints").glob("[0-9]*"))
+    """Whether a work directory holds a checkpoint that was written to its end."""
+    return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
 
 
 def check_config(workdir: pathlib.Path, config) -> None:
@@ -98,8 +101,13 @@ def check_config(workdir: pathlib.Path, config) -> None:
       WorkdirError: naming the keys that differ.
     """
     path = workdir / "config.json"
-    if not (path.exists() and has_checkpoint(workdir)):
+    if not has_checkpoint(workdir):
         return
+    if not path.exists():
+        raise WorkdirError(
+            f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
+            "or choose another --workdir"
+        )
     there, here = json.loads(path.read_text()), json.loads(config.to_json())
     differing = _differences(_binding(there), _binding(here))
     if differing:

@@ -86,10 +86,15 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
     folder = _data_dir(config) / config.data.name
     versions = sorted(folder.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json"))
     if not versions:
+        prepare_it = (
+            "prepare it with --mode=prepare and the same --config flags"
+            if config.data.name in DATA_SETS
+            else f"data/ has no builder for it, only for {', '.join(DATA_SETS)}"
+        )
         raise ValueError(
             f"no prepared data set in {folder} (data.dir={config.data.dir}, "
-            f"data.name={config.data.name}); prepare it with --mode=prepare and the same --config "
-            "flags, or point --config.data.dir at the folder that holds it"
+            f"data.name={config.data.name}); {prepare_it}, or point --config.data.dir at the "
+            "folder that holds it"
         )
     return tfds.builder_from_directory(versions[-1].parent)
 
@@ -121,8 +126,18 @@ def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:
 
 
 def frame_source(data_set: tfds.core.DatasetBuilder, split: str) -> ArrayRecordDataSource:
-    """Random access to a split's records."""
-    return ArrayRecordDataSource([str(path) for path in data_set.info.splits[split].filepaths])
+    """Random access to a split's records.
+
+    Raises:
+      ValueError: if a file is missing or damaged.
+    """
+    try:
+        return ArrayRecordDataSource([str(path) for path in data_set.info.splits[split].filepaths])
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"split {split!r} of {data_set.data_path} cannot be read: {error}; delete that folder "
+            "and prepare it again with --mode=prepare"
+        ) from error
 
 
 def _data_dir(config) -> pathlib.Path:
@@ -131,5 +146,7 @@ def _data_dir(config) -> pathlib.Path:
 
 def _builder_class(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
     if name not in DATA_SETS:
-        raise ValueError(f"data.name={name!r} has no builder in data/; there are {DATA_SETS}")
+        raise ValueError(
+            f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
+        )
     return importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder

@@ -59,8 +59,10 @@ def evaluate(
     )
     step = executables.get(views_program(batch, views, config.frames, config.eval.size))
     total = None
-    for device_batch in DeviceBatches(dataset, mesh):
-        sums = step(state, device_batch)
+    batches = DeviceBatches(dataset, mesh)
+    for videos in batches:
+        sums = step(state, videos)
+        batches.prefetch()
         total = sums if total is None else jax.tree.map(jnp.add, total, sums)
     total = {name: float(value) for name, value in total.items()}
     return {name: total[name] / total["videos"] for name in ("loss", "top1", "top5")}
@@ -90,7 +92,9 @@ def precise_batch_stats(
     )
     step = executables.get(statistics_program(grid))
     total = None
-    for batch in DeviceBatches(dataset, mesh):
+    device_batches = DeviceBatches(dataset, mesh)
+    for batch in device_batches:
         stats = step(state, batch)
+        device_batches.prefetch()
         total = stats if total is None else jax.tree.map(jnp.add, total, stats)
     return jax.tree.map(lambda x: x / batches, total)

@@ -84,11 +84,14 @@ def video_sums(
     log_scores_BK = jnp.log(jnp.maximum(scores_BK, jnp.finfo(jnp.float32).tiny))
     loss_B = optax.softmax_cross_entropy_with_integer_labels(log_scores_BK, label_B)
     own_B1 = jnp.take_along_axis(scores_BK, label_B[:, None], 1)
-    better_B = jnp.sum(scores_BK > own_B1, 1)
+    # Among equal scores the first class ranks first; scores that are not numbers hit nothing.
+    earlier_BK = jnp.arange(scores_BK.shape[1]) < label_B[:, None]
+    rank_B = jnp.sum((scores_BK > own_B1) | ((scores_BK == own_B1) & earlier_BK), 1)
+    hit_weight_B = jnp.where(jnp.isnan(own_B1[:, 0]), 0.0, weight_B)
     return {
         "loss": jnp.sum(loss_B * weight_B),
-        "top1": jnp.sum((better_B < 1) * weight_B),
-        "top5": jnp.sum((better_B < 5) * weight_B),
+        "top1": jnp.sum((rank_B < 1) * hit_weight_B),
+        "top5": jnp.sum((rank_B < 5) * hit_weight_B),
         "videos": jnp.sum(weight_B),
     }
 

@@ -264,18 +264,20 @@ class DeviceBatches:
         self._host = dataset.as_numpy_iterator()
         self._mesh = mesh
         self._queue = collections.deque()
-        self._fill()
+        self.prefetch()
 
     def __iter__(self) -> Iterator[dict[str, jax.Array]]:
         return self
 
     def __next__(self) -> dict[str, jax.Array]:
-        self._fill()
+        if not self._queue:
+            self.prefetch()
         if not self._queue:
             raise StopIteration
         return self._queue.popleft()
 
-    def _fill(self) -> None:
+    def prefetch(self) -> None:
+        """Fills up; to be called when the batch in use has been handed to the device."""
         start = time.perf_counter()
         while len(self._queue) < _DEVICE_AHEAD:
             batch: Any = next(self._host, None)

@@ -19,6 +19,7 @@ def recipe_from_config(config) -> Recipe:
     _check_base_grid(config)
     _check_steps(config.schedule)
     scale = config.batch / config.schedule.batch
+    _check_scaled_steps(config, scale)
     base = BaseGrid(
         batch=config.batch,
         frames=config.frames,
@@ -46,6 +47,8 @@ def schedule_from_config(config) -> Schedule:
       ValueError: naming the setting, its value and what would do.
     """
     recipe = recipe_from_config(config)
+    _check_evaluation(config)
+    _check_run(config)
     if is_baseline(config):
         fixed = Shape(config.baseline.time_divisor, config.baseline.area_divisor)
         _check_fixed_shape(fixed)
@@ -81,6 +84,11 @@ def _check_base_grid(config) -> None:
     for name in ("batch", "frames", "size", "sub_batch"):
         _check_positive(config[name], name)
     _check_positive(config.data.stride, "data.stride")
+    if len(config.data.short_sides) != 2:
+        raise ValueError(
+            f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "
+            "largest short side, for example (256.0, 340.0)"
+        )
     smallest, largest = config.data.short_sides
     if not config.size <= smallest <= largest:
         raise ValueError(
@@ -112,6 +120,35 @@ def _check_steps(schedule) -> None:
             f"schedule.steps={steps} must ascend and lie strictly between 0 and "
             f"schedule.iterations={end}"
         )
+
+
+def _check_scaled_steps(config, scale: float) -> None:
+    edges = (0, *config.schedule.steps, config.schedule.iterations)
+    if any(round(a / scale) >= round(b / scale) for a, b in itertools.pairwise(edges)):
+        raise ValueError(
+            f"batch={config.batch} is {scale:g} times the recipe's schedule.batch="
+            f"{config.schedule.batch}; its {config.schedule.iterations} iterations, fewer in that "
+            "proportion, leave a learning-rate stage without any. Choose a smaller batch"
+        )
+
+
+def _check_evaluation(config) -> None:
+    for name in ("times", "precise_bn_batches", "clips"):
+        _check_positive(config.eval[name], f"eval.{name}")
+    if config.eval.crops not in (1, 3):
+        raise ValueError(f"eval.crops={config.eval.crops} must be 1 (centre) or 3")
+    if not 0 < config.eval.size <= config.eval.short_side:
+        raise ValueError(
+            f"eval.size={config.eval.size} must lie in 1 ... eval.short_side="
+            f"{config.eval.short_side}, so that the crop fits into the scaled video"
+        )
+
+
+def _check_run(config) -> None:
+    for name in ("log_every", "checkpoint_every", "keep"):
+        _check_positive(config.run[name], f"run.{name}")
+    if config.seed < 0:
+        raise ValueError(f"seed={config.seed} must not be negative")
 
 
 def _cycles(config) -> Multigrid:
@@ -149,13 +186,13 @@ def _check_frames(config, shapes: list[Shape]) -> None:
     if config.frames % unit == 0:
         return
     divisor = max(shape.time for shape in shapes)
-    reason = f"the coarsest grid has a {divisor}th of them" if divisor > 1 else "one grid"
-    if alpha > 1:
-        reason += f" and SlowFast takes every {alpha}th (model.alpha)"
+    reasons = [f"the coarsest grid has 1/{divisor} of them"] if divisor > 1 else []
+    reasons += [f"SlowFast takes 1 in model.alpha={alpha}"] if alpha > 1 else []
+    other = "baseline.time_divisor" if is_baseline(config) else "multigrid.long_shapes"
     raise ValueError(
-        f"frames={config.frames} must be a multiple of {unit}: {reason}; "
+        f"frames={config.frames} must be a multiple of {unit}: {' and '.join(reasons)}; "
         f"{_nearest(config.frames, unit)} would do"
-        + (", or fewer multigrid.long_shapes" if divisor > 1 else "")
+        + (f", or a smaller {other}" if divisor > 1 else "")
     )
 
 

@@ -55,6 +55,11 @@ class RunLog:
         else:
             self._bar.write(text)
 
+    def flush(self) -> None:
+        """Writes what a killed process would lose."""
+        self._file.flush()
+        self._events.flush()
+
     def close(self) -> None:
         """Writes out everything."""
         self._file.close()

@@ -82,8 +82,8 @@ class Phase:
       start: first iteration.
       end: one past the last iteration.
       grids: the short cycle; iteration i trains on grids[i mod len(grids)].
-      batch_factor: the long cycle's batch multiple, which scales the learning rate.
-      lr_multiplier: learning rate relative to the recipe's; with a cosine, batch_factor.
+      lr_multiplier: learning rate relative to the recipe's: the long cycle's batch multiple, times
+        the stage's decay unless a cosine takes its place.
       first_position: clips consumed before this phase.
     """
 
@@ -91,7 +91,6 @@ class Phase:
     start: int
     end: int
     grids: tuple[Grid, ...]
-    batch_factor: int
     lr_multiplier: float
     first_position: int
 
@@ -295,7 +294,6 @@ def _phases(
             start=start,
             end=end,
             grids=grids[run.shape],
-            batch_factor=run.shape.factor,
             lr_multiplier=run.shape.factor * decay,
             first_position=position,
         )

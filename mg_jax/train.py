@@ -165,15 +165,17 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
     start, end = int(state.step), schedule.iterations
     if config.run.compile_ahead:
         run.executables.request(map(train_program, schedule.grids_from(start)))
-    batches = _train_batches(run, start)
+    with run.timed("train_s"):
+        batches = _train_batches(run, start)
     evaluations = evaluation_steps(end, config.eval.times)
-    meter = Meter(log, config.run.log_every)
+    meter = Meter(log, config.run.log_every, batches.wait_s)
     for step in range(start, end):
         with run.timed("train_s"):
             grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
             batch = next(batches)
             program = run.executables.get(train_program(grid))
             state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
+            batches.prefetch()
             meter.add(step, grid, rate, metrics, batches.wait_s)
             done = step + 1
             evaluates = done in evaluations and done != end
@@ -188,6 +190,7 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
             meter.restart()
         if saves:
             with run.timed("train_s"):
+                log.flush()
                 run.checkpoints.save(state, done, dataclasses.asdict(run.clocks))
     with run.timed("eval_s"):
         metrics = _full_evaluation(run, state)
@@ -256,12 +259,13 @@ class Meter:
     Raises Diverged from any method that meets a loss that is not finite.
     """
 
-    def __init__(self, log: RunLog, every: int):
+    def __init__(self, log: RunLog, every: int, wait_s: float):
+        """Takes where to log, how often, and the wait for input before the first iteration."""
         self._log = log
         self._every = every
         self._pending = collections.deque()
         self._window: list[tuple[float, float]] = []
-        self._wait_s = 0.0
+        self._wait_s = wait_s
         self.restart()
 
     def restart(self) -> None:
@@ -278,9 +282,12 @@ class Meter:
             self._read(*self._pending.popleft())
 
     def drain(self) -> None:
-        """Reads all that is left; the device is then idle."""
+        """Reads and logs all that is left; the device is then idle."""
         while self._pending:
-            self._read(*self._pending.popleft())
+            last = self._pending.popleft()
+            self._read(*last)
+        if self._window:
+            self._write(*last)
 
     def _read(self, step, grid, rate, metrics, wait_s) -> None:
         loss, top1 = float(metrics["loss"]), float(metrics["top1"])
@@ -291,8 +298,11 @@ class Meter:
         self._window.append((loss, top1))
         self._clips += grid.batch
         self._log.advance(step + 1)
-        if (step + 1) % self._every:
-            return
+        if (step + 1) % self._every == 0:
+            self._write(step, grid, rate, metrics, wait_s)
+
+    def _write(self, step, grid, rate, metrics, wait_s) -> None:
+        """Logs the means since the last time; at a checkpoint too, so that none span a restart."""
         seconds = time.perf_counter() - self._start
         loss, top1 = np.mean(self._window, 0)
         scalars = {

@@ -82,7 +82,7 @@ def test_a_file_that_is_no_video_raises_with_its_reason(tmp_path, kind):
 
 
 class MixedVideos(tfds.core.GeneratorBasedBuilder):
-    """Four good videos among five broken ones, in the folder given."""
+    """Five good videos among five broken ones, in the folder given."""
 
     VERSION = tfds.core.Version("1.0.0")
     folder = None

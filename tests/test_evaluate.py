@@ -78,6 +78,14 @@ def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameter
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_equal_or_undefined_scores_are_no_hits():
+    label, weight = np.arange(8), np.ones(8, np.float32)
+    equal = video_sums(np.full((8, 8), 0.125, np.float32), label, weight)
+    assert (equal["top1"], equal["top5"]) == (1, 5)
+    undefined = video_sums(np.full((8, 8), np.nan, np.float32), label, weight)
+    assert (undefined["top1"], undefined["top5"]) == (0, 0)
+
+
 @pytest.mark.parametrize(("clips", "crops"), [(1, 1), (3, 3)])
 def test_metrics_average_the_softmax_over_views_and_count_each_video_once(setting, clips, crops):
     config, mesh, executables, data, state = setting

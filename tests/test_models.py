@@ -83,7 +83,7 @@ def test_bfloat16_compute_stays_close_to_float32(name):
     for dtype in ("float32", "bfloat16"):
         model = create_model(model_config(name=name, dtype=dtype), train=True, sub_batch=4)
         variables = model.init(jax.random.key(0), clips)
-        # Unit scales instead of zero, so that every block counts; a classifier of unit weights.
+        # Ones in place of all-zero scales and biases, so that every block counts.
         variables = jax.tree.map(lambda x: x if x.ndim > 1 or x.any() else x + 1, variables)
         logits[dtype], _ = model.apply(variables, clips, mutable=["batch_stats"])
     spread = np.std(logits["float32"])
@@ -173,7 +173,7 @@ def test_dropout_depends_on_the_clip_not_on_the_number_of_devices():
     ("changes", "message"),
     [
         ({"name": "slowfats"}, "model.name='slowfats' is not known; there are i3d, slowfast"),
-        ({"depth": 51}, "model.depth=51 does not exist; there are 14, 26, 50, 101"),
+        ({"depth": 51}, "model.depth=51 does not exist; there are 14, 50, 101"),
         ({"dtype": "float16"}, "model.dtype='float16' is not supported"),
         ({"beta": 0.01}, "model.beta=0.01 of model.width=8 leaves the fast pathway without"),
     ],

@@ -174,7 +174,7 @@ def test_cosine_anneals_over_examples_and_keeps_the_linear_scaling():
     assert schedule.learning_rate(0) == 8.0
     for phase in schedule.phases:
         share = schedule.position(phase.start) / schedule.clips
-        expected = phase.batch_factor * (1 + math.cos(math.pi * share)) / 2
+        expected = phase.grids[-1].batch / 512 * (1 + math.cos(math.pi * share)) / 2
         assert schedule.learning_rate(phase.start) == pytest.approx(expected)
     assert schedule.learning_rate(schedule.iterations - 1) < 1e-8
 

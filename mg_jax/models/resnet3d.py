@@ -16,8 +16,8 @@ from mg_jax.models.conv import max_pool_3x3
 
 ModuleDef = Any
 
-# Bottleneck blocks of res2 ... res5. 14 and 26 are for small data.
-BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+# Bottleneck blocks of res2 ... res5. 14 is for small data.
+BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 @dataclasses.dataclass(frozen=True)
