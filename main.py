@@ -32,17 +32,26 @@ def main(argv: list[str]) -> None:
     """Dispatches on --mode; a setting that cannot work ends with its message, not a traceback."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
-    if _CONFIG.value is None:
+    config = _config()
+    if config is None:
         raise app.UsageError("--config is missing, for example --config=configs/demo.py")
     if _WORKDIR.value is None and _MODE.value != "prepare":
         raise app.UsageError(f"--workdir is missing: where --mode={_MODE.value} keeps its files")
     logging.set_verbosity(logging.WARNING)
     try:
-        _dispatch(_MODE.value, _CONFIG.value)
+        _dispatch(_MODE.value, config)
     except (ValueError, ArithmeticError) as error:
         if not _is_ours(error):
             raise
         sys.exit(f"error: {error}")
+
+
+def _config():
+    """The config; a file or a variant that is not there ends with a message."""
+    try:
+        return _CONFIG.value
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: --config cannot be loaded: {error}")
 
 
 def _is_ours(error: Exception) -> bool:

@@ -114,6 +114,8 @@ def _check_steps(schedule) -> None:
     _check_positive(end, "schedule.iterations")
     _check_positive(schedule.batch, "schedule.batch")
     _check_positive(schedule.learning_rate, "schedule.learning_rate")
+    if not all(isinstance(step, int) for step in steps):
+        raise ValueError(f"schedule.steps={steps} must be iterations, whole numbers")
     edges = (0, *steps, end)
     if any(a >= b for a, b in itertools.pairwise(edges)):
         raise ValueError(

@@ -152,7 +152,7 @@ def run_main(*arguments):
         (["--config.batch=many"], "error: flag --config.batch=many"),
         (["--config.frames=12"], "error: frames=12 must be a multiple of 16"),
         (["--mode=train", "--config.model.depth=18"], "error: model.depth=18 does not exist"),
-        (["--config.schedule.steps=(1,a)"], "error: "),
+        (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
         (["--mode=fly"], "value should be one of <train|eval|plan|prepare>"),

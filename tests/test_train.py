@@ -1,6 +1,7 @@
 """Whole runs on real videos: real processes, killed for real."""
 
 import random
+import re
 import shutil
 import signal
 import time
@@ -204,7 +205,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
     ]
     output = runs.run(workdir, *flags, *changes, expect=1)
     assert message in output
-    assert "8 x 4 x 32^2" in output or "8 x 8 x 32^2" in output or "16 x" in output
+    assert re.search(r"on (grid )?\d+ x \d x \d+\^2", output)
     if checkpoint_every == 1:
         for array in runs.final_arrays(workdir):
             assert np.all(np.isfinite(array))
