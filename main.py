@@ -32,26 +32,17 @@ def main(argv: list[str]) -> None:
     """Dispatches on --mode; a setting that cannot work ends with its message, not a traceback."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
-    config = _config()
-    if config is None:
+    if _CONFIG.value is None:
         raise app.UsageError("--config is missing, for example --config=configs/demo.py")
     if _WORKDIR.value is None and _MODE.value != "prepare":
         raise app.UsageError(f"--workdir is missing: where --mode={_MODE.value} keeps its files")
     logging.set_verbosity(logging.WARNING)
     try:
-        _dispatch(_MODE.value, config)
+        _dispatch(_MODE.value, _CONFIG.value)
     except (ValueError, ArithmeticError) as error:
         if not _is_ours(error):
             raise
         sys.exit(f"error: {error}")
-
-
-def _config():
-    """The config; a file or a variant that is not there ends with a message."""
-    try:
-        return _CONFIG.value
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: --config cannot be loaded: {error}")
 
 
 def _is_ours(error: Exception) -> bool:
@@ -61,16 +52,21 @@ def _is_ours(error: Exception) -> bool:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line; an unknown config key ends with a message."""
+    """Parses the command line; what is wrong with it or the config file ends with a message."""
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if _CONFIG.value is not None:
+            _CONFIG.value.keys()  # a file that could not be loaded raises when it is looked at
+        return rest
     except (KeyError, AttributeError) as error:
         # ml_collections quotes its message once or twice over.
         reason = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
         reason = re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
         sys.exit(f"error: no such setting in the config: {reason}")
     except (flags.Error, OSError, ValueError, TypeError) as error:
-        sys.exit(f"error: {error}")
+        # In between ml_collections shows a traceback.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        sys.exit(f"error: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
 
 
 def _dispatch(mode: str, config) -> None:
