@@ -26,6 +26,7 @@ _MODE = flags.DEFINE_enum(
 
 # Only what a user can act on; each line of Orbax and TensorFlow is about their own affairs.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def main(argv: list[str]) -> None:
@@ -37,8 +38,12 @@ def main(argv: list[str]) -> None:
     if _WORKDIR.value is None and _MODE.value != "prepare":
         raise app.UsageError(f"--workdir is missing: where --mode={_MODE.value} keeps its files")
     logging.set_verbosity(logging.WARNING)
+    if _WORKDIR.value is not None and pathlib.Path(_WORKDIR.value).expanduser().is_file():
+        sys.exit(f"error: --workdir={_WORKDIR.value} is a file; give a folder, existing or not")
     try:
         _dispatch(_MODE.value, _CONFIG.value)
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command continues from the newest checkpoint")
     except (ValueError, ArithmeticError) as error:
         if not _is_ours(error):
             raise

@@ -37,12 +37,15 @@ class Checkpoints:
         )
         self._manager.save(step, args=items)
 
-    def restore(self, state: TrainState, mesh: Mesh) -> tuple[TrainState, dict[str, float]] | None:
+    def restore(
+        self, state: TrainState, mesh: Mesh, repair: bool
+    ) -> tuple[TrainState, dict[str, float]] | None:
         """The newest checkpoint that can be read, or None where there is none.
 
         Args:
           state: gives shapes and dtypes.
           mesh: the devices to restore to.
+          repair: rename newer ones that cannot be read, so that training can go past them.
 
         Raises:
           WorkdirError: if there are checkpoints and none can be read.
@@ -58,7 +61,14 @@ class Checkpoints:
             except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
                 errors[step] = str(error).splitlines()[0] if str(error) else type(error).__name__
                 continue
-            self._set_aside(errors)
+            for failed, reason in errors.items():
+                logging.error(
+                    "checkpoint %s cannot be read (%s); using the one before",
+                    self.folder / str(failed),
+                    reason,
+                )
+            if errors and repair:
+                self._set_aside(list(errors))
             return restored["state"], restored["clocks"]
         if errors:
             raise WorkdirError(
@@ -71,20 +81,13 @@ class Checkpoints:
         """Waits until everything is written."""
         self._manager.close()
 
-    def _set_aside(self, errors: dict[int, str]) -> None:
-        """Renames checkpoints that cannot be read, now that an older one could."""
-        for step, reason in errors.items():
+    def _set_aside(self, steps: list[int]) -> None:
+        for step in steps:
             damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
-            logging.error(
-                "checkpoint %s cannot be read and is now %s; using the one before (%s)",
-                self.folder / str(step),
-                damaged,
-                reason,
-            )
+            logging.error("kept as %s", damaged)
             if jax.process_index() == 0:
                 (self.folder / str(step)).rename(damaged)
-        if errors:
-            self._manager.reload()
+        self._manager.reload()
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:

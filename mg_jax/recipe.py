@@ -4,6 +4,7 @@ import itertools
 import math
 
 from mg_jax import grid as grid_lib
+from mg_jax.architectures import check_model
 from mg_jax.grid import BaseGrid, Shape
 from mg_jax.schedule import Multigrid, Recipe, Schedule, baseline_schedule, multigrid_schedule
 
@@ -16,6 +17,7 @@ def recipe_from_config(config) -> Recipe:
     Raises:
       ValueError: naming the setting, its value and what would do.
     """
+    check_model(config.model)
     _check_base_grid(config)
     _check_steps(config.schedule)
     scale = config.batch / config.schedule.batch

@@ -1,6 +1,7 @@
 """What a run tells: TensorBoard scalars, log.jsonl, and a progress bar or plain lines."""
 
 import json
+import os
 import pathlib
 import sys
 from typing import Any
@@ -24,7 +25,7 @@ class RunLog:
         self._events = SummaryWriter(str(workdir), purge_step=start + 1)
         self._bar = (
             tqdm(total=iterations, initial=start, unit="it", dynamic_ncols=True)
-            if sys.stderr.isatty()
+            if _has_terminal()
             else None
         )
         self._iterations = iterations
@@ -74,6 +75,11 @@ class RunLog:
         unfinished = self.path.with_suffix(".tmp")
         unfinished.write_text("".join(line + "\n" for line in kept))
         unfinished.rename(self.path)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal with room for a bar; some have no width."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def _step(line: str) -> float:

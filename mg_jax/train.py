@@ -26,7 +26,6 @@ from mg_jax.datasets import DataSource, open_source
 from mg_jax.evaluate import evaluate
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
-from mg_jax.models import check_model
 from mg_jax.parallel import Executables
 from mg_jax.programs import create_executables, train_program
 from mg_jax.recipe import check_devices, schedule_from_config
@@ -92,7 +91,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         written.
       Diverged: where the loss is not finite; the last good checkpoint stays.
     """
-    run, state = _open(config, workdir)
+    run, state = _open(config, workdir, repair=True)
     start = int(state.step)
     if start == run.schedule.iterations and (workdir / "summary.json").exists():
         run.checkpoints.close()
@@ -119,27 +118,31 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
-    """Evaluates the newest checkpoint of a work directory and prints the metrics.
+    """Evaluates the newest checkpoint of a work directory and writes its `evaluation.json`.
 
     Raises:
       ValueError: if there is no checkpoint.
     """
     if not has_checkpoint(workdir):
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
-    run, state = _open(config, workdir)
+    run, state = _open(config, workdir, repair=False)
     try:
         metrics = _full_evaluation(run, state)
     finally:
         run.checkpoints.close()
         run.executables.close()
-    print(f"step {int(state.step)}: {json.dumps(metrics)}")
+    path = workdir / "evaluation.json"
+    write_json(path, {"step": int(state.step), "metrics": metrics})
+    print(f"step {int(state.step)}: {json.dumps(metrics)}; see {path}")
     return metrics
 
 
-def _open(config, workdir: pathlib.Path) -> tuple[Run, TrainState]:
-    """Checks everything that can be checked, then restores or creates the state."""
+def _open(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, TrainState]:
+    """Checks everything that can be checked, then restores or creates the state.
+
+    With `repair`, checkpoints that cannot be read are renamed.
+    """
     schedule = schedule_from_config(config)
-    check_model(config.model)
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
     data = open_source(config)
@@ -147,7 +150,7 @@ def _open(config, workdir: pathlib.Path) -> tuple[Run, TrainState]:
     _cache_programs(config.run.cache_dir)
     state = create_state(config, mesh)
     checkpoints = Checkpoints(workdir, config.run.keep)
-    restored = checkpoints.restore(state, mesh)
+    restored = checkpoints.restore(state, mesh, repair)
     clocks = Clocks()
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])

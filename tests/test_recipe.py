@@ -151,7 +151,7 @@ def run_main(*arguments):
         (["--config.model.dept=3"], 'Did you mean "depth"'),
         (["--config.batch=many"], "error: flag --config.batch=many"),
         (["--config.frames=12"], "error: frames=12 must be a multiple of 16"),
-        (["--mode=train", "--config.model.depth=18"], "error: model.depth=18 does not exist"),
+        (["--config.model.depth=18"], "error: model.depth=18 does not exist"),
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),

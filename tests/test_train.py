@@ -1,5 +1,6 @@
 """Whole runs on real videos: real processes, killed for real."""
 
+import json
 import random
 import re
 import shutil
@@ -126,10 +127,26 @@ def test_a_killed_run_continues_bit_by_bit(undisturbed, flags, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_ctrl_c_ends_with_a_message_and_the_run_continues(undisturbed, flags, tmp_path):
+    process = runs.start(tmp_path / "stopped", *flags)
+    while len(runs.losses(tmp_path / "stopped")) < 12:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert "interrupted; the same command continues from the newest checkpoint" in output
+    assert "Traceback" not in output
+    assert "continuing" in runs.run(tmp_path / "stopped", *flags)
+    assert runs.losses(tmp_path / "stopped") == runs.losses(undisturbed[0])
+
+
 def test_a_finished_run_evaluates_to_the_same_metrics(undisturbed, flags, copy):
     output = runs.run(copy, *flags, mode="eval")
-    for name, value in runs.summary(undisturbed[0])["metrics"].items():
+    metrics = runs.summary(undisturbed[0])["metrics"]
+    for name, value in metrics.items():
         assert f'"{name}": {value}' in output
+    assert json.loads((copy / "evaluation.json").read_text())["metrics"] == metrics
 
 
 def test_a_checkpoint_cut_off_half_way_is_set_aside_for_the_one_before(undisturbed, flags, copy):
@@ -138,7 +155,8 @@ def test_a_checkpoint_cut_off_half_way_is_set_aside_for_the_one_before(undisturb
     with largest.open("r+b") as file:
         file.truncate(largest.stat().st_size // 2)
     output = runs.run(copy, *flags)
-    assert f"checkpoint {last} cannot be read and is now {copy}/damaged_checkpoint" in output
+    assert f"checkpoint {last} cannot be read" in output
+    assert f"kept as {copy}/damaged_checkpoint_{last.name}" in output
     assert len(list(copy.glob(f"damaged_checkpoint_{last.name}_*"))) == 1
     assert "continuing" in output
     assert runs.losses(copy) == runs.losses(undisturbed[0])

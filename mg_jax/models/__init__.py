@@ -5,13 +5,11 @@ from functools import partial
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mg_jax.architectures import check_model
 from mg_jax.models.conv import Conv
 from mg_jax.models.norm import SubBatchNorm
-from mg_jax.models.resnet3d import BLOCKS, I3D
+from mg_jax.models.resnet3d import I3D
 from mg_jax.models.slowfast import SlowFast
-
-MODELS = ("i3d", "slowfast")
-DTYPES = ("float32", "bfloat16")
 
 
 def create_model(
@@ -57,21 +55,3 @@ def create_model(
     if config.name == "i3d":
         return I3D(**common)
     return SlowFast(alpha=config.alpha, beta=config.beta, **common)
-
-
-def check_model(config) -> None:
-    """Raises ValueError for a model that does not exist, naming those that do."""
-    if config.name not in MODELS:
-        raise ValueError(f"model.name={config.name!r} is not known; there are {', '.join(MODELS)}")
-    if config.depth not in BLOCKS:
-        depths = ", ".join(map(str, BLOCKS))
-        raise ValueError(f"model.depth={config.depth} does not exist; there are {depths}")
-    if config.dtype not in DTYPES:
-        raise ValueError(
-            f"model.dtype={config.dtype!r} is not supported; use {' or '.join(DTYPES)}"
-        )
-    if config.name == "slowfast" and round(config.width * config.beta) < 1:
-        raise ValueError(
-            f"model.beta={config.beta:g} of model.width={config.width} leaves the fast pathway "
-            "without channels; make their product at least 1"
-        )

@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mg_jax.architectures import BLOCKS
 from mg_jax.models.conv import max_pool_3x3
 
 ModuleDef = Any
-
-# Bottleneck blocks of res2 ... res5. 14 is for small data.
-BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +178,7 @@ class I3D(nn.Module):
 
     Attributes:
       num_classes: K.
-      depth: of the ResNet, a key of BLOCKS.
+      depth: of the ResNet, a key of architectures.BLOCKS.
       width: channels of the stem.
       dropout: before the classifier.
       conv: convolution, called with (features, kernel, strides).

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mg_jax.models.resnet3d import BLOCKS, Head, ModuleDef, Pathway, Stage, Stems
+from mg_jax.architectures import BLOCKS
+from mg_jax.models.resnet3d import Head, ModuleDef, Pathway, Stage, Stems
 
 # Lateral connections: kernel size in time, and channels relative to the fast pathway's.
 FUSION_FRAMES = 7
@@ -34,7 +35,7 @@ class SlowFast(nn.Module):
 
     Attributes:
       num_classes: K.
-      depth: of both ResNets, a key of BLOCKS.
+      depth: of both ResNets, a key of architectures.BLOCKS.
       width: channels of the slow pathway's stem.
       alpha: frames of the fast pathway per frame of the slow one.
       beta: channels of the fast pathway relative to the slow one's.

@@ -1,0 +1,69 @@
+"""What a run prints: a progress bar on a terminal, plain lines elsewhere."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+
+import pytest
+
+CODE = """
+import pathlib, sys
+from mg_jax.run_log import RunLog
+log = RunLog(pathlib.Path(sys.argv[1]), start=0, iterations=40)
+for step in range(1, 41):
+    log.advance(step)
+    if step % 20 == 0:
+        log.scalars(step, {"loss": 0.5, "clips": 16})
+log.scalars(40, {"top1": 0.75}, "test")
+log.close()
+"""
+
+
+def read_all(descriptor):
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(descriptor, 65_536)
+        except OSError:  # The other side has closed.
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    return b"".join(chunks).decode()
+
+
+@pytest.mark.parametrize("columns", [100, 0])
+def test_a_terminal_with_room_gets_a_bar_and_one_without_gets_lines(tmp_path, columns):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, columns))
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, str(tmp_path)], stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    output = read_all(ours)
+    assert process.wait() == 0, output
+    assert ("40/40 [" in output) == (columns > 0)
+    assert ("train 20/40  loss 0.5  clips 16" in output) == (columns == 0)
+    assert "test 40/40  top1 0.75" in output
+
+
+def test_a_pipe_gets_plain_lines(tmp_path):
+    command = [sys.executable, "-c", CODE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "train 20/40  loss 0.5  clips 16",
+        "train 40/40  loss 0.5  clips 16",
+        "test 40/40  top1 0.75",
+    ]
+    assert "40/40 [" not in done.stderr
+
+
+def test_a_continued_run_drops_what_lies_past_its_start(tmp_path):
+    lines = ['{"step": 1}', '{"step": 2}', '{"step": 3}', '{"step": 4, "lo']
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    from mg_jax.run_log import RunLog
+
+    RunLog(tmp_path, start=2, iterations=5).close()
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
