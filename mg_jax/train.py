@@ -171,7 +171,7 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
     with run.timed("train_s"):
         batches = _train_batches(run, start)
     evaluations = evaluation_steps(end, config.eval.times)
-    meter = Meter(log, config.run.log_every, batches.wait_s)
+    meter = Meter(log, config.run.log_every, batches)
     for step in range(start, end):
         with run.timed("train_s"):
             grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
@@ -179,7 +179,7 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
             program = run.executables.get(train_program(grid))
             state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
             batches.prefetch()
-            meter.add(step, grid, rate, metrics, batches.wait_s)
+            meter.add(step, grid, rate, metrics)
             done = step + 1
             evaluates = done in evaluations and done != end
             saves = evaluates or done == end or done % config.run.checkpoint_every == 0
@@ -262,37 +262,36 @@ class Meter:
     Raises Diverged from any method that meets a loss that is not finite.
     """
 
-    def __init__(self, log: RunLog, every: int, wait_s: float):
-        """Takes where to log, how often, and the wait for input before the first iteration."""
+    def __init__(self, log: RunLog, every: int, batches: DeviceBatches):
+        """Takes where to log, how often, and the batches, which know the wait for input."""
         self._log = log
         self._every = every
         self._pending = collections.deque()
         self._window: list[tuple[float, float]] = []
-        self._wait_s = wait_s
+        self._batches = batches
         self.restart()
 
     def restart(self) -> None:
         """Begins a window of throughput anew, after a pause."""
         self._start = time.perf_counter()
+        self._wait_s = self._batches.wait_s
         self._clips = 0
 
-    def add(
-        self, step: int, grid: Grid, rate: float, metrics: dict[str, jax.Array], wait_s: float
-    ) -> None:
+    def add(self, step: int, grid: Grid, rate: float, metrics: dict[str, jax.Array]) -> None:
         """Takes the metrics of iteration `step`, still being computed, and reads the previous."""
-        self._pending.append((step, grid, rate, metrics, wait_s))
+        self._pending.append((step, grid, rate, metrics))
         while len(self._pending) > 1:
             self._read(*self._pending.popleft())
 
     def drain(self) -> None:
         """Reads and logs all that is left; the device is then idle."""
         while self._pending:
-            last = self._pending.popleft()
-            self._read(*last)
+            step, grid, rate, metrics = self._pending.popleft()
+            self._read(step, grid, rate, metrics)
         if self._window:
-            self._write(*last)
+            self._write(step, grid, rate)
 
-    def _read(self, step, grid, rate, metrics, wait_s) -> None:
+    def _read(self, step, grid, rate, metrics) -> None:
         loss, top1 = float(metrics["loss"]), float(metrics["top1"])
         if not math.isfinite(loss):
             raise Diverged(
@@ -302,9 +301,9 @@ class Meter:
         self._clips += grid.batch
         self._log.advance(step + 1)
         if (step + 1) % self._every == 0:
-            self._write(step, grid, rate, metrics, wait_s)
+            self._write(step, grid, rate)
 
-    def _write(self, step, grid, rate, metrics, wait_s) -> None:
+    def _write(self, step, grid, rate) -> None:
         """Logs the means since the last time; at a checkpoint too, so that none span a restart."""
         seconds = time.perf_counter() - self._start
         loss, top1 = np.mean(self._window, 0)
@@ -316,11 +315,10 @@ class Meter:
             "frames": grid.frames,
             "size": grid.size,
             "clips_per_s": self._clips / seconds,
-            "input_wait_share": (wait_s - self._wait_s) / seconds,
+            "input_wait_share": (self._batches.wait_s - self._wait_s) / seconds,
         }
         self._log.scalars(step + 1, scalars)
         self._window.clear()
-        self._wait_s = wait_s
         self.restart()
 
 
