@@ -6,7 +6,10 @@ import dataclasses
 import json
 import math
 import pathlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -102,7 +105,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     if start:
         log.say(f"continuing {workdir} at step {start}")
     try:
-        state, metrics = _iterate(run, state, log)
+        with interrupt_requests() as interrupted:
+            state, metrics = _iterate(run, state, log, interrupted)
     finally:
         run.checkpoints.close()
         run.executables.close()
@@ -163,7 +167,29 @@ def _cache_programs(folder: str) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict[str, float]]:
+@contextlib.contextmanager
+def interrupt_requests() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into an event; the second interrupts as usual.
+
+    An exception that Python raises in the middle of anything can be lost in a library's callback.
+    """
+    requested = threading.Event()
+
+    def handle(signum, frame):
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield requested
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _iterate(
+    run: Run, state: TrainState, log: RunLog, interrupted: threading.Event
+) -> tuple[TrainState, dict[str, float]]:
     config, schedule = run.config, run.schedule
     start, end = int(state.step), schedule.iterations
     if config.run.compile_ahead:
@@ -173,6 +199,8 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> tuple[TrainState, dict
     evaluations = evaluation_steps(end, config.eval.times)
     meter = Meter(log, config.run.log_every, batches)
     for step in range(start, end):
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         with run.timed("train_s"):
             grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
             batch = next(batches)
