@@ -67,6 +67,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         # ml_collections quotes its message once or twice over.
         reason = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
         reason = re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
+        if "get_config" in reason:
+            sys.exit(f"error: {reason}; --config takes a recipe, such as configs/demo.py")
         sys.exit(f"error: no such setting in the config: {reason}")
     except (flags.Error, OSError, ValueError, TypeError) as error:
         # In between ml_collections shows a traceback.

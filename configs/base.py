@@ -7,80 +7,117 @@ def get_base() -> ConfigDict:
     """The settings that recipes start from: the authors', for SlowFast-R50 on Kinetics-400."""
     config = ConfigDict()
     config.seed = 0
-
     # The base grid B x T x H x W. Learning rates and iterations below are stated for a batch of
     # schedule.batch; another config.batch scales the former linearly and the latter inversely.
     config.batch = 512
     config.frames = 32
     config.size = 224
     config.sub_batch = 8  # clips that share batch-norm statistics
-
-    config.model = ConfigDict()
-    config.model.name = "slowfast"  # or i3d
-    config.model.depth = 50
-    config.model.width = 64
-    config.model.alpha = 4  # SlowFast: frames of the fast pathway per frame of the slow one
-    config.model.beta = 1 / 8  # SlowFast: channels of the fast pathway relative to the slow one's
-    config.model.num_classes = 400
-    config.model.dropout = 0.5
-    config.model.dtype = "float32"  # or bfloat16; parameters and statistics are float32 always
-
-    config.data = ConfigDict()
-    config.data.name = "kinetics"
-    config.data.dir = "~/tensorflow_datasets"
-    config.data.train_split = "train"
-    config.data.eval_split = "validation"
-    config.data.stride = 2  # tau, between the frames of a clip of T frames, in source frames
-    config.data.short_sides = (256.0, 340.0)  # scale jitter of the short side at full size, pixels
-    config.data.inverse_uniform = False  # jitter uniform in 1 / short side
-    config.data.flip = True  # mirror half of the clips
-
-    config.schedule = ConfigDict()
-    config.schedule.batch = 512  # the batch that this section is stated for
-    config.schedule.learning_rate = 0.8
-    config.schedule.steps = (44_000, 72_000, 92_000)  # iterations at which the rate is multiplied
-    config.schedule.iterations = 112_000
-    config.schedule.decay = 0.1  # by this
-    config.schedule.cosine = False  # half a cosine instead of steps
-    config.schedule.warmup_iterations = 0
-    config.schedule.warmup_learning_rate = 0.0
-
-    config.multigrid = ConfigDict()
-    config.multigrid.long_cycle = True
-    config.multigrid.short_cycle = True
-    config.multigrid.long_shapes = 4  # S', the last S' of the four shapes
-    config.multigrid.short_shapes = 3  # the last 1, 2 or 3 of H/2, H/sqrt 2, base size
-    config.multigrid.single_cycle = False  # one long cycle over the run, not one per stage
-    config.multigrid.fine_tuning = True  # the last stage on the full shape
-    config.multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
-
-    # The baseline is what runs with both cycles off.
-    config.baseline = ConfigDict()
-    config.baseline.epoch_factor = 1.0  # the baseline's epochs relative to the recipe's
-    config.baseline.time_divisor = 1  # train on T / time_divisor frames throughout,
-    config.baseline.area_divisor = 1  # at H / sqrt(area_divisor) pixels, B by Eq. 1
-
-    config.optimizer = ConfigDict()
-    config.optimizer.momentum = 0.9
-    config.optimizer.nesterov = True
-    config.optimizer.weight_decay = 1e-4
-
-    config.eval = ConfigDict()
-    config.eval.times = 10  # evaluations on one centre view, spread over the run; the last is full
-    config.eval.precise_bn_batches = 200  # of the current base grid, before each evaluation
-    config.eval.clips = 10  # per video in the full evaluation,
-    config.eval.crops = 1  # times 1 (centre) or 3 (along the longer side)
-    config.eval.size = 224  # crop, pixels
-    config.eval.short_side = 256  # of the scaled video, pixels
-
-    # How a run works, not what it computes: these may change when a run continues.
-    config.run = ConfigDict()
-    config.run.log_every = 20  # iterations
-    config.run.checkpoint_every = 1000  # iterations
-    config.run.keep = 3  # checkpoints
-    config.run.compile_ahead = True  # compile the coming grids' programs while training
-    config.run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
+    config.model = _model()
+    config.data = _data()
+    config.schedule = _schedule()
+    config.multigrid = _multigrid()
+    config.baseline = _baseline()
+    config.optimizer = _optimizer()
+    config.eval = _eval()
+    config.run = _run()
     return config
+
+
+def _model() -> ConfigDict:
+    """The network."""
+    model = ConfigDict()
+    model.name = "slowfast"  # or i3d
+    model.depth = 50
+    model.width = 64
+    model.alpha = 4  # SlowFast: frames of the fast pathway per frame of the slow one
+    model.beta = 1 / 8  # SlowFast: channels of the fast pathway relative to the slow one's
+    model.num_classes = 400
+    model.dropout = 0.5
+    model.dtype = "float32"  # or bfloat16; parameters and statistics are float32 always
+    return model
+
+
+def _data() -> ConfigDict:
+    """What is read, and how clips are drawn from it."""
+    data = ConfigDict()
+    data.name = "kinetics"
+    data.dir = "~/tensorflow_datasets"
+    data.train_split = "train"
+    data.eval_split = "validation"
+    data.stride = 2  # tau, between the frames of a clip of T frames, in source frames
+    data.short_sides = (256.0, 340.0)  # scale jitter of the short side at full size, pixels
+    data.inverse_uniform = False  # jitter uniform in 1 / short side
+    data.flip = True  # mirror half of the clips
+    return data
+
+
+def _schedule() -> ConfigDict:
+    """Learning rate and length, as the recipe states them for its batch."""
+    schedule = ConfigDict()
+    schedule.batch = 512  # the batch that this section is stated for
+    schedule.learning_rate = 0.8
+    schedule.steps = (44_000, 72_000, 92_000)  # iterations at which the rate is multiplied
+    schedule.iterations = 112_000
+    schedule.decay = 0.1  # by this
+    schedule.cosine = False  # half a cosine instead of steps
+    schedule.warmup_iterations = 0
+    schedule.warmup_learning_rate = 0.0
+    return schedule
+
+
+def _multigrid() -> ConfigDict:
+    """The cycles."""
+    multigrid = ConfigDict()
+    multigrid.long_cycle = True
+    multigrid.short_cycle = True
+    multigrid.long_shapes = 4  # S', the last S' of the four shapes
+    multigrid.short_shapes = 3  # the last 1, 2 or 3 of H/2, H/sqrt 2, base size
+    multigrid.single_cycle = False  # one long cycle over the run, not one per stage
+    multigrid.fine_tuning = True  # the last stage on the full shape
+    multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
+    return multigrid
+
+
+def _baseline() -> ConfigDict:
+    """What runs with both cycles off."""
+    baseline = ConfigDict()
+    baseline.epoch_factor = 1.0  # the baseline's epochs relative to the recipe's
+    baseline.time_divisor = 1  # train on T / time_divisor frames throughout,
+    baseline.area_divisor = 1  # at H / sqrt(area_divisor) pixels, B by Eq. 1
+    return baseline
+
+
+def _optimizer() -> ConfigDict:
+    """SGD."""
+    optimizer = ConfigDict()
+    optimizer.momentum = 0.9
+    optimizer.nesterov = True
+    optimizer.weight_decay = 1e-4
+    return optimizer
+
+
+def _eval() -> ConfigDict:
+    """During training and at its end."""
+    eval = ConfigDict()
+    eval.times = 10  # evaluations on one centre view, spread over the run; the last is full
+    eval.precise_bn_batches = 200  # of the current base grid, before each evaluation
+    eval.clips = 10  # per video in the full evaluation,
+    eval.crops = 1  # times 1 (centre) or 3 (along the longer side)
+    eval.size = 224  # crop, pixels
+    eval.short_side = 256  # of the scaled video, pixels
+    return eval
+
+
+def _run() -> ConfigDict:
+    """How a run works, not what it computes: these may change when a run continues."""
+    run = ConfigDict()
+    run.log_every = 20  # iterations
+    run.checkpoint_every = 1000  # iterations
+    run.keep = 3  # checkpoints
+    run.compile_ahead = True  # compile the coming grids' programs while training
+    run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
+    return run
 
 
 def as_variant(config: ConfigDict, variant: str) -> ConfigDict:

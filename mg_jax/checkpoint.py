@@ -11,6 +11,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from mg_jax import parallel
+from mg_jax.atomic_file import write_json
 from mg_jax.train_step import TrainState
 
 
@@ -124,13 +125,6 @@ def write_config(workdir: pathlib.Path, config) -> None:
     """Writes `config.json`."""
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", json.loads(config.to_json()))
-
-
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    """Writes a file that is there whole or not at all."""
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    unfinished.rename(path)
 
 
 def _binding(config: dict[str, Any]) -> dict[str, Any]:

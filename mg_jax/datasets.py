@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import pathlib
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +42,8 @@ def prepare(config) -> None:
     Raises:
       ValueError: if there is no builder of that name.
     """
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     builder = _builder_class(config.data.name)(
         data_dir=_data_dir(config), file_format="array_record"
     )
@@ -84,7 +87,8 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
       ValueError: if it is not prepared, saying how to.
     """
     folder = _data_dir(config) / config.data.name
-    versions = sorted(folder.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json"))
+    found = folder.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json")
+    versions = [path.parent for path in found if tfds.core.Version.is_valid(path.parent.name)]
     if not versions:
         prepare_it = (
             "prepare it with --mode=prepare and the same --config flags"
@@ -96,7 +100,7 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
             f"data.name={config.data.name}); {prepare_it}, or point --config.data.dir at the "
             "folder that holds it"
         )
-    return tfds.builder_from_directory(versions[-1].parent)
+    return tfds.builder_from_directory(max(versions, key=lambda path: tfds.core.Version(path.name)))
 
 
 def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:

@@ -1,38 +1,26 @@
 """Evaluation: precise BN, then the scores of every test video from several views."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
-from mg_jax.datasets import DataSource
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches, view_batches
-from mg_jax.parallel import Executables
 from mg_jax.programs import statistics_program, views_program
-from mg_jax.sampling import Augmentation
+from mg_jax.run import Run
+from mg_jax.sampling import Views, training_augmentation
 from mg_jax.train_step import TrainState
 
 
 def evaluate(
-    config,
-    mesh: Mesh,
-    executables: Executables,
-    data: DataSource,
-    state: TrainState,
-    grid: Grid,
-    *,
-    clips: int,
-    crops: int,
+    run: Run, state: TrainState, grid: Grid, *, clips: int, crops: int
 ) -> dict[str, float]:
     """Metrics of the evaluation split.
 
     Args:
-      config: of the run.
-      mesh: the devices.
-      executables: compiled programs.
-      data: both splits.
+      run: config, devices, programs and data.
       state: parameters to evaluate; its running statistics are replaced by precise ones.
       grid: the current base grid, for precise BN.
       clips: per video.
@@ -41,60 +29,50 @@ def evaluate(
     Returns:
       loss, top1 and top5 (shares of 1), means over the videos.
     """
-    batch_stats = precise_batch_stats(config, mesh, executables, data, state, grid)
-    state = state.replace(batch_stats=batch_stats)
-    views = clips * crops
-    # About as many clips at once as a training iteration on the base grid.
-    batch = max(config.batch // views // mesh.size, 1) * mesh.size
-    dataset = view_batches(
-        data.eval_videos,
-        data.eval_frames,
+    state = state.replace(batch_stats=precise_batch_stats(run, state, grid))
+    config, devices = run.config, run.mesh.size
+    views = Views(
         clips=clips,
         crops=crops,
-        num_frames=config.frames,
+        frames=config.frames,
         stride=config.data.stride,
         size=config.eval.size,
         short_side=config.eval.short_side,
-        batch=batch,
     )
-    step = executables.get(views_program(batch, views, config.frames, config.eval.size))
-    total = None
-    batches = DeviceBatches(dataset, mesh)
-    for videos in batches:
-        sums = step(state, videos)
-        batches.prefetch()
-        total = sums if total is None else jax.tree.map(jnp.add, total, sums)
+    # About as many clips at once as a training iteration on the base grid.
+    batch = max(config.batch // len(views) // devices, 1) * devices
+    dataset = view_batches(run.data.eval_videos, run.data.eval_frames, views, batch)
+    program = views_program(batch, len(views), views.frames, views.size)
+    total = _sum(run.executables.get(program), state, DeviceBatches(dataset, run.mesh))
     total = {name: float(value) for name, value in total.items()}
     return {name: total[name] / total["videos"] for name in ("loss", "top1", "top5")}
 
 
-def precise_batch_stats(
-    config,
-    mesh: Mesh,
-    executables: Executables,
-    data: DataSource,
-    state: TrainState,
-    grid: Grid,
-) -> Any:
+def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
     """Batch-norm statistics averaged over many batches with the current parameters.
 
     The running statistics mix several grids and past parameters (paper, Sec. 4.1).
     """
-    batches = config.eval.precise_bn_batches
-    # Another seed than training's: the clips are drawn the same way, in another order.
-    augmentation = Augmentation(config.seed + 1, config.data.flip, config.data.inverse_uniform)
+    batches = run.config.eval.precise_bn_batches
     dataset = clip_batches(
-        data.train_videos,
-        data.train_frames,
-        augmentation,
+        run.data.train_videos,
+        run.data.train_frames,
+        # Another seed than training's: the clips are drawn the same way, in another order.
+        training_augmentation(run.config.data, run.config.seed + 1),
         [grid],
         ((grid, i * grid.batch) for i in range(batches)),
     )
-    step = executables.get(statistics_program(grid))
-    total = None
-    device_batches = DeviceBatches(dataset, mesh)
-    for batch in device_batches:
-        stats = step(state, batch)
-        device_batches.prefetch()
-        total = stats if total is None else jax.tree.map(jnp.add, total, stats)
+    total = _sum(
+        run.executables.get(statistics_program(grid)), state, DeviceBatches(dataset, run.mesh)
+    )
     return jax.tree.map(lambda x: x / batches, total)
+
+
+def _sum(step: Callable, state: TrainState, batches: DeviceBatches) -> Any:
+    """The sum over all batches of what a step returns."""
+    total = None
+    for batch in batches:
+        result = step(state, batch)
+        batches.prefetch()
+        total = result if total is None else jax.tree.map(jnp.add, total, result)
+    return total

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from mg_jax import parallel, sampling
 from mg_jax.grid import Grid
-from mg_jax.sampling import Augmentation, VideoTable
+from mg_jax.sampling import Augmentation, VideoTable, Views
 
 # Frames that one call into Python reads.
 _READ_FRAMES = 128
@@ -155,82 +155,57 @@ def resample(frames_THWC: tf.Tensor, resampling_3: tf.Tensor, size: tf.Tensor) -
 
 
 def view_batches(
-    videos: VideoTable,
-    frames: ArrayRecordDataSource,
-    *,
-    clips: int,
-    crops: int,
-    num_frames: int,
-    stride: int,
-    size: int,
-    short_side: float,
-    batch: int,
+    videos: VideoTable, frames: ArrayRecordDataSource, views: Views, batch: int
 ) -> tf.data.Dataset:
     """This host's part of each batch of test videos; every video is decoded once.
 
     Args:
       videos: of the split.
       frames: records of the split's frames.
-      clips: per video, spread over its length.
-      crops: per clip, 1 (centre) or 3 along the longer side.
-      num_frames: T of a clip.
-      stride: between its frames, in source frames.
-      size: of a crop, pixels.
-      short_side: of the scaled video, pixels.
+      views: of each video.
       batch: videos over all hosts; their number divides it. The last batch is filled up with
         repetitions of weight 0.
 
     Returns:
-      A data set of {clips `B V T h h 3` uint8, label `B` int32, weight `B` float32},
-      V = clips x crops.
+      A data set of {clips `B V T h h 3` uint8, label `B` int32, weight `B` float32}.
     """
     share = batch // jax.process_count()
     dataset = tf.data.Dataset.from_generator(
-        lambda: _view_requests(
-            videos, batch, share, clips, crops, num_frames, stride, size, short_side
-        ),
+        lambda: _view_requests(videos, views, batch, share),
         output_signature={
             "frames": tf.TensorSpec([None], tf.int64),
-            "where": tf.TensorSpec([clips, num_frames], tf.int32),
+            "where": tf.TensorSpec([views.clips, views.frames], tf.int32),
             "window": tf.TensorSpec([4], tf.int32),
-            "resamplings": tf.TensorSpec([crops, 3], tf.float32),
+            "resamplings": tf.TensorSpec([views.crops, 3], tf.float32),
             "label": tf.TensorSpec([], tf.int32),
             "weight": tf.TensorSpec([], tf.float32),
         },
     )
     dataset = dataset.map(lambda video: _read(video, frames), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.map(
-        lambda video: _decode_views(video, size), num_parallel_calls=tf.data.AUTOTUNE
+        lambda video: _decode_views(video, views.size), num_parallel_calls=tf.data.AUTOTUNE
     )
     return _with_options(dataset.batch(share, drop_remainder=True).prefetch(2))
 
 
 def _view_requests(
-    videos: VideoTable,
-    batch: int,
-    share: int,
-    clips: int,
-    crops: int,
-    num_frames: int,
-    stride: int,
-    size: int,
-    short_side: float,
+    videos: VideoTable, views: Views, batch: int, share: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """What this host reads of each test video: every frame once, however many clips share it."""
     for start in range(0, len(videos), batch):
         first = start + jax.process_index() * share
         for row in range(first, first + share):
             real, row = row < len(videos), min(row, len(videos) - 1)
-            wanted = sampling.view_frames(videos, row, num_frames, stride, clips)
+            wanted = sampling.view_frames(videos, row, views)
             numbers, where = np.unique(wanted, return_inverse=True)
-            boxes_N3 = sampling.view_boxes(videos, row, size, short_side, crops)
-            windows_N4 = sampling.decode_windows(videos, np.full(crops, row), boxes_N3)
+            boxes_N3 = sampling.view_boxes(videos, row, views)
+            windows_N4 = sampling.decode_windows(videos, np.full(views.crops, row), boxes_N3)
             window_4 = sampling.common_window(windows_N4)
             yield {
                 "frames": numbers,
                 "where": where.reshape(wanted.shape).astype(np.int32),
                 "window": window_4.astype(np.int32),
-                "resamplings": sampling.resamplings(boxes_N3, window_4[None], size),
+                "resamplings": sampling.resamplings(boxes_N3, window_4[None], views.size),
                 "label": videos.label[row],
                 "weight": np.float32(real),
             }

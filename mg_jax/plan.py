@@ -1,9 +1,9 @@
 """The schedule on paper: a table for people, JSON for programs."""
 
-import json
 import pathlib
 from typing import Any
 
+from mg_jax.atomic_file import write_json
 from mg_jax.recipe import is_baseline, recipe_from_config, schedule_from_config
 from mg_jax.schedule import Phase, Schedule
 
@@ -13,8 +13,7 @@ def write_plan(config, workdir: pathlib.Path) -> str:
     schedule = schedule_from_config(config)
     baseline = recipe_from_config(config).iterations
     workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "plan.json"
-    path.write_text(json.dumps(plan_dict(schedule, baseline), indent=1) + "\n")
+    write_json(workdir / "plan.json", plan_dict(schedule, baseline))
     title = "baseline" if is_baseline(config) else "multigrid"
     return format_plan(schedule, baseline, title)
 

@@ -9,6 +9,8 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from mg_jax.atomic_file import write_text
+
 
 class RunLog:
     """Writes a run's scalars. A continued run first drops what lies past its start.
@@ -72,9 +74,7 @@ class RunLog:
         if not self.path.exists():
             return
         kept = [line for line in self.path.read_text().splitlines() if _step(line) <= start]
-        unfinished = self.path.with_suffix(".tmp")
-        unfinished.write_text("".join(line + "\n" for line in kept))
-        unfinished.rename(self.path)
+        write_text(self.path, "".join(line + "\n" for line in kept))
 
 
 def _has_terminal() -> bool:

@@ -61,6 +61,31 @@ class Clips:
 
 
 @dataclasses.dataclass(frozen=True)
+class Views:
+    """What test videos are seen through.
+
+    Attributes:
+      clips: per video, spread over its length; one is its centre.
+      crops: per clip, 1 (centre) or 3 along the longer side.
+      frames: T of a clip.
+      stride: between its frames, in source frames.
+      size: of a crop, pixels.
+      short_side: of the scaled video, pixels.
+    """
+
+    clips: int
+    crops: int
+    frames: int
+    stride: int
+    size: int
+    short_side: float
+
+    def __len__(self) -> int:
+        """V, views of a video."""
+        return self.clips * self.crops
+
+
+@dataclasses.dataclass(frozen=True)
 class Augmentation:
     """How clips are drawn beside their grid.
 
@@ -73,6 +98,11 @@ class Augmentation:
     seed: int
     flip: bool
     inverse_uniform: bool
+
+
+def training_augmentation(data, seed: int) -> Augmentation:
+    """What a config's `data` section says of flips and scales."""
+    return Augmentation(seed, data.flip, data.inverse_uniform)
 
 
 def sample_clips(
@@ -196,23 +226,21 @@ def resamplings(boxes_N3: np.ndarray, windows_N4: np.ndarray, size: int) -> np.n
     return np.concatenate([scale_N1, -corner_N2 * scale_N1], -1).astype(np.float32)
 
 
-def view_frames(videos: VideoTable, row: int, frames: int, stride: int, clips: int) -> np.ndarray:
+def view_frames(videos: VideoTable, row: int, views: Views) -> np.ndarray:
     """Record numbers of a test video's clips, `clips T`, spread evenly; one clip is the centre."""
-    span = (frames - 1) * stride + 1
+    span = (views.frames - 1) * views.stride + 1
     room = max(int(videos.num_frames[row]) - span, 0)
-    starts = np.linspace(0, room, clips) if clips > 1 else np.array([room / 2])
-    frames_VT = np.floor(starts).astype(np.int64)[:, None] + stride * np.arange(frames)
-    return _clamped(videos, np.full(clips, row), frames_VT)
+    starts = np.linspace(0, room, views.clips) if views.clips > 1 else np.array([room / 2])
+    frames_VT = np.floor(starts).astype(np.int64)[:, None] + views.stride * np.arange(views.frames)
+    return _clamped(videos, np.full(views.clips, row), frames_VT)
 
 
-def view_boxes(
-    videos: VideoTable, row: int, size: int, short_side: float, crops: int
-) -> np.ndarray:
+def view_boxes(videos: VideoTable, row: int, views: Views) -> np.ndarray:
     """Crops of a test video, `crops 3`: the centre, or `crops` along the longer side."""
     height, width = int(videos.height[row]), int(videos.width[row])
-    side = size * min(height, width) / short_side
-    along = np.linspace(0, 1, crops) if crops > 1 else np.array([0.5])
-    centre = np.full(crops, 0.5)
+    side = views.size * min(height, width) / views.short_side
+    along = np.linspace(0, 1, views.crops) if views.crops > 1 else np.array([0.5])
+    centre = np.full(views.crops, 0.5)
     top, left = (along, centre) if height > width else (centre, along)
-    boxes = [top * (height - side), left * (width - side), np.full(crops, side)]
+    boxes = [top * (height - side), left * (width - side), np.full(views.crops, side)]
     return np.stack(boxes, -1).astype(np.float32)

@@ -15,75 +15,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from mg_jax import parallel
-from mg_jax.checkpoint import (
-    Checkpoints,
-    check_config,
-    has_checkpoint,
-    write_config,
-    write_json,
-)
-from mg_jax.datasets import DataSource, open_source
+from mg_jax.atomic_file import write_json
+from mg_jax.checkpoint import has_checkpoint, write_config
 from mg_jax.evaluate import evaluate
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
 from mg_jax.parallel import Executables
-from mg_jax.programs import create_executables, train_program
-from mg_jax.recipe import check_devices, schedule_from_config
+from mg_jax.programs import train_program
+from mg_jax.run import Run, open_run
 from mg_jax.run_log import RunLog
-from mg_jax.sampling import Augmentation
-from mg_jax.schedule import Schedule
-from mg_jax.train_step import TrainState, create_state
+from mg_jax.sampling import training_augmentation
+from mg_jax.train_step import TrainState
 
 
 class Diverged(ArithmeticError):
     """The loss is no longer finite."""
-
-
-@dataclasses.dataclass
-class Clocks:
-    """Seconds a run has spent, over all its restarts.
-
-    Attributes:
-      train_s: iterations, with waiting for input and writing checkpoints.
-      compile_s: waiting for the compiler.
-      eval_s: evaluation with its precise BN.
-    """
-
-    train_s: float = 0.0
-    compile_s: float = 0.0
-    eval_s: float = 0.0
-
-    @property
-    def wall_clock_s(self) -> float:
-        """The whole."""
-        return self.train_s + self.compile_s + self.eval_s
-
-
-@dataclasses.dataclass
-class Run:
-    """What the pieces of a run share."""
-
-    config: Any
-    workdir: pathlib.Path
-    schedule: Schedule
-    mesh: Mesh
-    data: DataSource
-    executables: Executables
-    checkpoints: Checkpoints
-    clocks: Clocks
-
-    @contextlib.contextmanager
-    def timed(self, clock: str):
-        """Books the time of a block on a clock, what it waited for the compiler on compile_s."""
-        start, stall = time.perf_counter(), self.executables.stall_s
-        yield
-        stall = self.executables.stall_s - stall
-        self.clocks.compile_s += stall
-        spent = time.perf_counter() - start - stall
-        setattr(self.clocks, clock, getattr(self.clocks, clock) + spent)
 
 
 def train(config, workdir: pathlib.Path) -> dict[str, Any]:
@@ -94,10 +42,10 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         written.
       Diverged: where the loss is not finite; the last good checkpoint stays.
     """
-    run, state = _open(config, workdir, repair=True)
+    run, state = open_run(config, workdir, repair=True)
     start = int(state.step)
     if start == run.schedule.iterations and (workdir / "summary.json").exists():
-        run.checkpoints.close()
+        run.close()
         print(f"{workdir} is finished; --mode=eval evaluates it again")
         return json.loads((workdir / "summary.json").read_text())
     write_config(workdir, config)
@@ -108,8 +56,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         with interrupt_requests() as interrupted:
             state, metrics = _iterate(run, state, log, interrupted)
     finally:
-        run.checkpoints.close()
-        run.executables.close()
+        run.close()
         log.close()
     summary = _summary(run, metrics)
     write_json(workdir / "summary.json", summary)
@@ -129,42 +76,15 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
     """
     if not has_checkpoint(workdir):
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
-    run, state = _open(config, workdir, repair=False)
+    run, state = open_run(config, workdir, repair=False)
     try:
         metrics = _full_evaluation(run, state)
     finally:
-        run.checkpoints.close()
-        run.executables.close()
+        run.close()
     path = workdir / "evaluation.json"
     write_json(path, {"step": int(state.step), "metrics": metrics})
     print(f"step {int(state.step)}: {json.dumps(metrics)}; see {path}")
     return metrics
-
-
-def _open(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, TrainState]:
-    """Checks everything that can be checked, then restores or creates the state.
-
-    With `repair`, checkpoints that cannot be read are renamed.
-    """
-    schedule = schedule_from_config(config)
-    mesh = parallel.make_mesh()
-    check_devices(schedule, mesh.size)
-    data = open_source(config)
-    check_config(workdir, config)
-    _cache_programs(config.run.cache_dir)
-    state = create_state(config, mesh)
-    checkpoints = Checkpoints(workdir, config.run.keep)
-    restored = checkpoints.restore(state, mesh, repair)
-    clocks = Clocks()
-    if restored is not None:
-        state, clocks = restored[0], Clocks(**restored[1])
-    executables = create_executables(config, mesh, state)
-    return Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks), state
-
-
-def _cache_programs(folder: str) -> None:
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @contextlib.contextmanager
@@ -197,7 +117,7 @@ def _iterate(
     with run.timed("train_s"):
         batches = _train_batches(run, start)
     evaluations = evaluation_steps(end, config.eval.times)
-    meter = Meter(log, config.run.log_every, batches)
+    meter = Meter(log, config.run.log_every, batches, run.executables)
     for step in range(start, end):
         if interrupted.is_set():
             raise KeyboardInterrupt
@@ -244,15 +164,12 @@ def all_finite(state: TrainState) -> jax.Array:
 
 
 def _train_batches(run: Run, start: int) -> DeviceBatches:
-    schedule, data = run.schedule, run.data
-    augmentation = Augmentation(
-        run.config.seed, run.config.data.flip, run.config.data.inverse_uniform
-    )
+    schedule = run.schedule
     steps = range(start, schedule.iterations)
     dataset = clip_batches(
-        data.train_videos,
-        data.train_frames,
-        augmentation,
+        run.data.train_videos,
+        run.data.train_frames,
+        training_augmentation(run.config.data, run.config.seed),
         list(schedule.grids_from(start)),
         ((schedule.grid(i), schedule.position(i)) for i in steps),
     )
@@ -265,23 +182,13 @@ def evaluation_steps(iterations: int, times: int) -> set[int]:
 
 
 def _centre_evaluation(run: Run, state: TrainState, step: int) -> dict[str, float]:
-    grid = run.schedule.phase(step).grids[-1]
-    return evaluate(run.config, run.mesh, run.executables, run.data, state, grid, clips=1, crops=1)
+    return evaluate(run, state, run.schedule.phase(step).grids[-1], clips=1, crops=1)
 
 
 def _full_evaluation(run: Run, state: TrainState) -> dict[str, float]:
-    config = run.config
+    views = run.config.eval
     grid = run.schedule.phases[-1].grids[-1]
-    return evaluate(
-        config,
-        run.mesh,
-        run.executables,
-        run.data,
-        state,
-        grid,
-        clips=config.eval.clips,
-        crops=config.eval.crops,
-    )
+    return evaluate(run, state, grid, clips=views.clips, crops=views.crops)
 
 
 class Meter:
@@ -290,19 +197,21 @@ class Meter:
     Raises Diverged from any method that meets a loss that is not finite.
     """
 
-    def __init__(self, log: RunLog, every: int, batches: DeviceBatches):
-        """Takes where to log, how often, and the batches, which know the wait for input."""
+    def __init__(self, log: RunLog, every: int, batches: DeviceBatches, executables: Executables):
+        """Takes where to log, how often, and what knows the waits for input and compiler."""
         self._log = log
         self._every = every
         self._pending = collections.deque()
         self._window: list[tuple[float, float]] = []
         self._batches = batches
+        self._executables = executables
         self.restart()
 
     def restart(self) -> None:
         """Begins a window of throughput anew, after a pause."""
         self._start = time.perf_counter()
         self._wait_s = self._batches.wait_s
+        self._stall_s = self._executables.stall_s
         self._clips = 0
 
     def add(self, step: int, grid: Grid, rate: float, metrics: dict[str, jax.Array]) -> None:
@@ -332,8 +241,12 @@ class Meter:
             self._write(step, grid, rate)
 
     def _write(self, step, grid, rate) -> None:
-        """Logs the means since the last time; at a checkpoint too, so that none span a restart."""
-        seconds = time.perf_counter() - self._start
+        """Logs the means since the last time; at a checkpoint too, so that none span a restart.
+
+        Rates are those of training, without the wait for the compiler.
+        """
+        stall_s = self._executables.stall_s - self._stall_s
+        seconds = time.perf_counter() - self._start - stall_s
         loss, top1 = np.mean(self._window, 0)
         scalars = {
             "loss": float(loss),

@@ -11,6 +11,7 @@ from PIL import Image
 from configs.demo import get_config
 from data import builder as builder_lib
 from data.moving_shapes import drawing
+from data.moving_shapes.moving_shapes_dataset_builder import draw_videos
 from data.video_frames import VideoError, read_frames
 from mg_jax.datasets import frame_source, open_data_set, open_source, prepare, video_table
 
@@ -170,6 +171,54 @@ def test_a_single_frame_does_not_betray_the_motion():
     # A cell is covered with probability 0.05; five standard errors of its mean.
     for mean in means.values():
         assert np.abs(mean - overall).max() < 5 * 0.22 / np.sqrt(1_500)
+
+
+def probe_accuracy(features_NF, labels_N):
+    """Share of the last third right, by a ridge regression on the first two thirds."""
+    features_NF = (features_NF - features_NF.mean(0)) / (features_NF.std(0) + 1e-9)
+    split = 2 * len(labels_N) // 3
+    seen_NF, targets_NK = features_NF[:split], np.eye(4)[labels_N[:split]] - 0.25
+    ridge_FF = seen_NF.T @ seen_NF + 30 * np.eye(features_NF.shape[1])
+    weights_FK = np.linalg.solve(ridge_FF, seen_NF.T @ targets_NK)
+    return (np.argmax(features_NF[split:] @ weights_FK, 1) == labels_N[split:]).mean()
+
+
+def frame_features(frame_HW):
+    """What one frame shows: a thumbnail, and whether its edges and artefacts favour a side."""
+    image = Image.fromarray(frame_HW.astype(np.uint8))
+    thumbnail = np.asarray(image.resize((8, 8), Image.Resampling.BOX), float).ravel()
+    rows_HW, columns_HW = np.gradient(frame_HW)
+    rough_HW = np.abs(np.gradient(rows_HW, axis=0) + np.gradient(columns_HW, axis=1))
+    sides = [
+        (g**n * rough_HW**m).mean() for g in (rows_HW, columns_HW) for n in (1, 3) for m in (0, 1)
+    ]
+    return np.concatenate([thumbnail, sides])
+
+
+def motion_features(before_HW, after_HW):
+    """The mean of temporal times spatial gradients, whose sign is the direction of motion."""
+    change_HW = after_HW - before_HW
+    return np.array([(change_HW * g).mean() for g in np.gradient((before_HW + after_HW) / 2)])
+
+
+def test_decoded_frames_betray_the_motion_in_pairs_and_not_alone(tmp_path):
+    videos = draw_videos(tmp_path, "train", 600)
+    rng = np.random.default_rng(0)
+    labels, alone, pairs = [], [], []
+    for video in videos:
+        jpegs = read_frames(video.path, short_side=48, quality=90).jpegs
+        first = rng.integers(len(jpegs) - 1)
+        before, after = (
+            np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"), float)
+            for jpeg in jpegs[first : first + 2]
+        )
+        labels.append(list(drawing.MOTIONS).index(video.label))
+        alone.append(frame_features(before))
+        pairs.append(motion_features(before, after))
+    labels = np.array(labels)
+    assert probe_accuracy(np.array(pairs), labels) > 0.8
+    # Chance is 0.25, its standard error on 200 videos 0.03.
+    assert probe_accuracy(np.array(alone), labels) < 0.25 + 4 * 0.03
 
 
 def test_preparing_again_keeps_what_is_there(data_dir, capsys):

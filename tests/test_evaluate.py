@@ -4,6 +4,7 @@ import pytest
 from jax.sharding import Mesh
 
 from mg_jax import parallel
+from mg_jax.checkpoint import Checkpoints
 from mg_jax.datasets import open_source
 from mg_jax.evaluate import evaluate, precise_batch_stats
 from mg_jax.evaluate_step import video_sums
@@ -11,15 +12,16 @@ from mg_jax.input_pipeline import clip_batches, view_batches
 from mg_jax.models import create_model
 from mg_jax.programs import create_executables
 from mg_jax.recipe import schedule_from_config
-from mg_jax.sampling import Augmentation
+from mg_jax.run import Clocks, Run
+from mg_jax.sampling import Views, training_augmentation
 from mg_jax.train import evaluation_steps
 from mg_jax.train_step import create_state, normalize
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
-def setting(data_dir):
-    """Config, mesh of two devices, executables, data, and a state with random statistics."""
+def opened(data_dir, tmp_path_factory):
+    """A run on two devices, and a state whose classes get different scores."""
     config = tiny.get_config()
     config.model.name = "i3d"
     config.data.dir = str(data_dir)
@@ -30,7 +32,19 @@ def setting(data_dir):
     head = {"projection": {"kernel": rng.normal(size=(256, 4)), "bias": np.zeros(4)}}
     head = jax.tree.map(lambda x: x.astype(np.float32), head)
     state = state.replace(params=parallel.replicate({**state.params, "head": head}, mesh))
-    return config, mesh, create_executables(config, mesh, state), open_source(config), state
+    folder = tmp_path_factory.mktemp("run")
+    run = Run(
+        config=config,
+        workdir=folder,
+        schedule=schedule_from_config(config),
+        mesh=mesh,
+        data=open_source(config),
+        executables=create_executables(config, mesh, state),
+        checkpoints=Checkpoints(folder, keep=1),
+        clocks=Clocks(),
+    )
+    yield run, state
+    run.close()
 
 
 def test_top1_top5_and_loss_count_weighted_videos():
@@ -48,14 +62,15 @@ def test_top1_top5_and_loss_count_weighted_videos():
     assert float(sums["loss"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameters(setting):
-    config, mesh, executables, data, state = setting
-    grid = schedule_from_config(config).phases[-1].grids[-1]
-    found = precise_batch_stats(config, mesh, executables, data, state, grid)
+def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameters(opened):
+    run, state = opened
+    config, data = run.config, run.data
+    grid = run.schedule.phases[-1].grids[-1]
+    found = precise_batch_stats(run, state, grid)
     batches = clip_batches(
         data.train_videos,
         data.train_frames,
-        Augmentation(config.seed + 1, config.data.flip, config.data.inverse_uniform),
+        training_augmentation(config.data, config.seed + 1),
         [grid],
         ((grid, i * grid.batch) for i in range(config.eval.precise_bn_batches)),
     )
@@ -87,25 +102,24 @@ def test_equal_or_undefined_scores_are_no_hits():
 
 
 @pytest.mark.parametrize(("clips", "crops"), [(1, 1), (3, 3)])
-def test_metrics_average_the_softmax_over_views_and_count_each_video_once(setting, clips, crops):
-    config, mesh, executables, data, state = setting
-    grid = schedule_from_config(config).phases[-1].grids[-1]
-    found = evaluate(config, mesh, executables, data, state, grid, clips=clips, crops=crops)
-    stats = precise_batch_stats(config, mesh, executables, data, state, grid)
+def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened, clips, crops):
+    run, state = opened
+    config, data = run.config, run.data
+    grid = run.schedule.phases[-1].grids[-1]
+    found = evaluate(run, state, grid, clips=clips, crops=crops)
+    stats = precise_batch_stats(run, state, grid)
     model = create_model(config.model, train=False)
-    views = view_batches(
-        data.eval_videos,
-        data.eval_frames,
+    views = Views(
         clips=clips,
         crops=crops,
-        num_frames=config.frames,
+        frames=config.frames,
         stride=config.data.stride,
         size=config.eval.size,
         short_side=config.eval.short_side,
-        batch=1,
     )
+    videos = view_batches(data.eval_videos, data.eval_frames, views, batch=1)
     scores = []
-    for video in views.as_numpy_iterator():
+    for video in videos.as_numpy_iterator():
         logits = model.apply(
             {"params": state.params, "batch_stats": stats}, normalize(video["clips"][0])
         )

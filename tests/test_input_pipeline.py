@@ -145,17 +145,8 @@ def test_a_crop_at_the_edge_repeats_it():
 @pytest.mark.parametrize(("clips", "crops"), [(1, 1), (10, 1), (4, 3)])
 def test_test_videos_come_once_each_with_all_their_views(source, clips, crops):
     videos = source.eval_videos
-    dataset = view_batches(
-        videos,
-        source.eval_frames,
-        clips=clips,
-        crops=crops,
-        num_frames=8,
-        stride=2,
-        size=32,
-        short_side=36,
-        batch=4,
-    )
+    views = sampling.Views(clips, crops, frames=8, stride=2, size=32, short_side=36)
+    dataset = view_batches(videos, source.eval_frames, views, batch=4)
     batches = list(dataset.as_numpy_iterator())
     assert [b["clips"].shape for b in batches] == [(4, clips * crops, 8, 32, 32, 3)] * 3
     weight = np.concatenate([b["weight"] for b in batches])
@@ -163,14 +154,13 @@ def test_test_videos_come_once_each_with_all_their_views(source, clips, crops):
     np.testing.assert_array_equal(weight, [1] * 11 + [0])
     np.testing.assert_array_equal(labels[:11], videos.label)
     first = batches[0]["clips"][2]
-    boxes = sampling.view_boxes(videos, 2, 32, 36, crops)
-    frames = sampling.view_frames(videos, 2, 8, 2, clips)
+    boxes = sampling.view_boxes(videos, 2, views)
+    frames = sampling.view_frames(videos, 2, views)
     for i, box in enumerate(boxes):
         view = sampling.Clips(None, frames, np.tile(box, (clips, 1)), None)
-        views = first[i * clips : (i + 1) * clips]
         eval_source = EvalAsTrain(source.eval_frames)
         for row in range(clips):
-            assert_pixels(eval_source, views, view, row)
+            assert_pixels(eval_source, first[i * clips : (i + 1) * clips], view, row)
 
 
 class EvalAsTrain:

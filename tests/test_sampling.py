@@ -124,24 +124,28 @@ def test_flips_are_fair_and_can_be_off():
     assert not sample_clips(videos, FULL, Augmentation(5, False, False), 0, 100).flip_B.any()
 
 
+def views_of(clips=1, crops=1, size=32):
+    return sampling.Views(clips, crops, frames=8, stride=2, size=size, short_side=64)
+
+
 def test_test_clips_spread_from_start_to_end():
     videos = dataclasses.replace(make_videos(1), num_frames=np.array([60]))
-    views = sampling.view_frames(videos, 0, frames=8, stride=2, clips=10)
+    views = sampling.view_frames(videos, 0, views_of(clips=10))
     assert views.shape == (10, 8)
     assert views[0, 0] == 0
     assert views[-1, -1] == 59
     np.testing.assert_array_equal(np.diff(views[:, 0]), [5] * 9)
-    centre = sampling.view_frames(videos, 0, frames=8, stride=2, clips=1)
+    centre = sampling.view_frames(videos, 0, views_of(clips=1))
     assert centre[0, 0] == (60 - 15) // 2
 
 
 @pytest.mark.parametrize(("height", "width"), [(80, 160), (160, 80)])
 def test_three_crops_span_the_longer_side(height, width):
     videos = dataclasses.replace(make_videos(1), height=np.array([height]), width=np.array([width]))
-    boxes = sampling.view_boxes(videos, 0, size=64, short_side=64, crops=3)
+    boxes = sampling.view_boxes(videos, 0, views_of(size=64, crops=3))
     longer = 0 if height > width else 1
     np.testing.assert_allclose(boxes[:, longer], [0, 40, 80])
     np.testing.assert_allclose(boxes[:, 1 - longer], 0)
     np.testing.assert_allclose(boxes[:, 2], 80)
-    centre = sampling.view_boxes(videos, 0, size=32, short_side=64, crops=1)
+    centre = sampling.view_boxes(videos, 0, views_of(size=32, crops=1))
     np.testing.assert_allclose(centre[0, :2], [(height - 40) / 2, (width - 40) / 2])

@@ -1,0 +1,98 @@
+"""What the pieces of a run share, and how a work directory is opened."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from typing import Any, Literal
+
+import jax
+from jax.sharding import Mesh
+
+from mg_jax import parallel
+from mg_jax.checkpoint import Checkpoints, check_config
+from mg_jax.datasets import DataSource, open_source
+from mg_jax.parallel import Executables
+from mg_jax.programs import create_executables
+from mg_jax.recipe import check_devices, schedule_from_config
+from mg_jax.schedule import Schedule
+from mg_jax.train_step import TrainState, create_state
+
+
+@dataclasses.dataclass
+class Clocks:
+    """Seconds a run has spent, over all its restarts.
+
+    Attributes:
+      train_s: iterations, with waiting for input and writing checkpoints.
+      compile_s: waiting for the compiler.
+      eval_s: evaluation with its precise BN.
+    """
+
+    train_s: float = 0.0
+    compile_s: float = 0.0
+    eval_s: float = 0.0
+
+    @property
+    def wall_clock_s(self) -> float:
+        """The whole."""
+        return self.train_s + self.compile_s + self.eval_s
+
+
+@dataclasses.dataclass
+class Run:
+    """An open work directory with all that training and evaluation need."""
+
+    config: Any
+    workdir: pathlib.Path
+    schedule: Schedule
+    mesh: Mesh
+    data: DataSource
+    executables: Executables
+    checkpoints: Checkpoints
+    clocks: Clocks
+
+    @contextlib.contextmanager
+    def timed(self, clock: Literal["train_s", "eval_s"]):
+        """Books the time of a block on a clock, what it waited for the compiler on compile_s."""
+        start, stall = time.perf_counter(), self.executables.stall_s
+        yield
+        stall = self.executables.stall_s - stall
+        self.clocks.compile_s += stall
+        spent = time.perf_counter() - start - stall
+        setattr(self.clocks, clock, getattr(self.clocks, clock) + spent)
+
+    def close(self) -> None:
+        """Waits until checkpoints are written; drops programs that wait for the compiler."""
+        self.checkpoints.close()
+        self.executables.close()
+
+
+def open_run(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, TrainState]:
+    """Checks everything that can be checked, then restores or creates the state.
+
+    With `repair`, checkpoints that cannot be read are renamed.
+
+    Raises:
+      ValueError: for settings, data or a work directory that do not fit; before anything is
+        written.
+    """
+    schedule = schedule_from_config(config)
+    mesh = parallel.make_mesh()
+    check_devices(schedule, mesh.size)
+    data = open_source(config)
+    check_config(workdir, config)
+    _cache_programs(config.run.cache_dir)
+    state = create_state(config, mesh)
+    checkpoints = Checkpoints(workdir, config.run.keep)
+    restored = checkpoints.restore(state, mesh, repair)
+    clocks = Clocks()
+    if restored is not None:
+        state, clocks = restored[0], Clocks(**restored[1])
+    executables = create_executables(config, mesh, state)
+    return Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks), state
+
+
+def _cache_programs(folder: str) -> None:
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
