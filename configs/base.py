@@ -7,6 +7,7 @@ def get_base() -> ConfigDict:
     """The settings that recipes start from: the authors', for SlowFast-R50 on Kinetics-400."""
     config = ConfigDict()
     config.seed = 0
+    config.init_from = ""  # weights to start from: a work directory or a published file
     # The base grid B x T x H x W. Learning rates and iterations below are stated for a batch of
     # schedule.batch; another config.batch scales the former linearly and the latter inversely.
     config.batch = 512
@@ -35,6 +36,11 @@ def _model() -> ConfigDict:
     model.num_classes = 400
     model.dropout = 0.5
     model.dtype = "float32"  # or bfloat16; parameters and statistics are float32 always
+    model.non_local = ConfigDict()
+    # Blocks of res2 ... res5, counted from 0, that a non-local block follows; the slow pathway's.
+    model.non_local.positions = ((), (), (), ())
+    model.non_local.instantiation = "dot_product"  # or softmax
+    model.non_local.pool = (1, 2, 2)  # keys and values are max-pooled by this
     return model
 
 
@@ -100,7 +106,7 @@ def _optimizer() -> ConfigDict:
 def _eval() -> ConfigDict:
     """During training and at its end."""
     eval = ConfigDict()
-    eval.times = 10  # evaluations on one centre view, spread over the run; the last is full
+    eval.times = 10  # evaluations on one centre view, spread over the run to its end
     eval.precise_bn_batches = 200  # of the current base grid, before each evaluation
     eval.clips = 10  # per video in the full evaluation,
     eval.crops = 1  # times 1 (centre) or 3 (along the longer side)

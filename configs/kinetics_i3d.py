@@ -1,10 +1,11 @@
 """I3D-R50 on Kinetics-400 (paper, Table 3).
 
-16 frames at stride 4, batch 256, no warm-up. The paper starts from ImageNet weights and reports
-100k iterations for the baseline; multigrid takes 30,638, 3.3x fewer.
+16 frames at stride 4, batch 256, no warm-up, from a ResNet-50 trained on ImageNet: torchvision's
+or timm's file, inflated. The paper reports 100k iterations for the baseline; multigrid takes
+30,638, 3.3x fewer.
 
-    python main.py --config=configs/kinetics_i3d.py --workdir=DIR
-    python main.py --config=configs/kinetics_i3d.py:baseline --workdir=DIR
+    python main.py --config=configs/kinetics_i3d.py --config.init_from=resnet50.pth --workdir=DIR
+    python main.py --config=configs/kinetics_i3d.py:baseline --config.init_from=... --workdir=DIR
 """
 
 from configs.base import as_variant, get_base

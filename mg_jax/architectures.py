@@ -2,6 +2,7 @@
 
 MODELS = ("i3d", "slowfast")
 DTYPES = ("float32", "bfloat16")
+AFFINITIES = ("dot_product", "softmax")
 
 # Bottleneck blocks of res2 ... res5 by depth. 14 is for small data.
 BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -18,6 +19,7 @@ def check_model(config) -> None:
     if config.depth not in BLOCKS:
         depths = ", ".join(map(str, BLOCKS))
         raise ValueError(f"model.depth={config.depth} does not exist; there are {depths}")
+    _check_non_local(config.non_local, BLOCKS[config.depth])
     if config.dtype not in DTYPES:
         raise ValueError(
             f"model.dtype={config.dtype!r} is not supported; use {' or '.join(DTYPES)}"
@@ -26,4 +28,29 @@ def check_model(config) -> None:
         raise ValueError(
             f"model.beta={config.beta:g} of model.width={config.width} leaves the fast pathway "
             "without channels; make their product at least 1"
+        )
+
+
+def _check_non_local(config, blocks: tuple[int, ...]) -> None:
+    positions = tuple(config.positions)
+    fits = len(positions) == len(blocks) and all(
+        isinstance(stage, (tuple, list)) and all(j in range(count) for j in stage)
+        for stage, count in zip(positions, blocks, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"model.non_local.positions={positions} must name, for each of res2 ... res5, blocks "
+            f"that a non-local block follows, counted from 0; the stages have {blocks} blocks. "
+            "For example ((), (1, 3), (1, 3, 5), ())"
+        )
+    if config.instantiation not in AFFINITIES:
+        raise ValueError(
+            f"model.non_local.instantiation={config.instantiation!r} is not known; use "
+            f"{' or '.join(AFFINITIES)}"
+        )
+    pool = tuple(config.pool)
+    if len(pool) != 3 or not all(isinstance(size, int) and size > 0 for size in pool):
+        raise ValueError(
+            f"model.non_local.pool={pool} must be whole numbers for time, height and width, for "
+            "example (1, 2, 2)"
         )

@@ -1,3 +1,5 @@
+from functools import partial
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,9 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from mg_jax.models import create_model
-from mg_jax.models.conv import convolve, max_pool_3x3
+from mg_jax.models.conv import Conv, convolve, max_pool_3x3
+from mg_jax.models.non_local import NonLocal
+from mg_jax.models.norm import SubBatchNorm
 from mg_jax.models.slowfast import slow_frames
 
 
@@ -23,6 +27,11 @@ def model_config(**changes):
             "num_classes": 7,
             "dropout": 0.0,
             "dtype": "float32",
+            "non_local": {
+                "positions": ((), (), (), ()),
+                "instantiation": "dot_product",
+                "pool": (1, 2, 2),
+            },
         }
     )
     config.update(changes)
@@ -40,10 +49,21 @@ def shapes_of(config, frames=8):
     [
         ({"name": "slowfast", "alpha": 4, "beta": 1 / 8}, 34_566_488),
         ({"name": "i3d"}, 32_454_096),
+        # Five blocks of 2 C^2 weights each, with 5 C / 2 biases and 2 C of the norm: C = 512 twice,
+        # 1024 three times.
+        (
+            {"name": "i3d", "non_local": {"positions": ((), (1, 3), (1, 3, 5), ())}},
+            32_454_096 + 2 * (2 * 512**2 + 2304) + 3 * (2 * 1024**2 + 4608),
+        ),
+        # 17 more blocks in res4: 1024 x 256 x 3, 256 x 256 x 9, 256 x 1024, norms of 1536 channels.
+        (
+            {"name": "i3d", "depth": 101},
+            32_454_096 + 17 * (1024 * 256 * 3 + 256 * 256 * 9 + 256 * 1024 + 2 * 1536),
+        ),
     ],
 )
 def test_parameter_counts_are_those_of_the_published_models(changes, count):
-    config = model_config(depth=50, width=64, num_classes=400, **changes)
+    config = model_config(**{"depth": 50, "width": 64, "num_classes": 400, **changes})
     leaves = jax.tree.leaves(shapes_of(config)["params"])
     assert sum(np.prod(leaf.shape) for leaf in leaves) == count
 
@@ -169,12 +189,73 @@ def test_dropout_depends_on_the_clip_not_on_the_number_of_devices():
     np.testing.assert_allclose(logits(4), one, rtol=1e-6)
 
 
+def attend(block, variables, x_BTHWC):
+    """The non-local block by loops over positions, in float64."""
+    params = jax.tree.map(lambda v: np.asarray(v, np.float64), variables["params"])
+    stats = jax.tree.map(lambda v: np.asarray(v, np.float64), variables["batch_stats"])
+
+    def project(x, name):
+        return x @ params[name]["kernel"][0, 0, 0] + params[name]["bias"]
+
+    out = np.empty_like(x_BTHWC)
+    pt, ph, pw = block.pool
+    for b, clip_THWC in enumerate(x_BTHWC):
+        T, H, W, C = clip_THWC.shape
+        pooled = [
+            clip_THWC[t : t + pt, h : h + ph, w : w + pw].max((0, 1, 2))
+            for t in range(0, T - pt + 1, pt)
+            for h in range(0, H - ph + 1, ph)
+            for w in range(0, W - pw + 1, pw)
+        ]
+        phi_PD, g_PD = project(np.array(pooled), "conv_phi"), project(np.array(pooled), "conv_g")
+        for position in np.ndindex(T, H, W):
+            affinity_P = phi_PD @ project(clip_THWC[position], "conv_theta")
+            if block.instantiation == "softmax":
+                weights_P = np.exp(affinity_P / np.sqrt(C // 2))
+                weights_P /= weights_P.sum()
+            else:
+                weights_P = affinity_P / len(pooled)
+            y_C = project(weights_P @ g_PD, "conv_out")
+            normed_C = (y_C - stats["bn"]["mean"]) / np.sqrt(stats["bn"]["var"] + 1e-5)
+            out[b][position] = clip_THWC[position] + normed_C * params["bn"]["scale"]
+            out[b][position] += params["bn"]["bias"]
+    return out
+
+
+@pytest.mark.parametrize("instantiation", ["dot_product", "softmax"])
+@pytest.mark.parametrize("pool", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
+def test_non_local_blocks_equal_their_definition(instantiation, pool):
+    block = NonLocal(instantiation, pool, Conv, partial(SubBatchNorm, sub_batch=1, train=False))
+    rng = np.random.default_rng(0)
+    x_BTHWC = rng.normal(size=(2, 3, 5, 4, 6))
+    variables = block.init(jax.random.key(0), x_BTHWC.astype(np.float32))
+    variables = jax.tree.map(lambda v: rng.uniform(0.1, 1, v.shape).astype(np.float32), variables)
+    found = block.apply(variables, x_BTHWC.astype(np.float32))
+    np.testing.assert_allclose(found, attend(block, variables, x_BTHWC), rtol=1e-4, atol=1e-4)
+
+
+def test_a_new_non_local_block_passes_its_input_on():
+    block = NonLocal(
+        "softmax", (1, 2, 2), Conv, partial(SubBatchNorm, sub_batch=2, train=True, momentum=0.9)
+    )
+    x_BTHWC = np.random.default_rng(0).normal(size=(2, 2, 1, 1, 4)).astype(np.float32)
+    out, _ = block.init_with_output(jax.random.key(0), x_BTHWC)
+    np.testing.assert_array_equal(out, x_BTHWC)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"name": "slowfats"}, "model.name='slowfats' is not known; there are i3d, slowfast"),
         ({"depth": 51}, "model.depth=51 does not exist; there are 14, 50, 101"),
         ({"dtype": "float16"}, "model.dtype='float16' is not supported"),
+        (
+            {"non_local": {"positions": ((), (4,), (), ())}},
+            r"model.non_local.positions=.* res2 ... res5.* the stages have \(1, 1, 1, 1\) blocks",
+        ),
+        ({"non_local": {"positions": (1, 3)}}, "model.non_local.positions="),
+        ({"non_local": {"instantiation": "gaussian"}}, "'gaussian' is not known; use dot_product"),
+        ({"non_local": {"pool": (2, 2)}}, "model.non_local.pool=.* for time, height and width"),
         ({"beta": 0.01}, "model.beta=0.01 of model.width=8 leaves the fast pathway without"),
     ],
 )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from mg_jax.architectures import check_model
 from mg_jax.models.conv import Conv
+from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
 from mg_jax.models.resnet3d import I3D
 from mg_jax.models.slowfast import SlowFast
@@ -24,7 +25,7 @@ def create_model(
 
     Args:
       config: the `model` section of a config: name, num_classes, depth, width, alpha, beta,
-        dropout, dtype.
+        dropout, dtype, non_local.
       train: statistics of sub-batches and dropout, or running statistics.
       sub_batch: clips that share batch-norm statistics in training.
       axis_name: the mapped axis over which the batch is split, or None.
@@ -40,6 +41,7 @@ def create_model(
         "depth": config.depth,
         "width": config.width,
         "dropout": config.dropout,
+        "positions": tuple(map(tuple, config.non_local.positions)),
         "conv": partial(Conv, dtype=dtype),
         "norm": partial(
             SubBatchNorm,
@@ -48,6 +50,11 @@ def create_model(
             axis_name=axis_name,
             momentum=momentum,
             dtype=dtype,
+        ),
+        "non_local": partial(
+            NonLocal,
+            instantiation=config.non_local.instantiation,
+            pool=tuple(config.non_local.pool),
         ),
         "train": train,
         "axis_name": axis_name,

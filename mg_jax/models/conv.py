@@ -21,13 +21,15 @@ he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Conv(nn.Module):
-    """A convolution over time, height and width, padded by half a kernel on every side, no bias.
+    """A convolution over time, height and width, padded by half a kernel on every side.
 
     Attributes:
       features: output channels.
       kernel: (time, height, width), odd.
       strides: (time, height, width).
-      dtype: compute dtype; the kernel is stored as float32.
+      use_bias: add a bias, initialised to zero.
+      dtype: compute dtype; parameters are stored as float32.
+      kernel_init: initialiser of the kernel.
 
     Input and output: `B T H W C`.
     """
@@ -35,6 +37,7 @@ class Conv(nn.Module):
     features: int
     kernel: tuple[int, int, int]
     strides: tuple[int, int, int] = (1, 1, 1)
+    use_bias: bool = False
     dtype: jnp.dtype = jnp.float32
     kernel_init: Callable = he_fan_out
 
@@ -42,7 +45,11 @@ class Conv(nn.Module):
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         shape = (*self.kernel, x_BTHWC.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        return convolve(x_BTHWC.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+        y_BTHWC = convolve(x_BTHWC.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+        if self.use_bias:
+            bias_C = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y_BTHWC = y_BTHWC + bias_C.astype(self.dtype)
+        return y_BTHWC
 
 
 def convolve(

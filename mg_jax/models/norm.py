@@ -58,16 +58,21 @@ class SubBatchNorm(nn.Module):
         factor_BC = scale_C * lax.rsqrt(var_BC + self.epsilon)
         offset_BC = bias_C - mean_BC * factor_BC
         factor, offset = (v[:, None, None, None, :] for v in (factor_BC, offset_BC))
-        return (x_BTHWC.astype(jnp.float32) * factor + offset).astype(self.dtype)
+        return (at_least_float32(x_BTHWC) * factor + offset).astype(self.dtype)
 
     def _update(self, running_C: jax.Array, batch_C: jax.Array) -> jax.Array:
         return self.momentum * running_C + (1 - self.momentum) * lax.stop_gradient(batch_C)
 
 
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Half precisions widened, so that sums over many positions keep their digits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def sub_batch_moments(
     x_BTHWC: jax.Array, sub_batch: int, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance of each clip's sub-batch, in float32.
+    """Mean and biased variance of each clip's sub-batch, in float32 at least.
 
     Args:
       x_BTHWC: this device's clips, p of them; clip j of device d is clip d * p + j of the batch.
@@ -80,7 +85,7 @@ def sub_batch_moments(
     Sub-batches and devices meet every m = lcm(p, s) clips. Such a block of m clips lies on m / p
     neighbouring devices and holds m / s sub-batches; sums are taken within it.
     """
-    x_BTHWC = x_BTHWC.astype(jnp.float32)
+    x_BTHWC = at_least_float32(x_BTHWC)
     clip_means = jnp.mean(x_BTHWC, (1, 2, 3)), jnp.mean(jnp.square(x_BTHWC), (1, 2, 3))
     moments_B2C = jnp.stack(clip_means, 1)
     p = x_BTHWC.shape[0]

@@ -14,6 +14,7 @@ from jax import lax
 
 from mg_jax.architectures import BLOCKS
 from mg_jax.models.conv import max_pool_3x3
+from mg_jax.models.norm import at_least_float32
 
 ModuleDef = Any
 
@@ -26,11 +27,13 @@ class Pathway:
       width: channels of the stem and inner channels of res2; doubles from stage to stage.
       stem_frames: temporal kernel size of the stem.
       stage_frames: temporal kernel size of each block's first convolution in res2 ... res5.
+      non_local: blocks of res2 ... res5, counted from 0, that a non-local block follows.
     """
 
     width: int
     stem_frames: int
     stage_frames: tuple[int, int, int, int]
+    non_local: tuple[tuple[int, ...], ...] = ((), (), (), ())
 
 
 class Stem(nn.Module):
@@ -110,6 +113,9 @@ class Stage(nn.Module):
       pathways: of the network.
       index: 0 for res2 ... 3 for res5.
       blocks: blocks of this stage.
+      conv: convolution.
+      norm: normalisation.
+      non_local: makes a non-local block.
     """
 
     pathways: tuple[Pathway, ...]
@@ -117,6 +123,7 @@ class Stage(nn.Module):
     blocks: int
     conv: ModuleDef
     norm: ModuleDef
+    non_local: ModuleDef
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
@@ -132,6 +139,10 @@ class Stage(nn.Module):
                     norm=self.norm,
                     name=f"pathway{i}_res{j}",
                 )(x)
+                if j in pathway.non_local[self.index]:
+                    x = self.non_local(
+                        conv=self.conv, norm=self.norm, name=f"pathway{i}_nonlocal{j}"
+                    )(x)
             outputs.append(x)
         return outputs
 
@@ -155,7 +166,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> jax.Array:
-        pooled = [jnp.mean(x.astype(jnp.float32), (1, 2, 3)) for x in inputs]
+        pooled = [jnp.mean(at_least_float32(x), (1, 2, 3)) for x in inputs]
         features_BC = jnp.concatenate(pooled, -1)
         if self.train and self.dropout > 0:
             features_BC = self._drop(features_BC)
@@ -176,13 +187,17 @@ class Head(nn.Module):
 class I3D(nn.Module):
     """The paper's I3D: a ResNet with temporal kernels of 3 in every block of res4 and res5.
 
+    With non-local blocks it is the paper's I3D-NL.
+
     Attributes:
       num_classes: K.
       depth: of the ResNet, a key of architectures.BLOCKS.
       width: channels of the stem.
       dropout: before the classifier.
+      positions: blocks of res2 ... res5, counted from 0, that a non-local block follows.
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
+      non_local: non-local block, called with conv and norm.
       train: training or inference.
       axis_name: the mapped axis over which the batch is split, or None.
     """
@@ -191,17 +206,22 @@ class I3D(nn.Module):
     depth: int
     width: int
     dropout: float
+    positions: tuple[tuple[int, ...], ...]
     conv: ModuleDef
     norm: ModuleDef
+    non_local: ModuleDef
     train: bool
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array) -> jax.Array:
         """Logits `B K` in float32 of normalised clips."""
-        pathways = (Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3)),)
+        pathways = (
+            Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3), non_local=self.positions),
+        )
         common = {"conv": self.conv, "norm": self.norm}
         x = Stems(pathways, **common, name="s1")([clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
-            x = Stage(pathways, i, blocks, **common, name=f"s{i + 2}")(x)
+            stage = Stage(pathways, i, blocks, **common, non_local=self.non_local, name=f"s{i + 2}")
+            x = stage(x)
         return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)

@@ -40,8 +40,11 @@ class SlowFast(nn.Module):
       alpha: frames of the fast pathway per frame of the slow one.
       beta: channels of the fast pathway relative to the slow one's.
       dropout: before the classifier.
+      positions: blocks of the slow pathway's res2 ... res5, counted from 0, that a non-local block
+        follows.
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
+      non_local: non-local block, called with conv and norm.
       train: training or inference.
       axis_name: the mapped axis over which the batch is split, or None.
     """
@@ -52,8 +55,10 @@ class SlowFast(nn.Module):
     alpha: int
     beta: float
     dropout: float
+    positions: tuple[tuple[int, ...], ...]
     conv: ModuleDef
     norm: ModuleDef
+    non_local: ModuleDef
     train: bool
     axis_name: str | None = None
 
@@ -61,7 +66,7 @@ class SlowFast(nn.Module):
     def __call__(self, clips_BTHWC: jax.Array) -> jax.Array:
         """Logits `B K` in float32 of normalised clips; alpha divides their frames."""
         pathways = (
-            Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3)),
+            Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3), non_local=self.positions),
             Pathway(round(self.width * self.beta), stem_frames=5, stage_frames=(3, 3, 3, 3)),
         )
         common = {"conv": self.conv, "norm": self.norm}
@@ -69,7 +74,8 @@ class SlowFast(nn.Module):
         x = Stems(pathways, **common, name="s1")([clips_BTHWC[:, slow], clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
             x = FuseFastToSlow(self.alpha, **common, name=f"s{i + 1}_fuse")(x)
-            x = Stage(pathways, i, blocks, **common, name=f"s{i + 2}")(x)
+            stage = Stage(pathways, i, blocks, **common, non_local=self.non_local, name=f"s{i + 2}")
+            x = stage(x)
         return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)
 
 

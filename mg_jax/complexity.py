@@ -1,0 +1,56 @@
+"""Parameters of a config's model and multiply-adds on each grid of its schedule.
+
+    python -m mg_jax.complexity --config=configs/kinetics_slowfast.py
+
+Multiply-adds are half the floating-point operations of a forward pass by XLA's own cost analysis.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, logging
+
+from mg_jax import command_line
+from mg_jax.models import create_model
+from mg_jax.recipe import schedule_from_config
+from mg_jax.train_step import init_variables
+
+_CONFIG = command_line.define_config()
+
+
+def parameters(config) -> int:
+    """Number of trained parameters of the config's model."""
+    params = jax.eval_shape(lambda: init_variables(config))["params"]
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+
+
+def multiply_adds(config, frames: int, size: int) -> float:
+    """Multiply-adds of inference on one clip of `frames` x `size` x `size`, from the compiler."""
+    model = create_model(config.model, train=False)
+    variables = jax.eval_shape(lambda: init_variables(config))
+    clips = jax.ShapeDtypeStruct((1, frames, size, size, 3), jnp.float32)
+    return jax.jit(model.apply).lower(variables, clips).cost_analysis()["flops"] / 2
+
+
+def format_complexity(config) -> str:
+    """A table: parameters, then a line for each distinct clip of the schedule, largest first."""
+    schedule = schedule_from_config(config)
+    clips = {(grid.frames, grid.size) for phase in schedule.phases for grid in phase.grids}
+    lines = [f"{parameters(config):,} parameters", "", "frames x size^2  GFLOPs per clip"]
+    for frames, size in sorted(clips, reverse=True):
+        text = f"{frames} x {size}^2"
+        lines.append(f"{text:>15}  {multiply_adds(config, frames, size) / 1e9:>15.2f}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the table of --config."""
+    if len(argv) > 1 or _CONFIG.value is None:
+        raise app.UsageError("give --config=FILE and --config.KEY=VALUE, nothing else")
+    logging.set_verbosity(logging.WARNING)
+    with command_line.errors_as_messages():
+        print(format_complexity(_CONFIG.value))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parser(_CONFIG))
