@@ -75,6 +75,15 @@ class VideoWriter:
         self.quality = quality
         self.skipped: dict[str, str] = {}
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the prepared data set says of itself."""
+        return {
+            "short_side": self.short_side,
+            "quality": self.quality,
+            "skipped": self.skipped,
+        }
+
     def splits(self, name: str, videos: list[Video]) -> dict[str, Iterator]:
         """Generators of both splits. The frames come first, since the videos point to them."""
         records: list[dict[str, Any]] = []

@@ -1,11 +1,15 @@
 """Checkpoints: written in the background, the newest whole one restored, damaged ones set aside."""
 
+import contextlib
+import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Mesh
@@ -19,24 +23,50 @@ class WorkdirError(ValueError):
     """A work directory that belongs to something else."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+      metrics: loss, top1 and top5.
+      batch_stats: the precise statistics they were measured with.
+    """
+
+    metrics: dict[str, float]
+    batch_stats: Any
+
+
 class Checkpoints:
     """The checkpoints of a work directory.
 
     A checkpoint holds the TrainState and the run's clocks. The order of samples follows from the
-    step alone, so there is nothing else to keep.
+    step alone, so there is nothing else to keep. One at which the model was evaluated also holds
+    its metrics and the precise statistics they were measured with. The newest `keep` stay, and the
+    one with the best top-1.
     """
 
     def __init__(self, workdir: pathlib.Path, keep: int):
         self.folder = workdir.absolute() / "checkpoints"
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self._top1 = top1_by_step(self.folder)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=NewestAndBest(keep, self._top1), cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
-    def save(self, state: TrainState, step: int, clocks: dict[str, float]) -> None:
+    def save(
+        self,
+        state: TrainState,
+        step: int,
+        clocks: dict[str, float],
+        evaluation: Evaluation | None = None,
+    ) -> None:
         """Begins to write; the copy off the device is done when this returns."""
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), clocks=ocp.args.JsonSave(clocks)
-        )
-        self._manager.save(step, args=items)
+        items = {"state": ocp.args.StandardSave(state), "clocks": ocp.args.JsonSave(clocks)}
+        if evaluation is not None:
+            items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
+            items["evaluation"] = ocp.args.JsonSave(evaluation.metrics)
+            self._top1[step] = evaluation.metrics["top1"]
+        self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(
         self, state: TrainState, mesh: Mesh, repair: bool
@@ -91,6 +121,76 @@ class Checkpoints:
         self._manager.reload()
 
 
+@dataclasses.dataclass(frozen=True)
+class NewestAndBest(ocp.checkpoint_managers.PreservationPolicy):
+    """Keeps the newest checkpoints and the one with the best top-1.
+
+    Attributes:
+      newest: how many.
+      top1: by step, of those that were evaluated.
+    """
+
+    newest: int
+    top1: dict[int, float]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Whether to keep each of the checkpoints."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*sorted(steps)[-self.newest :], best_step(self.top1, steps)}
+        return [step in kept for step in steps]
+
+
+def best_step(top1: dict[int, float], steps: Iterable[int]) -> int | None:
+    """The step with the best top-1, of equal ones the last; None where none was evaluated."""
+    return max((step for step in steps if step in top1), key=lambda s: (top1[s], s), default=None)
+
+
+def top1_by_step(folder: pathlib.Path) -> dict[int, float]:
+    """Top-1 of the checkpoints that were evaluated and whose metrics can be read."""
+    top1 = {}
+    for path in folder.glob("[0-9]*/evaluation/metadata"):
+        with contextlib.suppress(ValueError, KeyError, OSError):
+            top1[int(path.parts[-3])] = json.loads(path.read_text())["top1"]
+    return top1
+
+
+def read_best(workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
+    """Step and variables, as NumPy arrays, of the evaluated checkpoint with the best top-1.
+
+    Its `batch_stats` are the precise ones. Where none was evaluated yet, it is the newest.
+
+    Raises:
+      WorkdirError: if there is none, or it cannot be read.
+    """
+    if not has_checkpoint(workdir):
+        raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
+    folder = workdir.absolute() / "checkpoints"
+    steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    best = best_step(top1_by_step(folder), steps)
+    step = max(steps) if best is None else best
+    folder = folder / str(step)
+    try:
+        state = _read_arrays(folder / "state")
+        precise = folder / "batch_stats"
+        batch_stats = _read_arrays(precise) if precise.exists() else state["batch_stats"]
+    except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WorkdirError(f"checkpoint {folder} cannot be read: {reason}") from error
+    return step, {"params": state["params"], "batch_stats": batch_stats}
+
+
+def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
+    """One item of a checkpoint in host memory, whatever devices it was written from."""
+    handler = ocp.PyTreeCheckpointHandler()
+    as_numpy = jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree
+    )
+    try:
+        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    finally:
+        handler.close()
+
+
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether a work directory holds a checkpoint that was written to its end."""
     return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
@@ -128,25 +228,24 @@ def write_config(workdir: pathlib.Path, config) -> None:
 
 
 def _binding(config: dict[str, Any]) -> dict[str, Any]:
-    flat = {f"{section}.{key}": value for section, key, value in _leaves(config)}
     return {
         name: value
-        for name, value in flat.items()
+        for name, value in _leaves(config)
         if not name.startswith(("run.", "eval.")) and name != "data.dir"
     }
 
 
-def _leaves(config: dict[str, Any]):
-    for section, value in config.items():
+def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
         if isinstance(value, dict):
-            yield from ((section, key, leaf) for key, leaf in value.items())
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield "", section, value
+            yield prefix + key, value
 
 
 def _differences(there: dict[str, Any], given: dict[str, Any]) -> list[str]:
     rows = (
-        (name.lstrip("."), there.get(name, "(not set)"), given.get(name, "(not set)"))
+        (name, there.get(name, "(not set)"), given.get(name, "(not set)"))
         for name in sorted(there.keys() | given.keys())
     )
     return [f"{name} is {old} there and {new} here" for name, old, new in rows if old != new]

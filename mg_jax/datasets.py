@@ -80,16 +80,40 @@ def open_source(config) -> DataSource:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """How a data set stores its videos.
+
+    Attributes:
+      classes: their names, or None where the data set is not prepared.
+      short_side: of frames at most, pixels.
+      quality: of the JPEGs.
+    """
+
+    classes: list[str] | None
+    short_side: int
+    quality: int
+
+
+def describe(config) -> Stored:
+    """How the config's data set stores videos; what evaluation asks for where it is not there."""
+    if not _versions(config):
+        return Stored(None, config.eval.short_side, quality=95)
+    info = open_data_set(config).info
+    return Stored(
+        info.features["label"].names, info.metadata["short_side"], info.metadata["quality"]
+    )
+
+
 def open_data_set(config) -> tfds.core.DatasetBuilder:
     """The prepared data set.
 
     Raises:
       ValueError: if it is not prepared, saying how to.
     """
-    folder = _data_dir(config) / config.data.name
-    found = folder.glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json")
-    versions = [path.parent for path in found if tfds.core.Version.is_valid(path.parent.name)]
+    versions = _versions(config)
     if not versions:
+        folder = _data_dir(config) / config.data.name
         prepare_it = (
             "prepare it with --mode=prepare and the same --config flags"
             if config.data.name in DATA_SETS
@@ -142,6 +166,12 @@ def frame_source(data_set: tfds.core.DatasetBuilder, split: str) -> ArrayRecordD
             f"split {split!r} of {data_set.data_path} cannot be read: {error}; delete that folder "
             "and prepare it again with --mode=prepare"
         ) from error
+
+
+def _versions(config) -> list[pathlib.Path]:
+    """Folders of the prepared versions of the config's data set."""
+    found = (_data_dir(config) / config.data.name).glob("*/dataset_info.json")
+    return [path.parent for path in found if tfds.core.Version.is_valid(path.parent.name)]
 
 
 def _data_dir(config) -> pathlib.Path:

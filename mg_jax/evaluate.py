@@ -14,31 +14,20 @@ from mg_jax.sampling import Views, training_augmentation
 from mg_jax.train_step import TrainState
 
 
-def evaluate(
-    run: Run, state: TrainState, grid: Grid, *, clips: int, crops: int
-) -> dict[str, float]:
+def evaluate(run: Run, state: TrainState, *, clips: int, crops: int) -> dict[str, float]:
     """Metrics of the evaluation split.
 
     Args:
       run: config, devices, programs and data.
-      state: parameters to evaluate; its running statistics are replaced by precise ones.
-      grid: the current base grid, for precise BN.
+      state: parameters to evaluate and the statistics to do it with.
       clips: per video.
       crops: per clip.
 
     Returns:
       loss, top1 and top5 (shares of 1), means over the videos.
     """
-    state = state.replace(batch_stats=precise_batch_stats(run, state, grid))
     config, devices = run.config, run.mesh.size
-    views = Views(
-        clips=clips,
-        crops=crops,
-        frames=config.frames,
-        stride=config.data.stride,
-        size=config.eval.size,
-        short_side=config.eval.short_side,
-    )
+    views = views_from_config(config, clips, crops)
     # About as many clips at once as a training iteration on the base grid.
     batch = max(config.batch // len(views) // devices, 1) * devices
     dataset = view_batches(run.data.eval_videos, run.data.eval_frames, views, batch)
@@ -46,6 +35,18 @@ def evaluate(
     total = _sum(run.executables.get(program), state, DeviceBatches(dataset, run.mesh))
     total = {name: float(value) for name, value in total.items()}
     return {name: total[name] / total["videos"] for name in ("loss", "top1", "top5")}
+
+
+def views_from_config(config, clips: int, crops: int) -> Views:
+    """Views of a test video: `clips` times `crops` on the config's grid of evaluation."""
+    return Views(
+        clips=clips,
+        crops=crops,
+        frames=config.frames,
+        stride=config.data.stride,
+        size=config.eval.size,
+        short_side=config.eval.short_side,
+    )
 
 
 def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:

@@ -1,5 +1,8 @@
 """Per-device code of evaluation: batch statistics for precise BN, and scores of test videos."""
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -47,8 +50,7 @@ def lower_statistics_step(
 def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
     """A step (state, batch) -> float32 sums of loss, top1, top5 and videos over the batch.
 
-    `batch` holds clips `B V T h h 3` uint8, label `B` int32 and weight `B` float32. The scores of a
-    video are the mean over its views of the softmax.
+    `batch` holds clips `B V T h h 3` uint8, label `B` int32 and weight `B` float32.
 
     Args:
       config: of the run.
@@ -59,13 +61,8 @@ def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) ->
     model = create_model(config.model, train=False)
 
     def step(state, batch):
-        clips_BVTHWC = batch["clips"]
-        B, V = clips_BVTHWC.shape[:2]
-        logits = model.apply(
-            {"params": state.params, "batch_stats": state.batch_stats},
-            normalize(clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])),
-        )
-        scores_BK = jax.nn.softmax(logits).reshape(B, V, -1).mean(1)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        scores_BK = view_scores(model, variables, batch["clips"])
         return lax.psum(video_sums(scores_BK, batch["label"], batch["weight"]), parallel.AXIS)
 
     B, T, h = program.batch, program.frames, program.size
@@ -75,6 +72,20 @@ def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) ->
         "weight": jax.ShapeDtypeStruct((B,), jnp.float32),
     }
     return _lower(step, mesh, state, shapes)
+
+
+def view_scores(model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array) -> jax.Array:
+    """Scores of test videos, `B K` float32: the mean over their views of the softmax.
+
+    Args:
+      model: for inference.
+      variables: `params` and `batch_stats`.
+      clips_BVTHWC: views as uint8.
+    """
+    B, V = clips_BVTHWC.shape[:2]
+    clips_NTHWC = clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])
+    logits_NK = model.apply(variables, normalize(clips_NTHWC))
+    return jax.nn.softmax(logits_NK).reshape(B, V, -1).mean(1)
 
 
 def video_sums(

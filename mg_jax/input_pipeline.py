@@ -211,6 +211,20 @@ def _view_requests(
             }
 
 
+def video_views(jpegs: list[bytes], videos: VideoTable, views: Views) -> np.ndarray:
+    """All views of one video that is not prepared, `V T h h 3` uint8.
+
+    Args:
+      jpegs: its frames.
+      videos: the video as a table of one row.
+      views: of it.
+    """
+    (request,) = _view_requests(videos, views, batch=1, share=1)
+    numbers = request.pop("frames")
+    request["jpegs"] = tf.constant([jpegs[number] for number in numbers])
+    return _decode_views(request, views.size)["clips"].numpy()
+
+
 def _decode_views(video: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor]:
     frames_THWC = decode(video["jpegs"], video["window"])
     views = [

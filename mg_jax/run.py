@@ -17,6 +17,7 @@ from mg_jax.programs import create_executables
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.train_step import TrainState, create_state
+from mg_jax.weights.load import load_weights
 
 
 @dataclasses.dataclass
@@ -82,17 +83,34 @@ def open_run(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, Train
     check_devices(schedule, mesh.size)
     data = open_source(config)
     check_config(workdir, config)
-    _cache_programs(config.run.cache_dir)
+    cache_programs(config.run.cache_dir)
     state = create_state(config, mesh)
     checkpoints = Checkpoints(workdir, config.run.keep)
     restored = checkpoints.restore(state, mesh, repair)
     clocks = Clocks()
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
+    elif config.init_from:
+        state = start_from(pathlib.Path(config.init_from).expanduser(), state, mesh)
     executables = create_executables(config, mesh, state)
     return Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks), state
 
 
-def _cache_programs(folder: str) -> None:
+def start_from(path: pathlib.Path, state: TrainState, mesh: Mesh) -> TrainState:
+    """The state with the weights of a file or work directory; says what became of every tensor.
+
+    Raises:
+      WeightsError: if it cannot be read or holds another network.
+    """
+    fresh = {"params": state.params, "batch_stats": state.batch_stats}
+    loaded = load_weights(path, fresh)
+    if jax.process_index() == 0:
+        print(loaded.account)
+    variables = loaded.variables(lambda: jax.device_get(fresh))
+    return state.replace(**parallel.replicate(variables, mesh))
+
+
+def cache_programs(folder: str) -> None:
+    """Keeps compiled programs in a folder."""
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -18,8 +18,8 @@ import numpy as np
 
 from mg_jax import parallel
 from mg_jax.atomic_file import write_json
-from mg_jax.checkpoint import has_checkpoint, write_config
-from mg_jax.evaluate import evaluate
+from mg_jax.checkpoint import Evaluation, has_checkpoint, write_config
+from mg_jax.evaluate import evaluate, precise_batch_stats
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
 from mg_jax.parallel import Executables
@@ -54,7 +54,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         log.say(f"continuing {workdir} at step {start}")
     try:
         with interrupt_requests() as interrupted:
-            state, metrics = _iterate(run, state, log, interrupted)
+            metrics = _iterate(run, state, log, interrupted)
     finally:
         run.close()
         log.close()
@@ -78,7 +78,7 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
     run, state = open_run(config, workdir, repair=False)
     try:
-        metrics = _full_evaluation(run, state)
+        metrics = _full_evaluation(run, _with_precise_statistics(run, state, int(state.step)))
     finally:
         run.close()
     path = workdir / "evaluation.json"
@@ -109,7 +109,7 @@ def interrupt_requests() -> Iterator[threading.Event]:
 
 def _iterate(
     run: Run, state: TrainState, log: RunLog, interrupted: threading.Event
-) -> tuple[TrainState, dict[str, float]]:
+) -> dict[str, float]:
     config, schedule = run.config, run.schedule
     start, end = int(state.step), schedule.iterations
     if config.run.compile_ahead:
@@ -117,6 +117,7 @@ def _iterate(
     with run.timed("train_s"):
         batches = _train_batches(run, start)
     evaluations = evaluation_steps(end, config.eval.times)
+    evaluation = None
     meter = Meter(log, config.run.log_every, batches, run.executables)
     for step in range(start, end):
         if interrupted.is_set():
@@ -129,7 +130,7 @@ def _iterate(
             batches.prefetch()
             meter.add(step, grid, rate, metrics)
             done = step + 1
-            evaluates = done in evaluations and done != end
+            evaluates = done in evaluations
             saves = evaluates or done == end or done % config.run.checkpoint_every == 0
             if saves:
                 meter.drain()
@@ -137,16 +138,23 @@ def _iterate(
         # Before the checkpoint: a run that is killed while it evaluates evaluates again.
         if evaluates:
             with run.timed("eval_s"):
-                log.scalars(done, _centre_evaluation(run, state, step), "eval")
+                evaluation = _centre_evaluation(run, state, done)
+                log.scalars(done, evaluation.metrics, "eval")
             meter.restart()
         if saves:
             with run.timed("train_s"):
                 log.flush()
-                run.checkpoints.save(state, done, dataclasses.asdict(run.clocks))
+                run.checkpoints.save(
+                    state, done, dataclasses.asdict(run.clocks), evaluation if evaluates else None
+                )
     with run.timed("eval_s"):
+        if evaluation is None:  # the run was cut off after its last iteration
+            state = _with_precise_statistics(run, state, end)
+        else:
+            state = state.replace(batch_stats=evaluation.batch_stats)
         metrics = _full_evaluation(run, state)
     log.scalars(end, metrics, "test")
-    return state, metrics
+    return metrics
 
 
 def _check_finite(state: TrainState, done: int, grid: Grid) -> None:
@@ -181,14 +189,18 @@ def evaluation_steps(iterations: int, times: int) -> set[int]:
     return {round(iterations * (i + 1) / times) for i in range(times)}
 
 
-def _centre_evaluation(run: Run, state: TrainState, step: int) -> dict[str, float]:
-    return evaluate(run, state, run.schedule.phase(step).grids[-1], clips=1, crops=1)
+def _with_precise_statistics(run: Run, state: TrainState, done: int) -> TrainState:
+    grid = run.schedule.phase(done - 1).grids[-1]
+    return state.replace(batch_stats=precise_batch_stats(run, state, grid))
+
+
+def _centre_evaluation(run: Run, state: TrainState, done: int) -> Evaluation:
+    state = _with_precise_statistics(run, state, done)
+    return Evaluation(evaluate(run, state, clips=1, crops=1), state.batch_stats)
 
 
 def _full_evaluation(run: Run, state: TrainState) -> dict[str, float]:
-    views = run.config.eval
-    grid = run.schedule.phases[-1].grids[-1]
-    return evaluate(run, state, grid, clips=views.clips, crops=views.crops)
+    return evaluate(run, state, clips=run.config.eval.clips, crops=run.config.eval.crops)
 
 
 class Meter:

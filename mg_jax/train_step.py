@@ -39,18 +39,23 @@ class TrainState:
 
 def create_state(config, mesh: Mesh) -> TrainState:
     """A freshly initialised state on every device of the mesh."""
-    model = create_model(config.model, train=False)
     optimizer = create_optimizer(config.optimizer)
 
-    def init(key):
-        # Shapes of variables do not depend on the grid; the smallest input will do.
-        frames = config.model.get("alpha", 1) * 2
-        variables = model.init(key, jnp.zeros((1, frames, 32, 32, 3)))
+    def init():
+        variables = init_variables(config)
         params, batch_stats = variables["params"], variables["batch_stats"]
         return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
 
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
-    return jax.jit(init, out_shardings=sharding)(jax.random.key(config.seed))
+    return jax.jit(init, out_shardings=sharding)()
+
+
+def init_variables(config) -> dict[str, Any]:
+    """Fresh `params` and `batch_stats` by the config's seed."""
+    model = create_model(config.model, train=False)
+    # Shapes of variables do not depend on the grid; the smallest input will do.
+    clips_BTHWC = jnp.zeros((1, 2 * config.model.alpha, 32, 32, 3))
+    return model.init(jax.random.key(config.seed), clips_BTHWC)
 
 
 def normalize(clips_BTHWC: jax.Array) -> jax.Array:

@@ -16,7 +16,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
     """Starts main.py and returns the process, its output piped."""
     flags = f"--xla_force_host_platform_device_count={devices}"
-    command = [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}"]
+    command = [sys.executable, "main.py", f"--config={config}"]
+    if workdir is not None:
+        command.append(f"--workdir={workdir}")
     return subprocess.Popen(
         [*command, f"--mode={mode}", *arguments],
         cwd=ROOT,
@@ -57,3 +59,14 @@ def final_arrays(workdir):
         items = ocp.args.Composite(state=ocp.args.StandardRestore())
         restored = manager.restore(manager.latest_step(), args=items)
     return [np.asarray(x) for x in jax.tree.leaves(restored["state"])]
+
+
+def convert(*arguments):
+    """Runs `python -m mg_jax.convert`; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "mg_jax.convert", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )

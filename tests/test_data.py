@@ -104,7 +104,7 @@ class MixedVideos(tfds.core.GeneratorBasedBuilder):
             BROKEN[kind](bad)
             drawing.encode(good, gradient_images(64, 64, 5 + i), codec="mpeg4", fps=25)
             videos += [builder_lib.Video(p.stem, p, "left") for p in (bad, good)]
-        self.info.metadata["skipped"] = writer.skipped
+        self.info.metadata.update(writer.metadata)
         return writer.splits("train", videos)
 
     def _generate_examples(self):

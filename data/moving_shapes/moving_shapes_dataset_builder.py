@@ -33,7 +33,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for split, count in VIDEOS.items():
             folder = pathlib.Path(dl_manager.download_dir) / "moving_shapes" / split
             splits |= writer.splits(split, draw_videos(folder, split, count))
-        self.info.metadata["skipped"] = writer.skipped
+        self.info.metadata.update(writer.metadata)
         return splits
 
     def _generate_examples(self):

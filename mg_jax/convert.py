@@ -1,0 +1,77 @@
+"""Converts weights to PySlowFast's names and layout, as safetensors.
+
+    python -m mg_jax.convert --config=CONFIG --input=WEIGHTS --output=OUT.safetensors
+
+The config says which network it is (model.name, depth, width, alpha, beta, num_classes,
+non_local); every tensor of it is loaded or named. --input is one of
+
+  a work directory of mg_jax           its best checkpoint, with precise batch-norm statistics
+  *.safetensors                        names of PySlowFast, PyTorchVideo, torchvision or timm
+  *.pyth *.pth *.pt                    the same names; reading them needs PyTorch
+  *.pkl                                Caffe2, as in PySlowFast's model zoo
+
+ResNets for images (torchvision's and timm's names) are inflated: kernels are repeated along time
+and divided by its length, and what images do not have (classifier, fast pathway, non-local blocks)
+is newly initialised by --config.seed. A classifier for another number of classes is so too.
+
+--output can be converted again to the same bits, loaded by PySlowFast, and given to
+`main.py --config.init_from=OUT.safetensors`.
+"""
+
+import pathlib
+
+import jax
+from absl import app, flags, logging
+
+from mg_jax import command_line
+from mg_jax.architectures import check_model
+from mg_jax.train_step import init_variables
+from mg_jax.weights.files import write_tensors
+from mg_jax.weights.layout import to_tensors
+from mg_jax.weights.load import load_weights
+
+_CONFIG = command_line.define_config()
+_INPUT = flags.DEFINE_string("input", None, "Weights to read: a file or a work directory.")
+_OUTPUT = flags.DEFINE_string("output", None, "File to write, *.safetensors.")
+
+
+def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
+    """Writes a model's weights as PySlowFast-named safetensors; returns the account in words.
+
+    Args:
+      config: of the model.
+      source: see the module's description.
+      target: file to write.
+
+    Raises:
+      ValueError: if the source cannot be read or holds another network, or the target has another
+        suffix than .safetensors.
+    """
+    if target.suffix != ".safetensors":
+        raise ValueError(f"--output={target} must end in .safetensors")
+    check_model(config.model)
+
+    def initialise():
+        return init_variables(config)
+
+    loaded = load_weights(source, jax.eval_shape(initialise))
+    variables = loaded.variables(lambda: jax.device_get(jax.jit(initialise)()))
+    write_tensors(target, to_tensors(variables))
+    return f"{loaded.account}\nwritten to {target}"
+
+
+def main(argv: list[str]) -> None:
+    """Converts by the flags."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    for flag in (_CONFIG, _INPUT, _OUTPUT):
+        if flag.value is None:
+            raise app.UsageError(f"--{flag.name} is missing")
+    logging.set_verbosity(logging.WARNING)
+    paths = (pathlib.Path(flag.value).expanduser() for flag in (_INPUT, _OUTPUT))
+    with command_line.errors_as_messages():
+        print(convert(_CONFIG.value, *paths))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parser(_CONFIG))

@@ -1,0 +1,125 @@
+"""Tensors of weight files: safetensors, PyTorch checkpoints, Caffe2 pickles."""
+
+import pathlib
+import pickle
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+SUFFIXES = (".safetensors", ".pyth", ".pth", ".pt", ".pkl")
+
+
+class WeightsError(ValueError):
+    """A weight file that cannot be used, with the reason."""
+
+
+def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All tensors of a file under its own names, floats as float32.
+
+    Args:
+      path: by its suffix a safetensors file, a PyTorch checkpoint (a state dict, or one under
+        `model_state`, `state_dict` or `model`; needs PyTorch), or a pickle of the Caffe2 model zoo.
+
+    Raises:
+      WeightsError: if there is no such file, or it is damaged or holds something else.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(f"{path} is of no known kind; there are {', '.join(SUFFIXES)}")
+    if path.suffix == ".safetensors":
+        tensors = _read_safetensors(path)
+    elif path.suffix == ".pkl":
+        tensors = _read_caffe2(path)
+    else:
+        tensors = _read_torch(path)
+    return {name: _as_float32(tensor) for name, tensor in tensors.items()}
+
+
+def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
+    """Writes a safetensors file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    try:
+        safetensors.numpy.save_file(contiguous, unfinished, metadata={"format": "pt"})
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _as_float32(tensor: np.ndarray) -> np.ndarray:
+    """Half precisions widened without loss; integers, which are counters, stay."""
+    tensor = np.asarray(tensor)
+    return tensor if tensor.dtype.kind in "iub" else tensor.astype(np.float32)
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise WeightsError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"reading {path} needs PyTorch, which is not installed: pip install torch"
+        ) from error
+    try:
+        # weights_only: a pickle may otherwise run anything.
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # PyTorch raises whatever the damage causes.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{path} is damaged or no PyTorch checkpoint: {reason}") from error
+    for key in ("model_state", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    tensors = content if isinstance(content, dict) else {}
+    tensors = {k: v for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+    if not tensors:
+        raise WeightsError(f"{path} holds no state dict of tensors")
+    return {
+        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+        for name, tensor in tensors.items()
+    }
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles NumPy arrays and plain containers; anything else in a pickle could run code."""
+
+    _ALLOWED = frozenset(
+        [
+            ("_codecs", "encode"),
+            ("numpy", "dtype"),
+            ("numpy", "ndarray"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "scalar"),
+        ]
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which weights do not need")
+        return super().find_class(module, name)
+
+
+def _read_caffe2(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            # The zoo's pickles were written by Python 2.
+            content = _ArraysOnly(file, encoding="latin1").load()
+    except Exception as error:  # Unpickling raises whatever the damage causes.
+        reason = str(error) or type(error).__name__
+        raise WeightsError(f"{path} is damaged or no Caffe2 pickle: {reason}") from error
+    blobs = content.get("blobs") if isinstance(content, dict) else None
+    if not isinstance(blobs, dict):
+        raise WeightsError(f"{path} is no Caffe2 model: it has no 'blobs'")
+    return {name: blob for name, blob in blobs.items() if isinstance(blob, np.ndarray)}

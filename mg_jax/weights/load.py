@@ -1,0 +1,214 @@
+"""Published weights into a model: every tensor accounted for, nothing skipped in silence."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from mg_jax.checkpoint import read_best
+from mg_jax.weights import names as names_lib
+from mg_jax.weights.files import WeightsError, read_tensors
+from mg_jax.weights.layout import to_tensors, to_variables
+
+_HEAD = "head.projection."
+# What is unused without harm, beside names that have no counterpart.
+_COUNTER = ".num_batches_tracked"
+# In images there is no motion, and no block that relates frames.
+_NOT_IN_IMAGES = re.compile(r"s\d_fuse\..*|s\d\.pathway1_.*|s\d\.pathway0_nonlocal.*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """What became of every tensor, by PySlowFast's names; unused ones by the file's.
+
+    Attributes:
+      source: where the weights come from.
+      loaded: taken over.
+      extended: ImageNet kernels whose further input channels, from the fast pathway, keep their
+        initialisation.
+      initialised: the model's tensors that keep their initialisation.
+      unused: the file's tensors that the model has no place for.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    extended: tuple[str, ...]
+    initialised: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {len(self.loaded)} tensors loaded"]
+        for title in ("extended", "initialised", "unused"):
+            if listed := getattr(self, title):
+                lines.append(f"  {len(listed)} {_TITLES[title]}: {_abridged(listed)}")
+        return "\n".join(lines)
+
+
+_TITLES = {
+    "extended": "loaded for the slow pathway's channels, newly initialised for the fast one's",
+    "initialised": "newly initialised",
+    "unused": "in the file and not used",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """Weights that fit a model, not necessarily all of it.
+
+    Attributes:
+      tensors: by PySlowFast's names; those of `account.extended` lack input channels.
+      account: what became of every tensor.
+    """
+
+    tensors: dict[str, np.ndarray]
+    account: Account
+
+    def variables(self, initialise: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """`params` and `batch_stats`; `initialise` gives fresh ones where something is missing."""
+        if not (self.account.initialised or self.account.extended):
+            return to_variables(self.tensors)
+        fresh = to_tensors(initialise())
+        tensors = fresh | self.tensors
+        for name in self.account.extended:
+            tensor = self.tensors[name]
+            tensors[name] = np.concatenate([tensor, fresh[name][:, tensor.shape[1] :]], 1)
+        return to_variables(tensors)
+
+
+def load_weights(path: pathlib.Path, shapes: dict[str, Any]) -> Loaded:
+    """The weights of a file or of a work directory's best checkpoint.
+
+    Args:
+      path: a work directory, or a file that `files.read_tensors` reads, with the names of
+        PySlowFast, PyTorchVideo, Caffe2 or an ImageNet ResNet of torchvision or timm.
+      shapes: of the model's `params` and `batch_stats`, leaves with `shape` and `dtype`.
+
+    Raises:
+      WeightsError: if the file cannot be read or holds another network.
+    """
+    if path.is_dir():
+        step, own = read_best(path)
+        return fit(f"{path}, step {step}", to_tensors(own), shapes)
+    tensors = read_tensors(path)
+    source = names_lib.scheme(tensors)
+    if not source:
+        raise WeightsError(
+            f"{path} has names of no known kind, such as {_abridged(sorted(tensors))}; known are "
+            "PySlowFast's, PyTorchVideo's, Caffe2's and those of torchvision's and timm's ResNets"
+        )
+    translated = {name: names_lib.to_pyslowfast(name, source) for name in tensors}
+    found = {ours: tensors[name] for name, ours in translated.items() if ours is not None}
+    loaded = fit(str(path), found, shapes, images=source == "imagenet")
+    unused = [name for name, ours in translated.items() if ours is None]
+    unused = (*loaded.account.unused, *sorted(unused))
+    return Loaded(loaded.tensors, dataclasses.replace(loaded.account, unused=unused))
+
+
+def fit(
+    source: str, found: dict[str, np.ndarray], shapes: dict[str, Any], *, images: bool = False
+) -> Loaded:
+    """Those of the tensors that a model has places for, every one accounted for.
+
+    Args:
+      source: what to call the tensors' origin.
+      found: the tensors by PySlowFast's names.
+      shapes: of the model's variables.
+      images: the tensors are those of a ResNet for images: kernels are inflated, and what images do
+        not have is to be initialised.
+
+    Raises:
+      WeightsError: if they are another network's.
+    """
+    wanted = to_tensors(jax.tree.map(lambda x: np.broadcast_to(x.dtype.type(), x.shape), shapes))
+    found = {name: tensor for name, tensor in found.items() if not name.endswith(_COUNTER)}
+    _check_network(source, found, wanted, images)
+    tensors, extended = {}, []
+    for name, place in wanted.items():
+        tensor = found.get(name)
+        if tensor is None or _other_classes(name, tensor, place):
+            continue
+        if images and tensor.ndim == 4:
+            tensor = inflate(tensor, place.shape[2])
+            if tensor.shape[1] < place.shape[1]:
+                extended.append(name)
+        if name not in extended:
+            _check_shape(source, name, tensor, place)
+        tensors[name] = tensor.astype(place.dtype)
+    account = Account(
+        source,
+        loaded=tuple(name for name in tensors if name not in extended),
+        extended=tuple(extended),
+        initialised=tuple(name for name in wanted if name not in tensors),
+        unused=tuple(name for name in found if name not in wanted),
+    )
+    return Loaded(tensors, account)
+
+
+def _check_shape(source: str, name: str, tensor: np.ndarray, place: np.ndarray) -> None:
+    if tensor.shape != place.shape:
+        raise WeightsError(
+            f"{name} has shape {tensor.shape} in {source} and {place.shape} in the config's "
+            "model; set model.name, model.width, model.alpha and model.beta as the weights were "
+            "trained"
+        )
+
+
+def inflate(kernel_OIHW: np.ndarray, frames: int) -> np.ndarray:
+    """`O I T H W`: the kernel of an image repeated along time and divided by its length.
+
+    On a video that stands still it gives what the image gives (Carreira and Zisserman, 2017).
+    """
+    return np.repeat(kernel_OIHW[:, :, None], frames, 2) / np.float32(frames)
+
+
+def _other_classes(name: str, tensor: np.ndarray, place: np.ndarray) -> bool:
+    """Whether a tensor is the classifier of as many features for another number of classes."""
+    return (
+        name.startswith(_HEAD)
+        and tensor.shape[1:] == place.shape[1:]
+        and tensor.shape[0] != place.shape[0]
+    )
+
+
+def _check_network(
+    source: str, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], images: bool
+) -> None:
+    """Tells another model, depth or set of non-local blocks before any shape is looked at."""
+    if images:
+        wanted = {name: None for name in wanted if not _NOT_IN_IMAGES.fullmatch(name)}
+    theirs, ours = outline(found), outline(wanted)
+    if theirs != ours:
+        raise WeightsError(
+            f"{source} holds {theirs}; the config's model has {ours}. Set model.name, "
+            "model.depth and model.non_local.positions accordingly"
+        )
+    missing = [name for name in wanted if name not in found and not name.startswith(_HEAD)]
+    if missing:
+        raise WeightsError(f"{source} lacks {len(missing)} tensors: {_abridged(missing)}")
+
+
+def outline(names: Iterable[str]) -> str:
+    """A network in words: pathways, blocks of each stage and non-local blocks."""
+    blocks: dict[int, set[int]] = {}
+    pathways, non_local = set(), []
+    for name in names:
+        if match := re.match(r"s(\d)\.pathway(\d)_(res|nonlocal)(\d+)\.", name):
+            stage, pathway, kind, block = match.groups()
+            pathways.add(pathway)
+            if kind == "res":
+                blocks.setdefault(int(stage), set()).add(int(block))
+            else:
+                non_local.append(f"res{stage}_{block}")
+    depth = "-".join(str(len(blocks[stage])) for stage in sorted(blocks)) or "no"
+    after = f"after {', '.join(sorted(set(non_local)))}" if non_local else "none"
+    return f"{len(pathways)} pathway(s) of {depth} blocks, non-local blocks: {after}"
+
+
+def _abridged(names: Iterable[str], most: int = 6) -> str:
+    names = list(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,359 @@
+"""Weights in and out: published files, whole and broken, and our own."""
+
+import pickle
+import re
+
+import jax
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from configs.base import get_base
+from mg_jax.convert import convert
+from mg_jax.train_step import init_variables
+from mg_jax.weights.files import WeightsError, read_tensors
+from mg_jax.weights.layout import to_tensors
+from mg_jax.weights.load import inflate
+from mg_jax.weights.load import load_weights as load_from
+from tests import runs
+from tests.test_published import (
+    GOLDEN,
+    POSITIONS,
+    assert_logits,
+    eval_logits,
+    published_tensors,
+)
+
+
+def config_of(name="slowfast", **model):
+    config = get_base()
+    config.model.name = name.removesuffix("_nl")
+    config.model.update({"width": 8, "num_classes": 10})
+    if name.endswith("_nl"):
+        config.model.non_local.positions = POSITIONS
+    config.model.update(model)
+    return config
+
+
+def fresh(config):
+    """Variables of the model's shapes, random, since compiling their initialisation takes long."""
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: init_variables(config))
+    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), shapes)
+
+
+def load_weights(path, variables):
+    """Variables with a file's weights in their places, and the account."""
+    loaded = load_from(path, variables)
+    return loaded.variables(lambda: variables), loaded.account
+
+
+def golden(name):
+    return dict(np.load(GOLDEN / f"{name}.npz"))
+
+
+def assert_same(tensors, expected):
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        assert tensor.dtype == np.float32
+        np.testing.assert_array_equal(tensor, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["slowfast", "i3d_nl"])
+def test_caffe2_pickles_hold_the_weights_of_the_pytorch_files(name):
+    variables, account = load_weights(GOLDEN / f"{name}_r50_w8_caffe2.pkl", fresh(config_of(name)))
+    assert_same(to_tensors(variables), published_tensors(golden(f"{name}_r50_w8")))
+    assert set(account.unused) == {"conv1_w_momentum", "lr", "model_iter"}
+    assert not account.initialised
+
+
+def test_pytorchvideo_names_give_the_published_logits(tmp_path):
+    arrays = golden("pytorchvideo_slowfast_r50_w8")
+    path = tmp_path / "weights.safetensors"
+    save_file(published_tensors(arrays), path)
+    variables, account = load_weights(path, fresh(config_of()))
+    assert_logits(eval_logits("slowfast", arrays, variables), arrays["logits_eval"])
+    assert not account.unused
+    assert not account.initialised
+
+
+@pytest.mark.parametrize("key", [None, "model_state", "state_dict"])
+def test_pytorch_checkpoints_are_read_with_counters_and_prefix(tmp_path, key):
+    expected = published_tensors(golden("i3d_r50_w8"))
+    state = {f"module.{name}": torch.from_numpy(value) for name, value in expected.items()}
+    state["module.s1.pathway0_stem.bn.num_batches_tracked"] = torch.tensor(7)
+    path = tmp_path / "checkpoint.pyth"
+    torch.save(state if key is None else {"epoch": 3, key: state, "cfg": "A: 1"}, path)
+    variables, _ = load_weights(path, fresh(config_of("i3d")))
+    assert_same(to_tensors(variables), expected)
+
+
+def test_half_precision_is_widened_without_loss(tmp_path):
+    tensors = {
+        name: torch.from_numpy(value).bfloat16()
+        for name, value in published_tensors(golden("i3d_r50_w8")).items()
+    }
+    torch.save(tensors, tmp_path / "half.pyth")
+    read = read_tensors(tmp_path / "half.pyth")
+    assert_same(read, {name: tensor.float().numpy() for name, tensor in tensors.items()})
+
+
+def test_a_full_width_slowfast_goes_out_and_in_with_the_same_bits(tmp_path):
+    config = get_base()
+    variables = fresh(config)
+    tensors = to_tensors(variables)
+    assert len(tensors) == 552
+    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, tmp_path / "a.safetensors")
+    account = convert(config, tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert "552 tensors loaded" in account
+    assert_same(load_file(tmp_path / "b.safetensors"), tensors)
+    convert(config, tmp_path / "b.safetensors", tmp_path / "c.safetensors")
+    assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
+    zeros = jax.tree.map(np.zeros_like, variables)
+    loaded, _ = load_weights(tmp_path / "b.safetensors", zeros)
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_pytorch_reads_what_we_write(tmp_path):
+    source = GOLDEN / "slowfast_r50_w8_caffe2.pkl"
+    convert(config_of(), source, tmp_path / "out.safetensors")
+    from safetensors.torch import load_file as load_torch
+
+    state = load_torch(tmp_path / "out.safetensors")
+    expected = published_tensors(golden("slowfast_r50_w8"))
+    assert_same({name: tensor.numpy() for name, tensor in state.items()}, expected)
+
+
+def resnet(blocks=(3, 4, 6, 3), width=8, seed=0):
+    """A state dict with the names and shapes of torchvision's and timm's ResNets, small."""
+    rng = np.random.default_rng(seed)
+    state = {}
+
+    def conv(name, out, into, kernel):
+        state[f"{name}.weight"] = rng.normal(size=(out, into, kernel, kernel))
+
+    def bn(name, channels):
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{name}.{leaf}"] = rng.uniform(size=channels)
+        state[f"{name}.num_batches_tracked"] = np.array(5)
+
+    conv("conv1", width, 3, 7)
+    bn("bn1", width)
+    into = width
+    for stage, count in enumerate(blocks):
+        inner = width * 2**stage
+        for j in range(count):
+            block = f"layer{stage + 1}.{j}"
+            sizes = ((inner, into, 1), (inner, inner, 3), (4 * inner, inner, 1))
+            for k, (out, channels, kernel) in enumerate(sizes, 1):
+                conv(f"{block}.conv{k}", out, channels, kernel)
+                bn(f"{block}.bn{k}", out)
+            if j == 0:
+                conv(f"{block}.downsample.0", 4 * inner, into, 1)
+                bn(f"{block}.downsample.1", 4 * inner)
+            into = 4 * inner
+    state["fc.weight"], state["fc.bias"] = rng.normal(size=(1000, into)), rng.normal(size=1000)
+    floats = {k: v.astype(np.float32) for k, v in state.items() if v.dtype == np.float64}
+    return {**state, **floats}
+
+
+def write_resnet(path, **settings):
+    save_file(resnet(**settings), path)
+    return path
+
+
+def test_an_image_network_is_inflated_into_i3d_with_non_local_blocks(tmp_path):
+    path = write_resnet(tmp_path / "resnet50.safetensors")
+    images, start = resnet(), fresh(config_of("i3d_nl"))
+    variables, account = load_weights(path, start)
+    tensors = to_tensors(variables)
+    np.testing.assert_array_equal(
+        tensors["s1.pathway0_stem.conv.weight"][:, :, 0], images["conv1.weight"]
+    )
+    temporal = tensors["s4.pathway0_res5.branch2.a.weight"]
+    assert temporal.shape[2] == 3
+    np.testing.assert_allclose(
+        temporal.sum(2), images["layer3.5.conv1.weight"], rtol=1e-6, atol=1e-6
+    )
+    np.testing.assert_array_equal(temporal[:, :, 0], temporal[:, :, 2])
+    np.testing.assert_array_equal(
+        tensors["s3.pathway0_res0.branch1_bn.running_var"],
+        images["layer2.0.downsample.1.running_var"],
+    )
+    assert {name.split(".")[0] for name in account.unused} >= {"fc"}
+    kept = {name for name in account.initialised if "nonlocal" not in name}
+    assert kept == {"head.projection.weight", "head.projection.bias"}
+    before = to_tensors(start)
+    for name in account.initialised:
+        np.testing.assert_array_equal(tensors[name], before[name])
+    assert len(account.loaded) + len(account.initialised) == len(tensors)
+
+
+def test_an_image_network_fills_the_slow_pathway_and_its_own_channels(tmp_path):
+    path = write_resnet(tmp_path / "resnet50.safetensors")
+    images, start = resnet(), fresh(config_of("slowfast"))
+    variables, account = load_weights(path, start)
+    tensors, before = to_tensors(variables), to_tensors(start)
+    # Where the fast pathway joins: the first block's two convolutions in each of res2 ... res5.
+    assert set(account.extended) == {
+        f"s{s}.pathway0_res0.{conv}.weight"
+        for s in (2, 3, 4, 5)
+        for conv in ("branch1", "branch2.a")
+    }
+    joined = tensors["s2.pathway0_res0.branch1.weight"]
+    np.testing.assert_array_equal(joined[:, :8, 0], images["layer1.0.downsample.0.weight"])
+    np.testing.assert_array_equal(joined[:, 8:], before["s2.pathway0_res0.branch1.weight"][:, 8:])
+    assert all(re.match(r"s\d_fuse|s\d\.pathway1|head", name) for name in account.initialised)
+
+
+def test_inflated_kernels_see_in_a_still_video_what_they_saw_in_its_image():
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(4, 3, 5, 5)).astype(np.float32)
+    image = rng.normal(size=(3, 5, 5))
+    video = np.repeat(image[:, None], 3, 1)
+    np.testing.assert_allclose(
+        np.einsum("oithw,ithw->o", inflate(kernel, 3), video),
+        np.einsum("oihw,ihw->o", kernel, image),
+        rtol=1e-5,
+    )
+
+
+def test_another_number_of_classes_initialises_the_classifier_and_says_so(tmp_path):
+    config = config_of("i3d", num_classes=7)
+    save_file(published_tensors(golden("i3d_r50_w8")), tmp_path / "i3d.safetensors")
+    start = fresh(config)
+    variables, account = load_weights(tmp_path / "i3d.safetensors", start)
+    assert set(account.initialised) == {"head.projection.weight", "head.projection.bias"}
+    np.testing.assert_array_equal(
+        variables["params"]["head"]["projection"]["kernel"],
+        start["params"]["head"]["projection"]["kernel"],
+    )
+    assert "2 newly initialised: head.projection" in str(account)
+
+
+def cut(path, source):
+    """A file that stops half-way."""
+    data = source.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pyth", ".safetensors"])
+def test_truncated_files_are_named_as_damaged(tmp_path, suffix):
+    tensors = published_tensors(golden("slowfast_r50_w8"))
+    whole = tmp_path / f"whole{suffix}"
+    if suffix == ".pkl":
+        whole = GOLDEN / "slowfast_r50_w8_caffe2.pkl"
+    elif suffix == ".pyth":
+        torch.save({name: torch.from_numpy(value) for name, value in tensors.items()}, whole)
+    else:
+        save_file(tensors, whole)
+    damaged = cut(tmp_path / f"cut{suffix}", whole)
+    with pytest.raises(WeightsError, match=rf"{re.escape(str(damaged))} is damaged or no "):
+        load_weights(damaged, fresh(config_of()))
+
+
+WRONG = {
+    "model": (config_of("i3d"), r"holds 2 pathway\(s\) .* the config's model has 1 pathway"),
+    "depth": (config_of(depth=101), r"holds .* 3-4-6-3 blocks.* has .* 3-4-23-3 blocks"),
+    "non-local": (
+        config_of("slowfast_nl"),
+        r"non-local blocks: none; the config's model has .*after res3_1, res3_3, res4_1",
+    ),
+    "width": (
+        config_of(width=16),
+        r"head.projection.weight has shape \(10, 288\) in .* and \(10, 576\) in the config's",
+    ),
+    "beta": (config_of(beta=1 / 4), r"has shape .* model.beta as the weights were trained"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pyth", ".safetensors"])
+@pytest.mark.parametrize("kind", WRONG)
+def test_weights_of_another_network_are_refused(tmp_path, suffix, kind):
+    path = GOLDEN / "slowfast_r50_w8_caffe2.pkl"
+    tensors = published_tensors(golden("pytorchvideo_slowfast_r50_w8"))
+    if suffix == ".pyth":
+        path = tmp_path / "w.pyth"
+        torch.save({name: torch.from_numpy(value) for name, value in tensors.items()}, path)
+    elif suffix == ".safetensors":
+        path = tmp_path / "w.safetensors"
+        save_file(tensors, path)
+    config, message = WRONG[kind]
+    with pytest.raises(WeightsError, match=message):
+        load_weights(path, fresh(config))
+
+
+def test_image_networks_of_another_depth_are_refused(tmp_path):
+    path = write_resnet(tmp_path / "resnet101.safetensors", blocks=(3, 4, 23, 3))
+    with pytest.raises(WeightsError, match=r"holds .* 3-4-23-3 blocks"):
+        load_weights(path, fresh(config_of("i3d")))
+
+
+def test_a_missing_tensor_is_named(tmp_path):
+    tensors = published_tensors(golden("i3d_r50_w8"))
+    del tensors["s3.pathway0_res2.branch2.b_bn.running_mean"]
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"lacks 1 tensors: s3.pathway0_res2.branch2.b_bn.run"):
+        load_weights(tmp_path / "w.safetensors", fresh(config_of("i3d")))
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("code of the pickle ran",)
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pyth"])
+def test_code_in_a_pickle_does_not_run(tmp_path, capsys, suffix):
+    path = tmp_path / f"harmful{suffix}"
+    if suffix == ".pkl":
+        path.write_bytes(pickle.dumps({"blobs": {"conv1_w": Harmful()}}))
+    else:
+        torch.save({"conv1.weight": Harmful()}, path)
+    with pytest.raises(WeightsError, match="is damaged or no"):
+        read_tensors(path)
+    assert "ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nothing.safetensors", None, "there is no file"),
+        ("notes.txt", b"x", "of no known kind; there are .safetensors, .pyth"),
+        ("other.pkl", pickle.dumps([1, 2]), "has no 'blobs'"),
+    ],
+)
+def test_files_that_hold_no_weights_are_refused(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        read_tensors(tmp_path / name)
+
+
+def test_unknown_names_are_shown(tmp_path):
+    save_file({"encoder.weight": np.zeros(3, np.float32)}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"no known kind, such as encoder.weight"):
+        load_weights(tmp_path / "w.safetensors", fresh(config_of("i3d")))
+
+
+def test_the_command_converts_explains_itself_and_refuses(tmp_path):
+    out = tmp_path / "out.safetensors"
+    model = ["--config.model.width=8", "--config.model.num_classes=10"]
+    base = ["--config=configs/kinetics_slowfast.py", *model]
+    source = f"--input={GOLDEN / 'slowfast_r50_w8_caffe2.pkl'}"
+    done = runs.convert(*base, source, f"--output={out}")
+    assert done.returncode == 0, done.stderr
+    assert "552 tensors loaded" in done.stdout
+    assert "3 in the file and not used: conv1_w_momentum, lr, model_iter" in done.stdout
+    assert_same(load_file(out), published_tensors(golden("slowfast_r50_w8")))
+    refused = runs.convert(
+        *base, "--config.model.depth=101", source, f"--output={tmp_path / 'x.safetensors'}"
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.strip().startswith("error: ")
+    assert not (tmp_path / "x.safetensors").exists()
+    told = runs.convert("--help").stdout
+    for word in ("Caffe2", "safetensors", "--input", "--output", "inflated"):
+        assert word in told

@@ -1,0 +1,130 @@
+"""The classes of a video file, from a work directory and from a file of weights."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from data.video_frames import read_frames
+from mg_jax import parallel
+from mg_jax.checkpoint import read_best
+from mg_jax.convert import convert
+from mg_jax.datasets import open_source
+from mg_jax.predict import scores
+from mg_jax.run import start_from
+from mg_jax.train_step import create_state
+from tests import runs, tiny
+from tests.test_published import GOLDEN
+
+
+@pytest.fixture(scope="module")
+def flags(data_dir, cache_dir):
+    return [f"--config.data.dir={data_dir}", f"--config.run.cache_dir={cache_dir}"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, flags):
+    """A finished run that was evaluated six times."""
+    workdir = tmp_path_factory.mktemp("predict") / "run"
+    runs.run(workdir, *flags, "--config.eval.times=6", "--config.run.keep=1")
+    return workdir
+
+
+def videos(data_dir):
+    return sorted((data_dir / "downloads" / "moving_shapes" / "validation").iterdir())
+
+
+def test_the_checkpoint_with_the_best_top1_is_kept_and_used(trained):
+    evaluations = [line for line in runs.log(trained) if line["kind"] == "eval"]
+    assert len(evaluations) == 6
+    best = max(evaluations, key=lambda line: (line["top1"], line["step"]))
+    kept = {int(path.name) for path in (trained / "checkpoints").glob("[0-9]*")}
+    assert kept == {best["step"], evaluations[-1]["step"]}
+    assert read_best(trained)[0] == best["step"]
+
+
+def test_scores_of_files_are_those_of_the_evaluation(trained, data_dir):
+    """Top-1 and loss over all validation files, one by one, are the logged ones of that step."""
+    config = tiny.get_config()
+    config.eval.clips = 1
+    config.data.dir = str(data_dir)
+    step, variables = read_best(trained)
+    (logged,) = [
+        line for line in runs.log(trained) if line["kind"] == "eval" and line["step"] == step
+    ]
+    labels = open_source(config).eval_videos.label
+    found = np.array(
+        [scores(config, variables, read_frames(path, 48, 90)) for path in videos(data_dir)]
+    )
+    assert (found.argmax(1) == labels).mean() == pytest.approx(logged["top1"])
+    assert -np.log(found[np.arange(11), labels]).mean() == pytest.approx(logged["loss"], rel=1e-4)
+
+
+def predict(workdir, video, *arguments, expect=0):
+    return runs.run(workdir, f"--video={video}", *arguments, mode="predict", expect=expect)
+
+
+def test_a_work_directory_names_the_classes_of_a_video(trained, flags, data_dir):
+    step, _ = read_best(trained)
+    output = predict(trained, videos(data_dir)[0], *flags)
+    assert f"step {step}" in output
+    rows = re.findall(r"^ *([\d.]+)%  (\w+)$", output, re.MULTILINE)
+    assert {name for _, name in rows} == {"left", "right", "up", "down"}
+    shares = [float(share) for share, _ in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.1)
+
+
+def test_converted_weights_predict_the_same(trained, flags, data_dir, tmp_path):
+    out = tmp_path / "weights.safetensors"
+    runs.convert("--config=tests/tiny.py", f"--input={trained}", f"--output={out}")
+    video = videos(data_dir)[3]
+    pattern = re.compile(r"^ *[\d.]+%  \w+$", re.MULTILINE)
+    expected = pattern.findall(predict(trained, video, *flags))
+    assert len(expected) == 4
+    found = predict(None, video, *flags, f"--config.init_from={out}")
+    assert pattern.findall(found) == expected
+
+
+def test_bad_requests_say_what_would_do(trained, flags, data_dir, tmp_path):
+    (tmp_path / "text.mp4").write_text("not a video")
+    output = predict(trained, tmp_path / "text.mp4", *flags, expect=1)
+    assert "text.mp4 cannot be read" in output
+    output = predict(None, videos(data_dir)[0], *flags, expect=1)
+    assert "give a --workdir with checkpoints, or a file of weights" in output
+    output = predict(tmp_path, videos(data_dir)[0], *flags, expect=1)
+    assert "holds no checkpoint" in output
+
+
+def test_a_state_starts_from_a_work_directory_or_file(trained, tmp_path):
+    config, mesh = tiny.get_config(), parallel.make_mesh()
+    out = tmp_path / "weights.safetensors"
+    convert(config, trained, out)
+    _, expected = read_best(trained)
+    for source in (trained, out):
+        state = start_from(source, create_state(config, mesh), mesh)
+        started = {"params": state.params, "batch_stats": state.batch_stats}
+        for a, b in zip(jax.tree.leaves(started), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_starts_from_weights_and_says_what_became_of_them(trained, flags, tmp_path):
+    settings = [
+        "--config.schedule.steps=(1,)",
+        "--config.schedule.iterations=2",
+        "--config.schedule.warmup_iterations=0",
+    ]
+    start = f"--config.init_from={trained}"
+    output = runs.run(tmp_path / "warm", *flags, start, *settings, config="tests/tiny.py:baseline")
+    assert re.search(rf"{trained}, step \d+: \d+ tensors loaded", output)
+    cold = runs.run(tmp_path / "cold", *flags, *settings, config="tests/tiny.py:baseline")
+    assert "tensors loaded" not in cold
+    assert runs.losses(tmp_path / "warm")[1] != runs.losses(tmp_path / "cold")[1]
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_written(flags, tmp_path):
+    wrong = GOLDEN / "i3d_nl_r50_w8_caffe2.pkl"
+    output = runs.run(tmp_path / "run", *flags, f"--config.init_from={wrong}", expect=1)
+    assert re.search(r"error: .* holds 1 pathway.* the config's model has 2 pathway", output)
+    assert not list(tmp_path.rglob("config.json"))
