@@ -9,7 +9,7 @@ from absl import app, flags, logging
 from mg_jax import command_line
 from mg_jax.allocator import keep_freed_memory
 
-_CONFIG = command_line.define_config()
+flags.adopt_module_key_flags(command_line)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -27,7 +27,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 def main(argv: list[str]) -> None:
     """Dispatches on --mode; a setting that cannot work ends with its message, not a traceback."""
-    mode, config = _MODE.value, _CONFIG.value
+    mode, config = _MODE.value, command_line.CONFIG.value
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
     if config is None:
@@ -75,4 +75,4 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parser(_CONFIG))
+    app.run(main, flags_parser=command_line.parse_flags)

@@ -12,10 +12,15 @@ def check_model(config) -> None:
     """Checks the `model` section of a config.
 
     Raises:
-      ValueError: for a model, depth, dtype or width that does not exist, naming those that do.
+      ValueError: for a value that cannot be, naming those that can.
     """
     if config.name not in MODELS:
         raise ValueError(f"model.name={config.name!r} is not known; there are {', '.join(MODELS)}")
+    for name in ("width", "alpha", "num_classes"):
+        if config[name] < 1:
+            raise ValueError(f"model.{name}={config[name]} must be at least 1")
+    if not 0 <= config.dropout < 1:
+        raise ValueError(f"model.dropout={config.dropout} must lie in 0 ... 1, below 1")
     if config.depth not in BLOCKS:
         depths = ", ".join(map(str, BLOCKS))
         raise ValueError(f"model.depth={config.depth} does not exist; there are {depths}")

@@ -45,11 +45,14 @@ class Checkpoints:
     one with the best top-1.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int):
+    def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
         self.folder = workdir.absolute() / "checkpoints"
         self._top1 = top1_by_step(self.folder)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=NewestAndBest(keep, self._top1), cleanup_tmp_directories=True
+            preservation_policy=NewestAndBest(keep, self._top1),
+            # Another process may be writing where this one only reads.
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -114,6 +117,7 @@ class Checkpoints:
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
+            self._top1.pop(step, None)
             damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
             logging.error("kept as %s", damaged)
             if jax.process_index() == 0:
@@ -154,10 +158,28 @@ def top1_by_step(folder: pathlib.Path) -> dict[int, float]:
     return top1
 
 
-def read_best(workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
-    """Step and variables, as NumPy arrays, of the evaluated checkpoint with the best top-1.
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """A checkpoint to apply.
 
-    Its `batch_stats` are the precise ones. Where none was evaluated yet, it is the newest.
+    Attributes:
+      step: iterations done.
+      evaluated: it is the one with the best top-1, with precise `batch_stats`; otherwise none was
+        evaluated yet and it is the newest, with running ones.
+      variables: `params` and `batch_stats`, NumPy arrays.
+    """
+
+    step: int
+    evaluated: bool
+    variables: dict[str, Any]
+
+    def __str__(self) -> str:
+        kind = "best checkpoint" if self.evaluated else "newest checkpoint, none evaluated yet"
+        return f"{kind}, step {self.step}"
+
+
+def read_best(workdir: pathlib.Path) -> Best:
+    """The evaluated checkpoint of a work directory with the best top-1, or the newest one.
 
     Raises:
       WorkdirError: if there is none, or it cannot be read.
@@ -176,7 +198,7 @@ def read_best(workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
     except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WorkdirError(f"checkpoint {folder} cannot be read: {reason}") from error
-    return step, {"params": state["params"], "batch_stats": batch_stats}
+    return Best(step, best is not None, {"params": state["params"], "batch_stats": batch_stats})
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
@@ -196,10 +218,15 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
     return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
 
 
-def check_config(workdir: pathlib.Path, config) -> None:
+def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",)) -> None:
     """Makes sure that the checkpoints of a work directory, if any, belong to the config.
 
-    What is under `run` and `eval` and where the data lies may differ.
+    What is under `run` and `eval`, where the data lies and what the run started from may differ.
+
+    Args:
+      workdir: holds `config.json`.
+      config: to compare with it.
+      sections: beginnings of the keys to compare.
 
     Raises:
       WorkdirError: naming the keys that differ.
@@ -213,7 +240,7 @@ def check_config(workdir: pathlib.Path, config) -> None:
             "or choose another --workdir"
         )
     there, here = json.loads(path.read_text()), json.loads(config.to_json())
-    differing = _differences(_binding(there), _binding(here))
+    differing = _differences(_binding(there, sections), _binding(here, sections))
     if differing:
         raise WorkdirError(
             f"{workdir} holds checkpoints of another config; continue it with the same settings "
@@ -227,11 +254,13 @@ def write_config(workdir: pathlib.Path, config) -> None:
     write_json(workdir / "config.json", json.loads(config.to_json()))
 
 
-def _binding(config: dict[str, Any]) -> dict[str, Any]:
+def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:
     return {
         name: value
         for name, value in _leaves(config)
-        if not name.startswith(("run.", "eval.")) and name != "data.dir"
+        if name.startswith(sections)
+        and not name.startswith(("run.", "eval."))
+        and name not in ("data.dir", "init_from")
     }
 
 

@@ -8,14 +8,14 @@ Multiply-adds are half the floating-point operations of a forward pass by XLA's 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, logging
+from absl import app, flags, logging
 
 from mg_jax import command_line
 from mg_jax.models import create_model
 from mg_jax.recipe import schedule_from_config
 from mg_jax.train_step import init_variables
 
-_CONFIG = command_line.define_config()
+flags.adopt_module_key_flags(command_line)
 
 
 def parameters(config) -> int:
@@ -45,12 +45,12 @@ def format_complexity(config) -> str:
 
 def main(argv: list[str]) -> None:
     """Prints the table of --config."""
-    if len(argv) > 1 or _CONFIG.value is None:
+    if len(argv) > 1 or command_line.CONFIG.value is None:
         raise app.UsageError("give --config=FILE and --config.KEY=VALUE, nothing else")
     logging.set_verbosity(logging.WARNING)
     with command_line.errors_as_messages():
-        print(format_complexity(_CONFIG.value))
+        print(format_complexity(command_line.CONFIG.value))
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parser(_CONFIG))
+    app.run(main, flags_parser=command_line.parse_flags)

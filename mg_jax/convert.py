@@ -3,9 +3,11 @@
     python -m mg_jax.convert --config=CONFIG --input=WEIGHTS --output=OUT.safetensors
 
 The config says which network it is (model.name, depth, width, alpha, beta, num_classes,
-non_local); every tensor of it is loaded or named. --input is one of
+non_local); every tensor of it is loaded or named. What no tensor shows is taken from the config
+unseen: model.alpha, and affinity and pooling of non-local blocks. --input is one of
 
-  a work directory of mg_jax           its best checkpoint, with precise batch-norm statistics
+  a work directory of mg_jax           its best checkpoint, with precise batch-norm statistics, or
+                                       the newest where none was evaluated yet
   *.safetensors                        names of PySlowFast, PyTorchVideo, torchvision or timm
   *.pyth *.pth *.pt                    the same names; reading them needs PyTorch
   *.pkl                                Caffe2, as in PySlowFast's model zoo
@@ -30,7 +32,7 @@ from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights
 
-_CONFIG = command_line.define_config()
+flags.adopt_module_key_flags(command_line)
 _INPUT = flags.DEFINE_string("input", None, "Weights to read: a file or a work directory.")
 _OUTPUT = flags.DEFINE_string("output", None, "File to write, *.safetensors.")
 
@@ -47,8 +49,12 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
       ValueError: if the source cannot be read or holds another network, or the target has another
         suffix than .safetensors.
     """
-    if target.suffix != ".safetensors":
-        raise ValueError(f"--output={target} must end in .safetensors")
+    if target.suffix != ".safetensors" or target.is_dir():
+        raise ValueError(f"--output={target} must be a file that ends in .safetensors")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output={target} cannot be written: {error}") from error
     check_model(config.model)
 
     def initialise():
@@ -64,14 +70,14 @@ def main(argv: list[str]) -> None:
     """Converts by the flags."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
-    for flag in (_CONFIG, _INPUT, _OUTPUT):
+    for flag in (command_line.CONFIG, _INPUT, _OUTPUT):
         if flag.value is None:
             raise app.UsageError(f"--{flag.name} is missing")
     logging.set_verbosity(logging.WARNING)
     paths = (pathlib.Path(flag.value).expanduser() for flag in (_INPUT, _OUTPUT))
     with command_line.errors_as_messages():
-        print(convert(_CONFIG.value, *paths))
+        print(convert(command_line.CONFIG.value, *paths))
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command_line.parser(_CONFIG))
+    app.run(main, flags_parser=command_line.parse_flags)

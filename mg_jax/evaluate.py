@@ -10,7 +10,7 @@ from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches, view_batches
 from mg_jax.programs import statistics_program, views_program
 from mg_jax.run import Run
-from mg_jax.sampling import Views, training_augmentation
+from mg_jax.sampling import evaluation_views, training_augmentation
 from mg_jax.train_step import TrainState
 
 
@@ -27,7 +27,7 @@ def evaluate(run: Run, state: TrainState, *, clips: int, crops: int) -> dict[str
       loss, top1 and top5 (shares of 1), means over the videos.
     """
     config, devices = run.config, run.mesh.size
-    views = views_from_config(config, clips, crops)
+    views = evaluation_views(config, clips, crops)
     # About as many clips at once as a training iteration on the base grid.
     batch = max(config.batch // len(views) // devices, 1) * devices
     dataset = view_batches(run.data.eval_videos, run.data.eval_frames, views, batch)
@@ -35,18 +35,6 @@ def evaluate(run: Run, state: TrainState, *, clips: int, crops: int) -> dict[str
     total = _sum(run.executables.get(program), state, DeviceBatches(dataset, run.mesh))
     total = {name: float(value) for name, value in total.items()}
     return {name: total[name] / total["videos"] for name in ("loss", "top1", "top5")}
-
-
-def views_from_config(config, clips: int, crops: int) -> Views:
-    """Views of a test video: `clips` times `crops` on the config's grid of evaluation."""
-    return Views(
-        clips=clips,
-        crops=crops,
-        frames=config.frames,
-        stride=config.data.stride,
-        size=config.eval.size,
-        short_side=config.eval.short_side,
-    )
 
 
 def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:

@@ -4,24 +4,24 @@ import pathlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data.video_frames import Frames, VideoError, read_frames
 from mg_jax.checkpoint import check_config, read_best
 from mg_jax.datasets import Stored, describe
-from mg_jax.evaluate import views_from_config
 from mg_jax.evaluate_step import view_scores
 from mg_jax.input_pipeline import video_views
 from mg_jax.models import create_model
+from mg_jax.programs import cache_programs
 from mg_jax.recipe import schedule_from_config
-from mg_jax.run import cache_programs
-from mg_jax.sampling import VideoTable
+from mg_jax.sampling import VideoTable, evaluation_views
 from mg_jax.train_step import init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
 
 _TOP = 5
+# What of a config a trained model is applied with.
+_APPLIED = ("model.", "frames", "data.name", "data.stride")
 
 
 def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
@@ -40,15 +40,15 @@ def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
     """
     schedule_from_config(config)
     stored = describe(config)
-    frames = _read(video, stored)
-    source, variables = _weights(config, workdir)
-    scores_K = scores(config, variables, frames)
-    if stored.classes is not None and len(stored.classes) != len(scores_K):
+    classes = stored.classes or [f"class {k}" for k in range(config.model.num_classes)]
+    if len(classes) != config.model.num_classes:
         raise ValueError(
-            f"the model has {len(scores_K)} classes and data set {config.data.name} "
-            f"{len(stored.classes)}; give the --config.data.name that the model was trained on"
+            f"model.num_classes={config.model.num_classes}, but data set {config.data.name} has "
+            f"{len(classes)} classes; give the --config.data.name that the model was trained on"
         )
-    classes = stored.classes or [f"class {k}" for k in range(len(scores_K))]
+    source, variables = _weights(config, workdir)
+    frames = _read(video, stored)
+    scores_K = scores(config, variables, frames)
     lines = [f"{video}: {len(frames.jpegs)} frames; {source}"]
     for k in np.argsort(-scores_K, kind="stable")[:_TOP]:
         lines.append(f"{scores_K[k]:7.2%}  {classes[k]}")
@@ -65,7 +65,7 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
       variables: `params` and `batch_stats`.
       frames: of the video.
     """
-    views = views_from_config(config, config.eval.clips, config.eval.crops)
+    views = evaluation_views(config, config.eval.clips, config.eval.crops)
     table = VideoTable(
         ids=np.array(["video"]),
         label=np.array([0], np.int32),
@@ -74,9 +74,12 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
         height=np.array([frames.height]),
         width=np.array([frames.width]),
     )
-    clips_BVTHWC = jnp.asarray(video_views(frames.jpegs, table, views))[None]
     model = create_model(config.model, train=False)
-    return np.asarray(jax.jit(lambda v, x: view_scores(model, v, x))(variables, clips_BVTHWC)[0])
+    step = jax.jit(lambda variables, clips_BVTHWC: view_scores(model, variables, clips_BVTHWC))
+    variables = jax.device_put(variables)
+    # One view at a time, so that many large ones fit.
+    views_VTHWC = video_views(frames.jpegs, table, views)
+    return np.mean([step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC], 0)
 
 
 def _read(video: pathlib.Path, stored: Stored) -> Frames:
@@ -90,9 +93,9 @@ def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any]]
     """Where they come from, in words, and the variables."""
     cache_programs(config.run.cache_dir)
     if workdir is not None:
-        check_config(workdir, config)
-        step, variables = read_best(workdir)
-        return f"best checkpoint of {workdir}, step {step}", variables
+        check_config(workdir, config, _APPLIED)
+        best = read_best(workdir)
+        return f"{workdir}, {best}", best.variables
     if not config.init_from:
         raise ValueError(
             "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
@@ -102,7 +105,7 @@ def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any]]
     loaded = load_weights(pathlib.Path(config.init_from).expanduser(), shapes)
     if loaded.account.initialised:
         raise ValueError(
-            f"{loaded.account}\nPredicting needs all of them; set --config.model.num_classes to "
-            "the number of classes that the weights were trained on"
+            f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "
+            "--config.model.num_classes as they were trained"
         )
     return str(loaded.account), to_variables(loaded.tensors)

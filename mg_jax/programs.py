@@ -1,5 +1,7 @@
 """The programs of a run: which there are and how each is lowered."""
 
+import pathlib
+
 import jax
 from jax.sharding import Mesh
 
@@ -37,3 +39,9 @@ def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
         return lowerings[program.kind](config, mesh, shapes, program)
 
     return Executables(lower)
+
+
+def cache_programs(folder: str) -> None:
+    """Keeps compiled programs in a folder."""
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

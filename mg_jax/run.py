@@ -10,14 +10,14 @@ import jax
 from jax.sharding import Mesh
 
 from mg_jax import parallel
-from mg_jax.checkpoint import Checkpoints, check_config
+from mg_jax.checkpoint import Checkpoints, check_config, has_checkpoint
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.parallel import Executables
-from mg_jax.programs import create_executables
+from mg_jax.programs import cache_programs, create_executables
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.schedule import Schedule
-from mg_jax.train_step import TrainState, create_state
-from mg_jax.weights.load import load_weights
+from mg_jax.train_step import TrainState, create_state, init_variables
+from mg_jax.weights.load import Loaded, load_weights
 
 
 @dataclasses.dataclass
@@ -83,34 +83,28 @@ def open_run(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, Train
     check_devices(schedule, mesh.size)
     data = open_source(config)
     check_config(workdir, config)
+    weights = None
+    if config.init_from and not has_checkpoint(workdir):
+        path = pathlib.Path(config.init_from).expanduser()
+        weights = load_weights(path, jax.eval_shape(lambda: init_variables(config)))
     cache_programs(config.run.cache_dir)
     state = create_state(config, mesh)
-    checkpoints = Checkpoints(workdir, config.run.keep)
+    checkpoints = Checkpoints(workdir, config.run.keep, read_only=not repair)
     restored = checkpoints.restore(state, mesh, repair)
     clocks = Clocks()
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
-    elif config.init_from:
-        state = start_from(pathlib.Path(config.init_from).expanduser(), state, mesh)
+    elif weights is not None:
+        state = start_from(weights, state, mesh)
     executables = create_executables(config, mesh, state)
     return Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks), state
 
 
-def start_from(path: pathlib.Path, state: TrainState, mesh: Mesh) -> TrainState:
-    """The state with the weights of a file or work directory; says what became of every tensor.
-
-    Raises:
-      WeightsError: if it cannot be read or holds another network.
-    """
-    fresh = {"params": state.params, "batch_stats": state.batch_stats}
-    loaded = load_weights(path, fresh)
+def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:
+    """The state with weights in their places; says what became of every tensor."""
     if jax.process_index() == 0:
-        print(loaded.account)
-    variables = loaded.variables(lambda: jax.device_get(fresh))
+        print(weights.account)
+    variables = weights.variables(
+        lambda: jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
+    )
     return state.replace(**parallel.replicate(variables, mesh))
-
-
-def cache_programs(folder: str) -> None:
-    """Keeps compiled programs in a folder."""
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

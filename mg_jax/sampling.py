@@ -105,6 +105,18 @@ def training_augmentation(data, seed: int) -> Augmentation:
     return Augmentation(seed, data.flip, data.inverse_uniform)
 
 
+def evaluation_views(config, clips: int, crops: int) -> Views:
+    """Views of a test video: `clips` times `crops` on the config's grid of evaluation."""
+    return Views(
+        clips=clips,
+        crops=crops,
+        frames=config.frames,
+        stride=config.data.stride,
+        size=config.eval.size,
+        short_side=config.eval.short_side,
+    )
+
+
 def sample_clips(
     videos: VideoTable, grid: Grid, augmentation: Augmentation, first: int, count: int
 ) -> Clips:

@@ -59,7 +59,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         run.close()
         log.close()
     summary = _summary(run, metrics)
-    write_json(workdir / "summary.json", summary)
+    if jax.process_index() == 0:
+        write_json(workdir / "summary.json", summary)
     print(
         f"{workdir}: {summary['iterations']:,} iterations, top-1 {summary['metrics']['top1']:.1%}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "

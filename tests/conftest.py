@@ -17,12 +17,6 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture(scope="session")
-def cache_dir() -> pathlib.Path:
-    """Where subprocesses keep their compiled programs."""
-    return CACHE
-
-
-@pytest.fixture(scope="session")
 def data_dir(tmp_path_factory) -> pathlib.Path:
     """A small prepared moving_shapes: 48 videos to train on, 11 to evaluate."""
     from configs.demo import get_config
@@ -36,3 +30,9 @@ def data_dir(tmp_path_factory) -> pathlib.Path:
         patch.setattr(moving_shapes, "VIDEOS", {"train": 48, "validation": 11})
         prepare(config)
     return folder
+
+
+@pytest.fixture(scope="session")
+def flags(data_dir) -> list[str]:
+    """Flags of subprocesses: where the data lies, and where their compiled programs do."""
+    return [f"--config.data.dir={data_dir}", f"--config.run.cache_dir={CACHE}"]

@@ -2,22 +2,24 @@
 
 import pickle
 import re
+import sys
 
 import jax
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
 
 from configs.base import get_base
 from mg_jax.convert import convert
 from mg_jax.train_step import init_variables
 from mg_jax.weights.files import WeightsError, read_tensors
 from mg_jax.weights.layout import to_tensors
-from mg_jax.weights.load import inflate
-from mg_jax.weights.load import load_weights as load_from
+from mg_jax.weights.load import inflate, load_weights
 from tests import runs
-from tests.test_published import (
+from tests.published import (
     GOLDEN,
     POSITIONS,
     assert_logits,
@@ -43,10 +45,10 @@ def fresh(config):
     return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), shapes)
 
 
-def load_weights(path, variables):
+def loaded(path, variables):
     """Variables with a file's weights in their places, and the account."""
-    loaded = load_from(path, variables)
-    return loaded.variables(lambda: variables), loaded.account
+    weights = load_weights(path, variables)
+    return weights.variables(lambda: variables), weights.account
 
 
 def golden(name):
@@ -62,9 +64,9 @@ def assert_same(tensors, expected):
 
 @pytest.mark.parametrize("name", ["slowfast", "i3d_nl"])
 def test_caffe2_pickles_hold_the_weights_of_the_pytorch_files(name):
-    variables, account = load_weights(GOLDEN / f"{name}_r50_w8_caffe2.pkl", fresh(config_of(name)))
+    variables, account = loaded(GOLDEN / f"{name}_r50_w8_caffe2.pkl", fresh(config_of(name)))
     assert_same(to_tensors(variables), published_tensors(golden(f"{name}_r50_w8")))
-    assert set(account.unused) == {"conv1_w_momentum", "lr", "model_iter"}
+    assert account.unused == ("conv1_w_momentum", "lr", "model_iter")
     assert not account.initialised
 
 
@@ -72,7 +74,7 @@ def test_pytorchvideo_names_give_the_published_logits(tmp_path):
     arrays = golden("pytorchvideo_slowfast_r50_w8")
     path = tmp_path / "weights.safetensors"
     save_file(published_tensors(arrays), path)
-    variables, account = load_weights(path, fresh(config_of()))
+    variables, account = loaded(path, fresh(config_of()))
     assert_logits(eval_logits("slowfast", arrays, variables), arrays["logits_eval"])
     assert not account.unused
     assert not account.initialised
@@ -85,18 +87,35 @@ def test_pytorch_checkpoints_are_read_with_counters_and_prefix(tmp_path, key):
     state["module.s1.pathway0_stem.bn.num_batches_tracked"] = torch.tensor(7)
     path = tmp_path / "checkpoint.pyth"
     torch.save(state if key is None else {"epoch": 3, key: state, "cfg": "A: 1"}, path)
-    variables, _ = load_weights(path, fresh(config_of("i3d")))
+    variables, _ = loaded(path, fresh(config_of("i3d")))
     assert_same(to_tensors(variables), expected)
 
 
-def test_half_precision_is_widened_without_loss(tmp_path):
+def test_a_pytorch_checkpoint_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "w.pth")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(WeightsError, match=r"needs PyTorch, which is not installed: pip install"):
+        read_tensors(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("suffix", [".pyth", ".safetensors"])
+def test_half_precision_is_widened_without_loss(tmp_path, dtype, suffix):
     tensors = {
-        name: torch.from_numpy(value).bfloat16()
+        name: torch.from_numpy(value).to(dtype)
         for name, value in published_tensors(golden("i3d_r50_w8")).items()
     }
-    torch.save(tensors, tmp_path / "half.pyth")
-    read = read_tensors(tmp_path / "half.pyth")
-    assert_same(read, {name: tensor.float().numpy() for name, tensor in tensors.items()})
+    path = tmp_path / f"half{suffix}"
+    (torch.save if suffix == ".pyth" else save_torch)(tensors, path)
+    expected = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+    assert_same(read_tensors(path), expected)
+
+
+def test_other_dtypes_are_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_torch({"conv1.weight": torch.zeros(3, dtype=torch.float8_e4m3fn)}, path)
+    with pytest.raises(WeightsError, match=r"conv1.weight of .* has dtype F8_E4M3; .* F64, F32"):
+        read_tensors(path)
 
 
 def test_a_full_width_slowfast_goes_out_and_in_with_the_same_bits(tmp_path):
@@ -111,16 +130,14 @@ def test_a_full_width_slowfast_goes_out_and_in_with_the_same_bits(tmp_path):
     convert(config, tmp_path / "b.safetensors", tmp_path / "c.safetensors")
     assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
     zeros = jax.tree.map(np.zeros_like, variables)
-    loaded, _ = load_weights(tmp_path / "b.safetensors", zeros)
-    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(variables), strict=True):
+    again, _ = loaded(tmp_path / "b.safetensors", zeros)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(variables), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_pytorch_reads_what_we_write(tmp_path):
     source = GOLDEN / "slowfast_r50_w8_caffe2.pkl"
     convert(config_of(), source, tmp_path / "out.safetensors")
-    from safetensors.torch import load_file as load_torch
-
     state = load_torch(tmp_path / "out.safetensors")
     expected = published_tensors(golden("slowfast_r50_w8"))
     assert_same({name: tensor.numpy() for name, tensor in state.items()}, expected)
@@ -167,7 +184,7 @@ def write_resnet(path, **settings):
 def test_an_image_network_is_inflated_into_i3d_with_non_local_blocks(tmp_path):
     path = write_resnet(tmp_path / "resnet50.safetensors")
     images, start = resnet(), fresh(config_of("i3d_nl"))
-    variables, account = load_weights(path, start)
+    variables, account = loaded(path, start)
     tensors = to_tensors(variables)
     np.testing.assert_array_equal(
         tensors["s1.pathway0_stem.conv.weight"][:, :, 0], images["conv1.weight"]
@@ -194,7 +211,7 @@ def test_an_image_network_is_inflated_into_i3d_with_non_local_blocks(tmp_path):
 def test_an_image_network_fills_the_slow_pathway_and_its_own_channels(tmp_path):
     path = write_resnet(tmp_path / "resnet50.safetensors")
     images, start = resnet(), fresh(config_of("slowfast"))
-    variables, account = load_weights(path, start)
+    variables, account = loaded(path, start)
     tensors, before = to_tensors(variables), to_tensors(start)
     # Where the fast pathway joins: the first block's two convolutions in each of res2 ... res5.
     assert set(account.extended) == {
@@ -224,7 +241,7 @@ def test_another_number_of_classes_initialises_the_classifier_and_says_so(tmp_pa
     config = config_of("i3d", num_classes=7)
     save_file(published_tensors(golden("i3d_r50_w8")), tmp_path / "i3d.safetensors")
     start = fresh(config)
-    variables, account = load_weights(tmp_path / "i3d.safetensors", start)
+    variables, account = loaded(tmp_path / "i3d.safetensors", start)
     assert set(account.initialised) == {"head.projection.weight", "head.projection.bias"}
     np.testing.assert_array_equal(
         variables["params"]["head"]["projection"]["kernel"],
@@ -284,6 +301,34 @@ def test_weights_of_another_network_are_refused(tmp_path, suffix, kind):
     config, message = WRONG[kind]
     with pytest.raises(WeightsError, match=message):
         load_weights(path, fresh(config))
+
+
+@pytest.mark.parametrize("model", ["i3d", "slowfast"])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("conv1", (8, 1, 7, 7)), ("layer2.1.conv2", (16, 4, 3, 3))]
+)
+def test_image_networks_with_other_channels_are_refused(tmp_path, model, name, shape):
+    state = resnet()
+    state[f"{name}.weight"] = np.zeros(shape, np.float32)
+    save_file(state, tmp_path / "resnet50.safetensors")
+    with pytest.raises(WeightsError, match=rf"has shape \({shape[0]}, {shape[1]}, 1, .* and \("):
+        load_weights(tmp_path / "resnet50.safetensors", fresh(config_of(model)))
+
+
+def test_an_image_network_whose_joined_kernels_do_not_fit_is_refused(tmp_path):
+    state = resnet()
+    state["layer1.0.conv1.weight"] = np.zeros((8, 7, 1, 1), np.float32)
+    save_file(state, tmp_path / "resnet50.safetensors")
+    with pytest.raises(WeightsError, match=r"shape \(8, 7, 1, 1, 1\) in .* and \(8, 8, 1, 1, 1\)"):
+        load_weights(tmp_path / "resnet50.safetensors", fresh(config_of()))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    tensors = published_tensors(golden("i3d_r50_w8"))
+    tensors["s5.pathway0_res1.branch2.c_bn.weight"][3] = np.nan
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"s5.pathway0_res1.branch2.c_bn.weight .* not finite"):
+        load_weights(tmp_path / "w.safetensors", fresh(config_of("i3d")))
 
 
 def test_image_networks_of_another_depth_are_refused(tmp_path):
@@ -354,6 +399,8 @@ def test_the_command_converts_explains_itself_and_refuses(tmp_path):
     assert refused.returncode == 1
     assert refused.stderr.strip().startswith("error: ")
     assert not (tmp_path / "x.safetensors").exists()
+    folder = runs.convert(*base, source, f"--output={tmp_path}")
+    assert "must be a file that ends in .safetensors" in folder.stderr
     told = runs.convert("--help").stdout
     for word in ("Caffe2", "safetensors", "--input", "--output", "inflated"):
         assert word in told

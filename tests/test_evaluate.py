@@ -13,7 +13,7 @@ from mg_jax.models import create_model
 from mg_jax.programs import create_executables
 from mg_jax.recipe import schedule_from_config
 from mg_jax.run import Clocks, Run
-from mg_jax.sampling import Views, training_augmentation
+from mg_jax.sampling import evaluation_views, training_augmentation
 from mg_jax.train import evaluation_steps
 from mg_jax.train_step import create_state, normalize
 from tests import tiny
@@ -105,18 +105,10 @@ def test_equal_or_undefined_scores_are_no_hits():
 def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened, clips, crops):
     run, state = opened
     config, data = run.config, run.data
-    grid = run.schedule.phases[-1].grids[-1]
-    found = evaluate(run, state, grid, clips=clips, crops=crops)
-    stats = precise_batch_stats(run, state, grid)
+    stats = precise_batch_stats(run, state, run.schedule.phases[-1].grids[-1])
+    found = evaluate(run, state.replace(batch_stats=stats), clips=clips, crops=crops)
     model = create_model(config.model, train=False)
-    views = Views(
-        clips=clips,
-        crops=crops,
-        frames=config.frames,
-        stride=config.data.stride,
-        size=config.eval.size,
-        short_side=config.eval.short_side,
-    )
+    views = evaluation_views(config, clips, crops)
     videos = view_batches(data.eval_videos, data.eval_frames, views, batch=1)
     scores = []
     for video in videos.as_numpy_iterator():

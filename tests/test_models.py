@@ -47,7 +47,7 @@ def shapes_of(config, frames=8):
 @pytest.mark.parametrize(
     ("changes", "count"),
     [
-        ({"name": "slowfast", "alpha": 4, "beta": 1 / 8}, 34_566_488),
+        ({"name": "slowfast"}, 34_566_488),
         ({"name": "i3d"}, 32_454_096),
         # Five blocks of 2 C^2 weights each, with 5 C / 2 biases and 2 C of the norm: C = 512 twice,
         # 1024 three times.
@@ -55,15 +55,26 @@ def shapes_of(config, frames=8):
             {"name": "i3d", "non_local": {"positions": ((), (1, 3), (1, 3, 5), ())}},
             32_454_096 + 2 * (2 * 512**2 + 2304) + 3 * (2 * 1024**2 + 4608),
         ),
+        (
+            {"name": "slowfast", "non_local": {"positions": ((), (1, 3), (1, 3, 5), ())}},
+            34_566_488 + 2 * (2 * 512**2 + 2304) + 3 * (2 * 1024**2 + 4608),
+        ),
         # 17 more blocks in res4: 1024 x 256 x 3, 256 x 256 x 9, 256 x 1024, norms of 1536 channels.
         (
             {"name": "i3d", "depth": 101},
             32_454_096 + 17 * (1024 * 256 * 3 + 256 * 256 * 9 + 256 * 1024 + 2 * 1536),
         ),
+        (
+            {"name": "slowfast", "depth": 101},
+            34_566_488
+            + 17 * (1024 * 256 * 3 + 256 * 256 * 9 + 256 * 1024 + 2 * 1536)
+            + 17 * (128 * 32 * 3 + 32 * 32 * 9 + 32 * 128 + 2 * 192),
+        ),
     ],
 )
 def test_parameter_counts_are_those_of_the_published_models(changes, count):
-    config = model_config(**{"depth": 50, "width": 64, "num_classes": 400, **changes})
+    published = {"depth": 50, "width": 64, "alpha": 4, "beta": 1 / 8, "num_classes": 400}
+    config = model_config(**{**published, **changes})
     leaves = jax.tree.leaves(shapes_of(config)["params"])
     assert sum(np.prod(leaf.shape) for leaf in leaves) == count
 
@@ -247,6 +258,8 @@ def test_a_new_non_local_block_passes_its_input_on():
     ("changes", "message"),
     [
         ({"name": "slowfats"}, "model.name='slowfats' is not known; there are i3d, slowfast"),
+        ({"num_classes": 0}, "model.num_classes=0 must be at least 1"),
+        ({"dropout": 1.0}, r"model.dropout=1.0 must lie in 0 ... 1"),
         ({"depth": 51}, "model.depth=51 does not exist; there are 14, 50, 101"),
         ({"dtype": "float16"}, "model.dtype='float16' is not supported"),
         (

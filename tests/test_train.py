@@ -16,11 +16,6 @@ from tests import runs, tiny
 
 
 @pytest.fixture(scope="module")
-def flags(data_dir, cache_dir):
-    return [f"--config.data.dir={data_dir}", f"--config.run.cache_dir={cache_dir}"]
-
-
-@pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, flags):
     """A run from start to end on one device, and what it printed."""
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"

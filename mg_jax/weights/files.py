@@ -4,9 +4,21 @@ import pathlib
 import pickle
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from mg_jax.atomic_file import replaced
+
+_SAFETENSORS_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+}
 
 SUFFIXES = (".safetensors", ".pyth", ".pth", ".pt", ".pkl")
 
@@ -40,27 +52,32 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
     """Writes a safetensors file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    try:
+    with replaced(path) as unfinished:
         safetensors.numpy.save_file(contiguous, unfinished, metadata={"format": "pt"})
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _as_float32(tensor: np.ndarray) -> np.ndarray:
-    """Half precisions widened without loss; integers, which are counters, stay."""
+    """Floats of any precision as float32; integers, which are counters, stay."""
     tensor = np.asarray(tensor)
     return tensor if tensor.dtype.kind in "iub" else tensor.astype(np.float32)
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, KeyError) as error:
+        entries = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
         raise WeightsError(f"{path} is damaged or no safetensors file: {error}") from error
+    tensors = {}
+    for name, entry in entries:
+        if entry["dtype"] not in _SAFETENSORS_DTYPES:
+            raise WeightsError(
+                f"{name} of {path} has dtype {entry['dtype']}; weights can be of "
+                f"{', '.join(_SAFETENSORS_DTYPES)}"
+            )
+        dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
+        tensors[name] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
+    return tensors
 
 
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -73,6 +90,11 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         # weights_only: a pickle may otherwise run anything.
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is damaged or no checkpoint of tensors and plain values alone, and other "
+            "objects could run code; save just its state dict with torch.save"
+        ) from error
     except Exception as error:  # PyTorch raises whatever the damage causes.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path} is damaged or no PyTorch checkpoint: {reason}") from error

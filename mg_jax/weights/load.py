@@ -1,5 +1,6 @@
 """Published weights into a model: every tensor accounted for, nothing skipped in silence."""
 
+import collections
 import dataclasses
 import pathlib
 import re
@@ -15,8 +16,10 @@ from mg_jax.weights.files import WeightsError, read_tensors
 from mg_jax.weights.layout import to_tensors, to_variables
 
 _HEAD = "head.projection."
-# What is unused without harm, beside names that have no counterpart.
+# Batches that a batch norm has seen.
 _COUNTER = ".num_batches_tracked"
+# Kernels on the slow pathway's channels with the fast one's appended.
+_JOINED = re.compile(r"s[2-5]\.pathway0_res0\.(branch1|branch2\.a)\.weight")
 # In images there is no motion, and no block that relates frames.
 _NOT_IN_IMAGES = re.compile(r"s\d_fuse\..*|s\d\.pathway1_.*|s\d\.pathway0_nonlocal.*")
 
@@ -42,17 +45,26 @@ class Account:
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.loaded)} tensors loaded"]
-        for title in ("extended", "initialised", "unused"):
-            if listed := getattr(self, title):
-                lines.append(f"  {len(listed)} {_TITLES[title]}: {_abridged(listed)}")
+        for fate, names in (
+            (
+                "loaded for the slow pathway's channels, newly initialised for the fast one's",
+                self.extended,
+            ),
+            ("newly initialised", self.initialised),
+            ("in the file and not used", self.unused),
+        ):
+            if names:
+                lines.append(f"  {len(names)} {fate}: {_listed(names)}")
         return "\n".join(lines)
 
 
-_TITLES = {
-    "extended": "loaded for the slow pathway's channels, newly initialised for the fast one's",
-    "initialised": "newly initialised",
-    "unused": "in the file and not used",
-}
+def _listed(names: Iterable[str], most: int = 8) -> str:
+    """The names; where they are many, their modules with the number of tensors in each."""
+    names = list(names)
+    if len(names) <= most:
+        return ", ".join(names)
+    modules = collections.Counter(".".join(name.split(".")[:2]) for name in names)
+    return ", ".join(f"{module} ({count})" for module, count in modules.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +100,14 @@ def load_weights(path: pathlib.Path, shapes: dict[str, Any]) -> Loaded:
       shapes: of the model's `params` and `batch_stats`, leaves with `shape` and `dtype`.
 
     Raises:
-      WeightsError: if the file cannot be read or holds another network.
+      ValueError: if they cannot be read or are another network's.
     """
     if path.is_dir():
-        step, own = read_best(path)
-        return fit(f"{path}, step {step}", to_tensors(own), shapes)
-    tensors = read_tensors(path)
+        best = read_best(path)
+        return fit(f"{path}, {best}", to_tensors(best.variables), shapes)
+    tensors = _without_prefix(path, read_tensors(path))
     source = names_lib.scheme(tensors)
-    if not source:
+    if source is None:
         raise WeightsError(
             f"{path} has names of no known kind, such as {_abridged(sorted(tensors))}; known are "
             "PySlowFast's, PyTorchVideo's, Caffe2's and those of torchvision's and timm's ResNets"
@@ -106,6 +118,14 @@ def load_weights(path: pathlib.Path, shapes: dict[str, Any]) -> Loaded:
     unused = [name for name, ours in translated.items() if ours is None]
     unused = (*loaded.account.unused, *sorted(unused))
     return Loaded(loaded.tensors, dataclasses.replace(loaded.account, unused=unused))
+
+
+def _without_prefix(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names without the `module.` that PyTorch's data parallelism puts before them."""
+    plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    if len(plain) != len(tensors):
+        raise WeightsError(f"{path} holds tensors both with and without the prefix 'module.'")
+    return plain
 
 
 def fit(
@@ -124,7 +144,8 @@ def fit(
       WeightsError: if they are another network's.
     """
     wanted = to_tensors(jax.tree.map(lambda x: np.broadcast_to(x.dtype.type(), x.shape), shapes))
-    found = {name: tensor for name, tensor in found.items() if not name.endswith(_COUNTER)}
+    counters = tuple(name for name in found if name.endswith(_COUNTER))
+    found = {name: tensor for name, tensor in found.items() if name not in counters}
     _check_network(source, found, wanted, images)
     tensors, extended = {}, []
     for name, place in wanted.items():
@@ -133,28 +154,32 @@ def fit(
             continue
         if images and tensor.ndim == 4:
             tensor = inflate(tensor, place.shape[2])
-            if tensor.shape[1] < place.shape[1]:
-                extended.append(name)
-        if name not in extended:
-            _check_shape(source, name, tensor, place)
+        expected = place.shape
+        if images and _JOINED.fullmatch(name) and "s1_fuse.conv_f2s.weight" in wanted:
+            extended.append(name)
+            fused = wanted[f"s{int(name[1]) - 1}_fuse.conv_f2s.weight"].shape[0]
+            expected = (expected[0], expected[1] - fused, *expected[2:])
+        _check_tensor(source, name, tensor, expected)
         tensors[name] = tensor.astype(place.dtype)
     account = Account(
         source,
         loaded=tuple(name for name in tensors if name not in extended),
         extended=tuple(extended),
         initialised=tuple(name for name in wanted if name not in tensors),
-        unused=tuple(name for name in found if name not in wanted),
+        unused=(*(name for name in found if name not in wanted), *counters),
     )
     return Loaded(tensors, account)
 
 
-def _check_shape(source: str, name: str, tensor: np.ndarray, place: np.ndarray) -> None:
-    if tensor.shape != place.shape:
+def _check_tensor(source: str, name: str, tensor: np.ndarray, expected: tuple[int, ...]) -> None:
+    if tensor.shape != expected:
         raise WeightsError(
-            f"{name} has shape {tensor.shape} in {source} and {place.shape} in the config's "
-            "model; set model.name, model.width, model.alpha and model.beta as the weights were "
-            "trained"
+            f"{name} has shape {tensor.shape} in {source} and {expected} in the config's model; "
+            "set model.name, model.width and model.beta as the weights were trained, or it is "
+            "another architecture than mg_jax has"
         )
+    if not np.isfinite(tensor).all():
+        raise WeightsError(f"{name} of {source} holds numbers that are not finite")
 
 
 def inflate(kernel_OIHW: np.ndarray, frames: int) -> np.ndarray:

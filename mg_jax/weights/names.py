@@ -70,9 +70,9 @@ _CAFFE2_LEAVES = {
 }
 
 
-def scheme(names: Iterable[str]) -> str:
-    """Whose names these are: pyslowfast, pytorchvideo, caffe2 or imagenet; '' for none of them."""
-    names = {name.removeprefix("module.") for name in names}
+def scheme(names: Iterable[str]) -> str | None:
+    """Whose names these are: pyslowfast, pytorchvideo, caffe2, imagenet, or None of them."""
+    names = set(names)
     if any(name.startswith("s1.pathway0_stem.") for name in names):
         return "pyslowfast"
     if any(name.startswith("blocks.0.") for name in names):
@@ -81,7 +81,7 @@ def scheme(names: Iterable[str]) -> str:
         return "caffe2"
     if {"conv1.weight", "layer1.0.conv1.weight"} <= names:
         return "imagenet"
-    return ""
+    return None
 
 
 def to_pyslowfast(name: str, source: str) -> str | None:
@@ -92,7 +92,7 @@ def to_pyslowfast(name: str, source: str) -> str | None:
       source: a value of `scheme`.
     """
     if source == "pyslowfast":
-        return name.removeprefix("module.")
+        return name
     if source == "pytorchvideo":
         return _pytorchvideo(name)
     return _imagenet(name) if source == "imagenet" else _caffe2(name)

@@ -1,0 +1,50 @@
+"""The authors' PyTorch models: weights, input and results, as the files of `golden/` hold them.
+
+All are at width 8 with ten classes, computed in float32 on CPU.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs.base import get_base
+from mg_jax.models import create_model
+from mg_jax.weights.layout import to_variables
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+POSITIONS = ((), (1, 3), (1, 3, 5), ())
+MODELS = ["slowfast", "i3d", "i3d_nl"]
+
+
+def model_config(name):
+    """The config of a golden model."""
+    config = ConfigDict(get_base().model)
+    config.name = name.removesuffix("_nl")
+    config.width, config.num_classes, config.dropout = 8, 10, 0.0
+    if name.endswith("_nl"):
+        config.non_local.positions = POSITIONS
+    return config
+
+
+def load(name):
+    """Arrays of a golden file, and the weights in it as our variables."""
+    arrays = dict(np.load(GOLDEN / f"{name}_r50_w8.npz"))
+    return arrays, to_variables(published_tensors(arrays))
+
+
+def published_tensors(arrays):
+    """The state dict of a golden file."""
+    prefix = "state_dict/"
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def eval_logits(name, arrays, variables):
+    """Logits of the golden input by running statistics."""
+    model = create_model(model_config(name), train=False)
+    return jax.jit(model.apply)(variables, arrays["input_q32"].astype(np.float32) / 32)
+
+
+def assert_logits(logits, expected):
+    np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
