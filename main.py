@@ -29,13 +29,13 @@ def main(argv: list[str]) -> None:
     """Dispatches on --mode; a setting that cannot work ends with its message, not a traceback."""
     mode, config = _MODE.value, command_line.CONFIG.value
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
+        sys.exit(f"error: unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
     if config is None:
-        raise app.UsageError("--config is missing, for example --config=configs/demo.py")
+        sys.exit("error: --config is missing, for example --config=configs/demo.py")
     if _WORKDIR.value is None and mode not in ("prepare", "predict"):
-        raise app.UsageError(f"--workdir is missing: where --mode={mode} keeps its files")
+        sys.exit(f"error: --workdir=DIR is missing; --mode={mode} keeps its files there")
     if (_VIDEO.value is None) == (mode == "predict"):
-        raise app.UsageError("--mode=predict and --video=FILE go together")
+        sys.exit("error: --mode=predict and --video=FILE go together")
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
     if workdir is not None and workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")

@@ -53,7 +53,7 @@ def read_frames(path: pathlib.Path, short_side: int, quality: int) -> Frames:
                 size = image.size
                 jpegs.append(encode_jpeg(image, quality))
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(str(error)) from error
+        raise VideoError(error.strerror or str(error)) from error
     if not jpegs:
         raise VideoError("no frames")
     return Frames(jpegs, height=size[1], width=size[0], fps=fps)

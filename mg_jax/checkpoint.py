@@ -181,24 +181,34 @@ class Best:
 def read_best(workdir: pathlib.Path) -> Best:
     """The evaluated checkpoint of a work directory with the best top-1, or the newest one.
 
+    One that cannot be read is passed over with a message.
+
     Raises:
-      WorkdirError: if there is none, or it cannot be read.
+      WorkdirError: if there is none that can be read.
     """
     if not has_checkpoint(workdir):
         raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
     folder = workdir.absolute() / "checkpoints"
-    steps = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-    best = best_step(top1_by_step(folder), steps)
-    step = max(steps) if best is None else best
-    folder = folder / str(step)
-    try:
-        state = _read_arrays(folder / "state")
-        precise = folder / "batch_stats"
-        batch_stats = _read_arrays(precise) if precise.exists() else state["batch_stats"]
-    except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WorkdirError(f"checkpoint {folder} cannot be read: {reason}") from error
-    return Best(step, best is not None, {"params": state["params"], "batch_stats": batch_stats})
+    top1 = top1_by_step(folder)
+    steps = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
+    while steps:
+        best = best_step(top1, steps)
+        step = max(steps) if best is None else best
+        try:
+            variables = _read_variables(folder / str(step))
+            return Best(step, evaluated=best is not None, variables=variables)
+        except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            logging.error("checkpoint %s cannot be read (%s)", folder / str(step), reason)
+        steps.remove(step)
+    raise WorkdirError(f"none of the checkpoints in {folder} can be read")
+
+
+def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
+    state = _read_arrays(checkpoint / "state")
+    precise = checkpoint / "batch_stats"
+    batch_stats = _read_arrays(precise) if precise.exists() else state["batch_stats"]
+    return {"params": state["params"], "batch_stats": batch_stats}
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def parse_flags(argv: list[str]) -> list[str]:
 def errors_as_messages() -> Iterator[None]:
     """Ends the program with the message of an error that mg_jax raised itself.
 
-    Those say what is wrong and what to do; errors of libraries keep their tracebacks.
+    Those say what is wrong and what to do; so does a file that cannot be read or written. Other
+    errors of libraries keep their tracebacks.
     """
     try:
         yield
@@ -54,3 +55,7 @@ def errors_as_messages() -> Iterator[None]:
         if not any(folder in pathlib.Path(innermost.filename).parents for folder in ours):
             raise
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"error: {error.filename}: {error.strerror}")

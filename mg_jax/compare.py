@@ -49,7 +49,7 @@ def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str
 
 def main(folders: list[str]) -> None:
     """Compares the runs of the work directories."""
-    if not folders:
+    if not folders or folders[0].startswith("-"):
         sys.exit("usage: python -m mg_jax.compare DIR DIR ...")
     runs = {}
     for folder in folders:

@@ -5,6 +5,8 @@
 Multiply-adds are half the floating-point operations of a forward pass by XLA's own cost analysis.
 """
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,14 +41,14 @@ def format_complexity(config) -> str:
     lines = [f"{parameters(config):,} parameters", "", "frames x size^2  GFLOPs per clip"]
     for frames, size in sorted(clips, reverse=True):
         text = f"{frames} x {size}^2"
-        lines.append(f"{text:>15}  {multiply_adds(config, frames, size) / 1e9:>15.2f}")
+        lines.append(f"{text:>15}  {multiply_adds(config, frames, size) / 1e9:>15.4g}")
     return "\n".join(lines)
 
 
 def main(argv: list[str]) -> None:
     """Prints the table of --config."""
     if len(argv) > 1 or command_line.CONFIG.value is None:
-        raise app.UsageError("give --config=FILE and --config.KEY=VALUE, nothing else")
+        sys.exit("error: give --config=FILE and --config.KEY=VALUE, nothing else")
     logging.set_verbosity(logging.WARNING)
     with command_line.errors_as_messages():
         print(format_complexity(command_line.CONFIG.value))

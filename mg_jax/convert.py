@@ -21,6 +21,7 @@ is newly initialised by --config.seed. A classifier for another number of classe
 """
 
 import pathlib
+import sys
 
 import jax
 from absl import app, flags, logging
@@ -69,10 +70,10 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
 def main(argv: list[str]) -> None:
     """Converts by the flags."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}")
+        sys.exit(f"error: unexpected arguments {argv[1:]}")
     for flag in (command_line.CONFIG, _INPUT, _OUTPUT):
         if flag.value is None:
-            raise app.UsageError(f"--{flag.name} is missing")
+            sys.exit(f"error: --{flag.name} is missing")
     logging.set_verbosity(logging.WARNING)
     paths = (pathlib.Path(flag.value).expanduser() for flag in (_INPUT, _OUTPUT))
     with command_line.errors_as_messages():

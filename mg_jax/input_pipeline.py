@@ -5,6 +5,7 @@ each frame is decoded, and clips gather in one bucket per grid, each as large as
 """
 
 import collections
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -25,6 +26,8 @@ _READ_FRAMES = 128
 _NUMBERS = ("grid", "size", "label", "flip", "top", "left", "height", "width")
 # Batches on the device ahead of the one that trains.
 _DEVICE_AHEAD = 2
+# Threads of each parallel stage.
+_WORKERS = len(os.sched_getaffinity(0))
 
 
 def clip_batches(
@@ -56,9 +59,9 @@ def clip_batches(
         },
     )
     dataset = dataset.unbatch()
-    dataset = dataset.map(lambda chunk: _read(chunk, frames), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(lambda chunk: _read(chunk, frames), num_parallel_calls=_WORKERS)
     dataset = dataset.unbatch()
-    dataset = dataset.map(_decode_request, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(_decode_request, num_parallel_calls=_WORKERS)
     # The clips of an iteration come one after the other and fill a bucket exactly.
     dataset = dataset.group_by_window(
         key_func=lambda grid, _: grid,
@@ -181,9 +184,9 @@ def view_batches(
             "weight": tf.TensorSpec([], tf.float32),
         },
     )
-    dataset = dataset.map(lambda video: _read(video, frames), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(lambda video: _read(video, frames), num_parallel_calls=_WORKERS)
     dataset = dataset.map(
-        lambda video: _decode_views(video, views.size), num_parallel_calls=tf.data.AUTOTUNE
+        lambda video: _decode_views(video, views.size), num_parallel_calls=_WORKERS
     )
     return _with_options(dataset.batch(share, drop_remainder=True).prefetch(2))
 
@@ -237,7 +240,8 @@ def _decode_views(video: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    options.autotune.enabled = True
+    # Its thread holds up the end of a data set for up to a minute.
+    options.autotune.enabled = False
     return dataset.with_options(options)
 
 

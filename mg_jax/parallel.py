@@ -110,6 +110,10 @@ class Executables:
             if key not in self._futures:
                 self._futures[key] = self._thread.submit(self._compile, key)
 
+    def ready(self, key: Program) -> bool:
+        """Whether the program of `key` is compiled."""
+        return key in self._futures and self._futures[key].done()
+
     def get(self, key: Program) -> jax.stages.Compiled:
         """The program of `key`, waiting for its compilation if need be."""
         self.request([key])

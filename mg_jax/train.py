@@ -126,6 +126,8 @@ def _iterate(
         with run.timed("train_s"):
             grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
             batch = next(batches)
+            if not run.executables.ready(train_program(grid)):
+                log.say(f"step {step}: compiling for {grid}")
             program = run.executables.get(train_program(grid))
             state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
             batches.prefetch()

@@ -1,6 +1,7 @@
 """The classes of a video file, from a work directory and from a file of weights."""
 
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -92,6 +93,18 @@ def test_bad_requests_say_what_would_do(trained, flags, data_dir, tmp_path):
     assert "holds no checkpoint" in output
 
 
+def test_a_damaged_checkpoint_is_passed_over_for_the_next_best(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    damaged, kept = (
+        read_best(copy).step,
+        {int(p.name) for p in (copy / "checkpoints").glob("[0-9]*")},
+    )
+    for path in (copy / "checkpoints" / str(damaged) / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert read_best(copy).step == max(kept - {damaged})
+
+
 def test_a_state_starts_from_a_work_directory_or_file(trained, tmp_path):
     config, mesh = tiny.get_config(), parallel.make_mesh()
     out = tmp_path / "weights.safetensors"
@@ -113,7 +126,7 @@ def test_a_run_starts_from_weights_and_says_what_became_of_them(trained, flags, 
     ]
     start = f"--config.init_from={trained}"
     output = runs.run(tmp_path / "warm", *flags, start, *settings, config="tests/tiny.py:baseline")
-    assert re.search(rf"{trained}, step \d+: \d+ tensors loaded", output)
+    assert re.search(rf"{trained}, best checkpoint, step \d+: \d+ tensors loaded", output)
     # Later it does not matter where it started from, or that this is gone.
     again = runs.run(tmp_path / "warm", *flags, *settings, config="tests/tiny.py:baseline")
     assert "is finished" in again

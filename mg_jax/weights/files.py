@@ -54,7 +54,7 @@ def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
     """Writes a safetensors file that is there whole or not at all."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     with replaced(path) as unfinished:
-        safetensors.numpy.save_file(contiguous, unfinished, metadata={"format": "pt"})
+        unfinished.write_bytes(safetensors.numpy.save(contiguous, metadata={"format": "pt"}))
 
 
 def _as_float32(tensor: np.ndarray) -> np.ndarray:
