@@ -157,6 +157,11 @@ def _check_run(config) -> None:
 
 def _cycles(config) -> Multigrid:
     cycles, fixed = config.multigrid, config.baseline
+    if fixed.epoch_factor != 1:
+        raise ValueError(
+            f"baseline.epoch_factor={fixed.epoch_factor} is the baseline's; with a cycle on, set "
+            "multigrid.epoch_factor"
+        )
     if (fixed.time_divisor, fixed.area_divisor) != (1, 1):
         raise ValueError(
             "baseline.time_divisor and baseline.area_divisor fix one grid and exclude the cycles; "

@@ -44,6 +44,7 @@ BAD = [
     ({"multigrid.short_shapes": 0}, "multigrid.short_shapes=0 must lie in 1 ... 3"),
     ({"multigrid.epoch_factor": 0.0}, "multigrid.epoch_factor=0.0 must be positive"),
     ({"baseline.time_divisor": 4}, "fix one grid and exclude the cycles"),
+    ({"baseline.epoch_factor": 0.3}, "is the baseline's; with a cycle on, set multigrid.epoch_fac"),
     (
         {"multigrid.single_cycle": True, "multigrid.long_cycle": False},
         "multigrid.single_cycle=True needs multigrid.long_cycle=True",
