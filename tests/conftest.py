@@ -36,3 +36,12 @@ def data_dir(tmp_path_factory) -> pathlib.Path:
 def flags(data_dir) -> list[str]:
     """Flags of subprocesses: where the data lies, and where their compiled programs do."""
     return [f"--config.data.dir={data_dir}", f"--config.run.cache_dir={CACHE}"]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, flags):
+    """A run from start to end on one device, and what it printed."""
+    from tests import runs
+
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    return workdir, runs.run(workdir, *flags)

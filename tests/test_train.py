@@ -15,13 +15,6 @@ from mg_jax.recipe import schedule_from_config
 from tests import runs, tiny
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, flags):
-    """A run from start to end on one device, and what it printed."""
-    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
-    return workdir, runs.run(workdir, *flags)
-
-
 @pytest.fixture
 def copy(undisturbed, tmp_path):
     """A copy of the finished run's work directory."""
