@@ -112,14 +112,19 @@ def test_bad_requests_say_what_would_do(trained, config, data_dir, tmp_path):
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_next_best(trained, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "copy")
-    damaged, kept = (
-        read_best(copy).step,
-        {int(p.name) for p in (copy / "checkpoints").glob("[0-9]*")},
-    )
+    damaged = read_best(copy).step
+    kept = {int(path.name) for path in (copy / "checkpoints").glob("[0-9]*")} - {damaged}
+    evaluated = [
+        (line["top1"], line["step"])
+        for line in runs.log(copy)
+        if line["kind"] == "eval" and line["step"] in kept
+    ]
     for path in (copy / "checkpoints" / str(damaged) / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    assert read_best(copy).step == max(kept - {damaged})
+    found = read_best(copy)
+    assert found.step == (max(evaluated)[1] if evaluated else max(kept))
+    assert found.evaluated == bool(evaluated)
 
 
 def test_a_state_starts_from_a_work_directory_or_file(trained, config, tmp_path):
