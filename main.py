@@ -1,4 +1,4 @@
-"""Trains, evaluates, plans or applies a video model by a config. See README.md."""
+"""Trains, evaluates, plans, previews or applies a video model by a config. See README.md."""
 
 import os
 import pathlib
@@ -14,9 +14,10 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files."
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "plan", "prepare", "predict"],
+    ["train", "eval", "plan", "preview", "prepare", "predict"],
     "train: train, or continue, and evaluate; eval: evaluate the newest checkpoint; plan: print "
-    "the schedule; prepare: prepare the data set; predict: print the classes of --video.",
+    "the schedule; preview: draw the first clips of its grids; prepare: prepare the data set; "
+    "predict: print the classes of --video.",
 )
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
 
@@ -57,6 +58,11 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
         from mg_jax.plan import write_plan
 
         print(write_plan(config, workdir))
+        return None
+    if mode == "preview":
+        from mg_jax.preview import write_preview
+
+        print(write_preview(config, workdir))
         return None
     # Without effect once JAX and TensorFlow are loaded.
     keep_freed_memory()

@@ -16,6 +16,7 @@ def get_base() -> ConfigDict:
     config.sub_batch = 8  # clips that share batch-norm statistics
     config.model = _model()
     config.data = _data()
+    config.prepare = _prepare()
     config.schedule = _schedule()
     config.multigrid = _multigrid()
     config.baseline = _baseline()
@@ -47,15 +48,32 @@ def _model() -> ConfigDict:
 def _data() -> ConfigDict:
     """What is read, and how clips are drawn from it."""
     data = ConfigDict()
-    data.name = "kinetics"
-    data.dir = "~/tensorflow_datasets"
+    data.name = "kinetics/400"  # a builder of data/, with /VARIANT where it has several
+    data.dir = "~/tensorflow_datasets"  # holds the prepared data sets
     data.train_split = "train"
     data.eval_split = "validation"
+    data.multi_label = False  # videos have any number of labels: sigmoids, mean average precision
+    data.sampling = "stride"  # or segments: one frame from each of T equal parts of the video
     data.stride = 2  # tau, between the frames of a clip of T frames, in source frames
     data.short_sides = (256.0, 340.0)  # scale jitter of the short side at full size, pixels
     data.inverse_uniform = False  # jitter uniform in 1 / short side
     data.flip = True  # mirror half of the clips
+    data.max_damaged = 0.01  # share of a split's videos; more unreadable ones stop the run
     return data
+
+
+def _prepare() -> ConfigDict:
+    """How --mode=prepare makes the data set that `data` names."""
+    prepare = ConfigDict()
+    prepare.source = ""  # folder of the original lists and videos
+    prepare.videos = ""  # the folder of videos or of frame folders in it, where lists give ids only
+    prepare.separator = " "  # between the columns of lists of paths and labels
+    prepare.short_side = 256  # frames with a longer short side are scaled down to it, pixels
+    prepare.quality = 90  # of the JPEGs, 1 ... 95
+    prepare.frame_step = 1  # keep every k-th frame; strides count source frames all the same
+    prepare.max_broken = 0.02  # share of the videos; more unreadable ones stop it
+    prepare.workers = 0  # processes; 0 for one per core
+    return prepare
 
 
 def _schedule() -> ConfigDict:

@@ -30,6 +30,7 @@ def get_config(variant: str = ""):
     config.data.dir = "work/data"
     config.data.short_sides = (40.0, 45.0)
     config.data.flip = False  # a mirrored "left" is a "right"
+    config.prepare.short_side = 48
 
     config.schedule.batch = 8
     config.schedule.learning_rate = 0.015

@@ -9,6 +9,17 @@ and ends 0.8 % more accurate.
 
 The batch of 512 is for 64 devices of 8 clips; with eight, `--config.batch=64` scales learning rate
 and iterations along.
+
+The paper's other settings on Kinetics-400 have their own files: `kinetics_slowfast_r101.py`
+(ResNet-101), `kinetics_slowfast_16f.py` and `kinetics_slowfast_64f.py` (frames) and
+`kinetics_slowfast_320.py` (pixels); combined, they are flags, such as `--config.model.depth=101`.
+With pre-training this recipe starts from a ResNet-50 trained on ImageNet, torchvision's or timm's
+file, inflated into the slow pathway:
+
+    python main.py --config=configs/kinetics_slowfast.py --config.init_from=r50.pth --workdir=DIR
+
+All of them keep this batch, learning rate and schedule, a choice made here: the method is meant to
+carry over without tuning.
 """
 
 from configs.base import as_variant, get_base

@@ -1,12 +1,34 @@
-"""Video files in, JPEG frames out. No TensorFlow here: worker processes import this module."""
+"""Video files and folders of frames in, JPEG frames out. No TensorFlow here.
+
+The JPEGs are ordinary baseline ones (4:2:0) with a restart marker after every block of 16 x 16
+pixels. From such a file the blocks under a crop can be cut out without decoding the others.
+"""
 
 import dataclasses
 import io
+import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import av
-from PIL import Image
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from PIL import Image, ImageOps
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+# A video whose frames come this much earlier or later than a constant rate says, in units of the
+# time between two frames, has a variable rate. Containers round times to milliseconds.
+_IRREGULAR = 0.75
+
+# What decoders raise for damaged files, those of PNG the last two.
+_DAMAGE = (av.error.FFmpegError, OSError, ValueError, SyntaxError)
+
+_TURNS = {
+    1: Image.Transpose.ROTATE_90,
+    2: Image.Transpose.ROTATE_180,
+    3: Image.Transpose.ROTATE_270,
+}
 
 
 class VideoError(Exception):
@@ -18,52 +40,138 @@ class Frames:
     """A video's frames as they are stored.
 
     Attributes:
-      jpegs: encoded frames in order of presentation.
+      jpegs: every `step`-th frame, in order of presentation.
       height: pixels.
       width: pixels.
-      fps: frames per second of the source, 0 where the file does not say.
+      fps: frames per second of the source, 0 where it does not say.
+      source_frames: frames of the source, those left out included.
     """
 
     jpegs: list[bytes]
     height: int
     width: int
     fps: float
+    source_frames: int
 
 
-def read_frames(path: pathlib.Path, short_side: int, quality: int) -> Frames:
-    """Decodes a video once and encodes every frame.
+def read_frames(
+    path: pathlib.Path, short_side: int, quality: int, step: int = 1, fps: float = 0.0
+) -> Frames:
+    """Decodes a video once and encodes every `step`-th frame.
+
+    Videos are turned as their display matrix says. Those of a variable rate are brought to their
+    mean rate, so that equally many frames are equally much time.
 
     Args:
-      path: any file that FFmpeg reads.
+      path: any file that FFmpeg reads, or a folder of images, one per frame, in order of names.
       short_side: frames whose short side is longer are scaled down to it, pixels.
       quality: of the JPEGs, 1 ... 95.
+      step: keep frames 0, step, 2 step ...
+      fps: of a folder of images.
 
     Raises:
-      VideoError: if the file is missing, cannot be decoded or has no frames.
+      VideoError: if the video is missing, cannot be decoded or has no frames.
     """
-    jpegs, size, fps = [], (0, 0), 0.0
     try:
-        with av.open(str(path)) as container:
+        if path.is_dir():
+            frames = _folder_images(path)
+            return _encoded(frames, short_side, quality, step, fps)
+        # Titles and the like may be in any encoding.
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError("no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            fps = float(stream.average_rate or 0)
-            for image in _images(container, stream, short_side):
-                size = image.size
-                jpegs.append(encode_jpeg(image, quality))
-    except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(error.strerror or str(error)) from error
+            rate, irregular = _frame_rate(container)
+            frames = _decoded(container)
+            frames = _at_constant_rate(frames, rate) if irregular else (f for _, f in frames)
+            return _encoded(frames, short_side, quality, step, rate)
+    except (*_DAMAGE, Image.DecompressionBombError) as error:
+        # Some errors of decoders carry no text of their own.
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise VideoError(reason) from error
+
+
+def _encoded(frames: Iterable, short_side: int, quality: int, step: int, fps: float) -> Frames:
+    jpegs, size, count = [], None, 0
+    scaler = VideoReformatter()  # keeps its tables from frame to frame
+    for count, frame in enumerate(frames, 1):
+        if (count - 1) % step == 0:
+            size = size or _scaled(frame.width, frame.height, short_side)
+            image = _image(scaler, frame, *size)
+            jpegs.append(encode_jpeg(image, quality))
     if not jpegs:
         raise VideoError("no frames")
-    return Frames(jpegs, height=size[1], width=size[0], fps=fps)
+    return Frames(jpegs, height=image.height, width=image.width, fps=fps, source_frames=count)
 
 
-def _images(container, stream, short_side: int) -> Iterator[Image.Image]:
-    size = None
+def _decoded(container) -> Iterator[tuple[float | None, av.VideoFrame]]:
+    """Time in seconds and frame, in order of presentation."""
+    stream = container.streams.video[0]
+    # Workers are processes, one per core.
+    stream.thread_count = 1
     for frame in container.decode(stream):
-        size = size or _scaled(frame.width, frame.height, short_side)
-        yield frame.to_image(width=size[0], height=size[1])
+        yield frame.time, frame
+
+
+def _frame_rate(container) -> tuple[float, bool]:
+    """Frames per second, and whether frames come at irregular times; decodes nothing."""
+    stream = container.streams.video[0]
+    times = [
+        float(packet.pts * packet.time_base)
+        for packet in container.demux(stream)
+        if packet.size and packet.pts is not None
+    ]
+    container.seek(0)
+    stated = float(stream.average_rate or 0)
+    times_N = np.sort(times)
+    if len(times_N) < 3 or times_N[-1] <= times_N[0]:
+        return stated, False
+    rate = (len(times_N) - 1) / (times_N[-1] - times_N[0])
+    late_N = (times_N - times_N[0]) * rate - np.arange(len(times_N))
+    if np.abs(late_N).max() <= _IRREGULAR:
+        return stated or rate, False
+    return rate, True
+
+
+def _at_constant_rate(frames: Iterator, rate: float) -> Iterator[av.VideoFrame]:
+    """At each tick the frame that is on screen: repeats some and leaves some out."""
+    start, tick, shown = None, 0, None
+    for time, frame in frames:
+        if time is None:
+            continue
+        start = time if start is None else start
+        while shown is not None and tick < (time - start) * rate - 1e-6:
+            yield shown
+            tick += 1
+        shown = frame
+    if shown is not None:
+        yield shown
+
+
+def _folder_images(folder: pathlib.Path) -> Iterator[Image.Image]:
+    for path in image_files(folder):
+        with Image.open(path) as image:
+            yield ImageOps.exif_transpose(image).convert("RGB")
+
+
+def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The images of a folder in order: numbers in names count as numbers."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if pathlib.Path(e.name).suffix.lower() in IMAGES]
+    names.sort(key=lambda name: (len(name), name))
+    return [folder / name for name in names]
+
+
+def _image(
+    scaler: VideoReformatter, frame: av.VideoFrame | Image.Image, width: int, height: int
+) -> Image.Image:
+    if isinstance(frame, Image.Image):
+        same = frame.size == (width, height)
+        return frame if same else frame.resize((width, height), Image.Resampling.BICUBIC)
+    scaled = scaler.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC)
+    image = Image.fromarray(scaled.to_ndarray())
+    # The display matrix turns counter-clockwise, as Pillow does.
+    quarter_turns = round(frame.rotation / 90) % 4
+    return image.transpose(_TURNS[quarter_turns]) if quarter_turns else image
 
 
 def _scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -72,7 +180,7 @@ def _scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """An RGB image as JPEG."""
+    """An RGB image as JPEG with a restart marker after every block."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", restart_marker_blocks=1)
     return buffer.getvalue()

@@ -24,6 +24,6 @@ def write_text(path: pathlib.Path, text: str) -> None:
         unfinished.write_text(text)
 
 
-def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+def write_json(path: pathlib.Path, content: dict[str, Any] | list[Any]) -> None:
     """Writes a JSON file."""
     write_text(path, json.dumps(content, indent=1) + "\n")

@@ -16,7 +16,10 @@ from jax.sharding import Mesh
 
 from mg_jax import parallel
 from mg_jax.atomic_file import write_json
+from mg_jax.metrics import headline
 from mg_jax.train_step import TrainState
+
+_CLASSES = "classes.json"
 
 
 class WorkdirError(ValueError):
@@ -28,7 +31,7 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-      metrics: loss, top1 and top5.
+      metrics: loss, and top1 or map.
       batch_stats: the precise statistics they were measured with.
     """
 
@@ -42,14 +45,14 @@ class Checkpoints:
     A checkpoint holds the TrainState and the run's clocks. The order of samples follows from the
     step alone, so there is nothing else to keep. One at which the model was evaluated also holds
     its metrics and the precise statistics they were measured with. The newest `keep` stay, and the
-    one with the best top-1.
+    one with the best score.
     """
 
     def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
         self.folder = workdir.absolute() / "checkpoints"
-        self._top1 = top1_by_step(self.folder)
+        self._scores = score_by_step(self.folder)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=NewestAndBest(keep, self._top1),
+            preservation_policy=NewestAndBest(keep, self._scores),
             # Another process may be writing where this one only reads.
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
@@ -68,7 +71,7 @@ class Checkpoints:
         if evaluation is not None:
             items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
             items["evaluation"] = ocp.args.JsonSave(evaluation.metrics)
-            self._top1[step] = evaluation.metrics["top1"]
+            self._scores[step] = headline(evaluation.metrics)
         self._manager.save(step, args=ocp.args.Composite(**items))
 
     def restore(
@@ -117,7 +120,7 @@ class Checkpoints:
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
-            self._top1.pop(step, None)
+            self._scores.pop(step, None)
             damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
             logging.error("kept as %s", damaged)
             if jax.process_index() == 0:
@@ -127,35 +130,37 @@ class Checkpoints:
 
 @dataclasses.dataclass(frozen=True)
 class NewestAndBest(ocp.checkpoint_managers.PreservationPolicy):
-    """Keeps the newest checkpoints and the one with the best top-1.
+    """Keeps the newest checkpoints and the one with the best score.
 
     Attributes:
       newest: how many.
-      top1: by step, of those that were evaluated.
+      scores: by step, of those that were evaluated.
     """
 
     newest: int
-    top1: dict[int, float]
+    scores: dict[int, float]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """Whether to keep each of the checkpoints."""
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*sorted(steps)[-self.newest :], best_step(self.top1, steps)}
+        kept = {*sorted(steps)[-self.newest :], best_step(self.scores, steps)}
         return [step in kept for step in steps]
 
 
-def best_step(top1: dict[int, float], steps: Iterable[int]) -> int | None:
-    """The step with the best top-1, of equal ones the last; None where none was evaluated."""
-    return max((step for step in steps if step in top1), key=lambda s: (top1[s], s), default=None)
+def best_step(scores: dict[int, float], steps: Iterable[int]) -> int | None:
+    """The step with the best score, of equal ones the last; None where none was evaluated."""
+    return max(
+        (step for step in steps if step in scores), key=lambda s: (scores[s], s), default=None
+    )
 
 
-def top1_by_step(folder: pathlib.Path) -> dict[int, float]:
-    """Top-1 of the checkpoints that were evaluated and whose metrics can be read."""
-    top1 = {}
+def score_by_step(folder: pathlib.Path) -> dict[int, float]:
+    """Top-1 or mAP of the checkpoints that were evaluated and whose metrics can be read."""
+    scores = {}
     for path in folder.glob("[0-9]*/evaluation/metadata"):
         with contextlib.suppress(ValueError, KeyError, OSError):
-            top1[int(path.parts[-3])] = json.loads(path.read_text())["top1"]
-    return top1
+            scores[int(path.parts[-3])] = headline(json.loads(path.read_text()))
+    return scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,14 +169,16 @@ class Best:
 
     Attributes:
       step: iterations done.
-      evaluated: it is the one with the best top-1, with precise `batch_stats`; otherwise none was
+      evaluated: it is the one with the best score, with precise `batch_stats`; otherwise none was
         evaluated yet and it is the newest, with running ones.
       variables: `params` and `batch_stats`, NumPy arrays.
+      classes: names at their numbers.
     """
 
     step: int
     evaluated: bool
     variables: dict[str, Any]
+    classes: list[str]
 
     def __str__(self) -> str:
         kind = "best checkpoint" if self.evaluated else "newest checkpoint, none evaluated yet"
@@ -179,7 +186,7 @@ class Best:
 
 
 def read_best(workdir: pathlib.Path) -> Best:
-    """The evaluated checkpoint of a work directory with the best top-1, or the newest one.
+    """The evaluated checkpoint of a work directory with the best score, or the newest one.
 
     One that cannot be read is passed over with a message.
 
@@ -189,14 +196,14 @@ def read_best(workdir: pathlib.Path) -> Best:
     if not has_checkpoint(workdir):
         raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
     folder = workdir.absolute() / "checkpoints"
-    top1 = top1_by_step(folder)
+    scores = score_by_step(folder)
     steps = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
     while steps:
-        best = best_step(top1, steps)
+        best = best_step(scores, steps)
         step = max(steps) if best is None else best
         try:
             variables = _read_variables(folder / str(step))
-            return Best(step, evaluated=best is not None, variables=variables)
+            return Best(step, best is not None, variables, classes=read_classes(workdir))
         except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
             reason = (str(error) or type(error).__name__).splitlines()[0]
             logging.error("checkpoint %s cannot be read (%s)", folder / str(step), reason)
@@ -231,7 +238,8 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
 def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",)) -> None:
     """Makes sure that the checkpoints of a work directory, if any, belong to the config.
 
-    What is under `run` and `eval`, where the data lies and what the run started from may differ.
+    What is under `run`, `eval` and `prepare`, where the data lies, how much of it may be damaged,
+    and what the run started from may differ.
 
     Args:
       workdir: holds `config.json`.
@@ -258,10 +266,50 @@ def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",
         )
 
 
-def write_config(workdir: pathlib.Path, config) -> None:
-    """Writes `config.json`."""
+def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, are of these classes.
+
+    Raises:
+      WorkdirError: naming the first that differs.
+    """
+    if not has_checkpoint(workdir):
+        return
+    there = read_classes(workdir)
+    if len(there) != len(classes):
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of {len(there)} classes; the data set has {len(classes)}"
+        )
+    differing = [k for k in range(len(classes)) if there[k] != classes[k]]
+    if differing:
+        k = differing[0]
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of other classes: {len(differing)} of {len(classes)} "
+            f"differ; number {k} is {there[k]!r} there and {classes[k]!r} in the data set. Use the "
+            "data set it was trained on, or choose another --workdir with --config.init_from="
+            f"{workdir}"
+        )
+
+
+def read_classes(workdir: pathlib.Path) -> list[str]:
+    """Names of the classes that a work directory's checkpoints tell apart.
+
+    Raises:
+      WorkdirError: if they are not there.
+    """
+    path = workdir / _CLASSES
+    if not path.exists():
+        raise WorkdirError(
+            f"{workdir} holds checkpoints but no {_CLASSES} to name their classes; put it back "
+            "or choose another --workdir"
+        )
+    return json.loads(path.read_text())
+
+
+def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
+    """Writes `config.json` and `classes.json`."""
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "config.json", json.loads(config.to_json()))
+    write_json(workdir / _CLASSES, classes)
 
 
 def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:
@@ -269,8 +317,8 @@ def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any
         name: value
         for name, value in _leaves(config)
         if name.startswith(sections)
-        and not name.startswith(("run.", "eval."))
-        and name not in ("data.dir", "init_from")
+        and not name.startswith(("run.", "eval.", "prepare."))
+        and name not in ("data.dir", "data.max_damaged", "init_from")
     }
 
 

@@ -1,9 +1,12 @@
 """Prints finished runs side by side: `python -m mg_jax.compare DIR DIR ...`."""
 
 import json
+import math
 import pathlib
 import sys
 from typing import Any
+
+_NAMES = {"top1": "top-1", "map": "mAP"}
 
 ROWS = (
     ("iterations", lambda s: f"{s['iterations']:,}"),
@@ -13,10 +16,15 @@ ROWS = (
     ("  compilation, s", lambda s: f"{s['compile_s']:.1f}"),
     ("  training, s", lambda s: f"{s['train_s']:.1f}"),
     ("  evaluation, s", lambda s: f"{s['eval_s']:.1f}"),
-    ("top-1, %", lambda s: f"{100 * s['metrics']['top1']:.1f}"),
-    ("top-5, %", lambda s: f"{100 * s['metrics']['top5']:.1f}"),
+    ("top-1, %", lambda s: _percent(s["metrics"], "top1")),
+    ("top-5, %", lambda s: _percent(s["metrics"], "top5")),
+    ("mAP, %", lambda s: _percent(s["metrics"], "map")),
     ("loss", lambda s: f"{s['metrics']['loss']:.3f}"),
 )
+
+
+def _percent(metrics: dict[str, float], name: str) -> str:
+    return f"{100 * metrics[name]:.1f}" if name in metrics else ""
 
 
 def format_comparison(runs: dict[str, dict[str, Any]]) -> str:
@@ -30,6 +38,8 @@ def format_comparison(runs: dict[str, dict[str, Any]]) -> str:
     widths = [max(map(len, column)) for column in columns]
     lines = []
     for label, *cells in zip(*columns, strict=True):
+        if not any(cells) and label:
+            continue  # a metric that none of the runs has
         padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join([label.ljust(widths[0]), *padded]))
     lines.insert(1, "-" * len(lines[0]))
@@ -40,10 +50,11 @@ def format_comparison(runs: dict[str, dict[str, Any]]) -> str:
 
 def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str, Any]) -> str:
     iterations, seconds = (reference[key] / summary[key] for key in ("iterations", "train_s"))
-    points = 100 * (summary["metrics"]["top1"] - reference["metrics"]["top1"])
+    metric = "map" if "map" in summary["metrics"] else "top1"
+    points = 100 * (summary["metrics"][metric] - reference["metrics"].get(metric, math.nan))
     return (
         f"{name} against {first}: {iterations:.2f}x fewer iterations, {seconds:.2f}x less "
-        f"training time without compilation, top-1 {points:+.1f} points"
+        f"training time without compilation, {_NAMES[metric]} {points:+.1f} points"
     )
 
 

@@ -1,60 +1,80 @@
 """Prepared data sets on disk: how they come about, where they lie, what they hold."""
 
+import contextlib
+import csv
 import dataclasses
 import importlib
 import pathlib
-import sys
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordReader
 
-from mg_jax.sampling import VideoTable
+from data.builder import SKIPPED, VERSION, VideoBuilder
+from data.parts import Stored
+from data.preparation import settings_from_config
+from mg_jax.records import DamagedVideos, FrameRecords
+from mg_jax.video_table import Actions, VideoTable
 
 # Only tf.data runs in TensorFlow; left alone it takes all of a GPU's memory.
 tf.config.set_visible_devices([], "GPU")
 
-DATA_SETS = ("moving_shapes",)
+DATA_SETS = ("kinetics", "ssv2", "charades", "video_folder", "moving_shapes")
 
-_COLUMNS = {
-    "id": tf.io.FixedLenFeature([], tf.string),
-    **{
-        name: tf.io.FixedLenFeature([], tf.int64)
-        for name in ("label", "first_frame", "num_frames", "height", "width")
-    },
-}
+_LISTS = ("labels", "starts", "ends")
+_NUMBERS = ("first_frame", "source_frames", "height", "width")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split that a run uses.
+
+    Attributes:
+      videos: their sizes, lengths and labels.
+      frames: records of their frames.
+      damaged: videos that turned out to be.
+      multi_label: a video has any number of labels, not one.
+    """
+
+    videos: VideoTable
+    frames: FrameRecords
+    damaged: DamagedVideos
+    multi_label: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSource:
-    """The splits that a run uses: their videos and the records of their frames."""
+    """The splits that a run uses and the names of their classes."""
 
-    train_videos: VideoTable
-    train_frames: ArrayRecordDataSource
-    eval_videos: VideoTable
-    eval_frames: ArrayRecordDataSource
+    train: Split
+    evaluation: Split
+    classes: list[str]
 
 
 def prepare(config) -> None:
     """Prepares the config's data set under data.dir; nothing to do where it is there already.
 
     Raises:
-      ValueError: if there is no builder of that name.
+      ValueError: for a name, settings, lists or videos that do not do, saying what would.
     """
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    builder = _builder_class(config.data.name)(
-        data_dir=_data_dir(config), file_format="array_record"
-    )
-    builder.download_and_prepare(download_dir=_data_dir(config) / "downloads")
-    skipped = builder.info.metadata["skipped"]
-    for video, reason in skipped.items():
-        print(f"skipped {video}: {reason}")
+    tfds.disable_progress_bar()  # VideoBuilder shows its own
+    settings = settings_from_config(config.prepare)
+    builder = _builder(config, settings)
+    if (_folder(config) / "dataset_info.json").exists():
+        _check_stored(builder, settings.stored)
+    else:
+        builder.prepare()
+    with (_folder(config) / SKIPPED).open(newline="") as file:
+        skipped = list(csv.DictReader(file))
+    for row in skipped[:10]:
+        print(f"skipped {row['path']}: {row['reason']}")
     counts = ", ".join(
         f"{info.num_examples:,} {name}" for name, info in sorted(builder.info.splits.items())
     )
-    print(f"{builder.data_path}: {counts}; {len(skipped)} videos skipped")
+    more = f", see {_folder(config) / SKIPPED}" if skipped else ""
+    print(f"{builder.data_path}: {counts}; {len(skipped)} videos skipped{more}")
 
 
 def open_source(config) -> DataSource:
@@ -65,122 +85,175 @@ def open_source(config) -> DataSource:
         classes are not the data set's.
     """
     data_set = open_data_set(config)
-    classes = data_set.info.features["label"].num_classes
-    if config.model.num_classes != classes:
+    classes = class_names(data_set)
+    if config.model.num_classes != len(classes):
         raise ValueError(
-            f"model.num_classes={config.model.num_classes}, but {data_set.data_path} has {classes} "
-            f"classes; set --config.model.num_classes={classes}"
+            f"model.num_classes={config.model.num_classes}, but {data_set.data_path} has "
+            f"{len(classes)} classes; set --config.model.num_classes={len(classes)}"
         )
-    train, evaluation = config.data.train_split, config.data.eval_split
     return DataSource(
-        train_videos=video_table(data_set, train),
-        train_frames=frame_source(data_set, f"{train}_frames"),
-        eval_videos=video_table(data_set, evaluation),
-        eval_frames=frame_source(data_set, f"{evaluation}_frames"),
+        train=_open_split(config, data_set, config.data.train_split),
+        evaluation=_open_split(config, data_set, config.data.eval_split),
+        classes=classes,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """How a data set stores its videos.
-
-    Attributes:
-      classes: their names, or None where the data set is not prepared.
-      short_side: of frames at most, pixels.
-      quality: of the JPEGs.
-    """
-
-    classes: list[str] | None
-    short_side: int
-    quality: int
+def class_names(data_set: tfds.core.DatasetBuilder) -> list[str]:
+    """Names of the classes at their numbers."""
+    return data_set.info.features["labels"].feature.names
 
 
-def describe(config) -> Stored:
-    """How the config's data set stores videos; what evaluation asks for where it is not there."""
-    if not _versions(config):
-        return Stored(None, config.eval.short_side, quality=95)
-    info = open_data_set(config).info
-    return Stored(
-        info.features["label"].names, info.metadata["short_side"], info.metadata["quality"]
-    )
+def stored(config) -> Stored:
+    """How the config's data set stores frames; where it is not there, how it would."""
+    if not is_prepared(config):
+        return settings_from_config(config.prepare).stored
+    return _stored(open_data_set(config))
+
+
+def is_prepared(config) -> bool:
+    """Whether the config's data set is there."""
+    return (_folder(config) / "dataset_info.json").exists()
 
 
 def open_data_set(config) -> tfds.core.DatasetBuilder:
     """The prepared data set.
 
     Raises:
-      ValueError: if it is not prepared, saying how to.
+      ValueError: if it is not prepared, or by another version, saying what to do.
     """
-    versions = _versions(config)
-    if not versions:
-        folder = _data_dir(config) / config.data.name
-        prepare_it = (
-            "prepare it with --mode=prepare and the same --config flags"
-            if config.data.name in DATA_SETS
-            else f"data/ has no builder for it, only for {', '.join(DATA_SETS)}"
-        )
+    if is_prepared(config):
+        return tfds.builder_from_directory(_folder(config))
+    folder = _folder(config).parent
+    others = sorted(path.parent.name for path in folder.glob("*/dataset_info.json"))
+    if others:
         raise ValueError(
-            f"no prepared data set in {folder} (data.dir={config.data.dir}, "
-            f"data.name={config.data.name}); {prepare_it}, or point --config.data.dir at the "
-            "folder that holds it"
+            f"{folder} was prepared by version {', '.join(others)} of the format; this mg_jax "
+            f"reads {VERSION}. Prepare it again with --mode=prepare and the same --config flags, "
+            "then the old folder can go"
         )
-    return tfds.builder_from_directory(max(versions, key=lambda path: tfds.core.Version(path.name)))
+    prepare_it = (
+        "prepare it with --mode=prepare and the same --config flags"
+        if config.data.name.split("/")[0] in DATA_SETS
+        else f"data/ has no builder for it, only for {', '.join(DATA_SETS)}"
+    )
+    raise ValueError(
+        f"no prepared data set in {folder} (data.dir={config.data.dir}, "
+        f"data.name={config.data.name}); {prepare_it}, or point --config.data.dir at the "
+        "folder that holds it"
+    )
+
+
+def _open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
+    """The videos and frames of a split.
+
+    Raises:
+      ValueError: if there is no such split, it cannot be read, or its labels are not as the config
+        says.
+    """
+    videos = video_table(data_set, name)
+    multi_label = config.data.multi_label
+    counts = np.bincount(videos.actions.row, minlength=len(videos))
+    if not multi_label and (counts.min(), counts.max()) != (1, 1):
+        raise ValueError(
+            f"videos of split {name!r} of {data_set.data_path} have {counts.min()} to "
+            f"{counts.max()} labels; set --config.data.multi_label=True"
+        )
+    return Split(
+        videos=videos,
+        frames=frame_records(data_set, name),
+        damaged=DamagedVideos(len(videos), config.data.max_damaged),
+        multi_label=multi_label,
+    )
 
 
 def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:
     """The videos of a split.
 
     Raises:
-      ValueError: if there is no such split or it is empty.
+      ValueError: if there is no such split or it cannot be read.
     """
     if split not in data_set.info.splits:
+        names = [name for name in data_set.info.splits if not name.endswith("_frames")]
         raise ValueError(
-            f"{data_set.data_path} has no split {split!r}; "
-            f"there are {', '.join(sorted(data_set.info.splits))}"
+            f"{data_set.data_path} has no split {split!r}; there are {', '.join(sorted(names))}"
         )
-    records = frame_source(data_set, split)
-    if not len(records):
-        raise ValueError(f"split {split!r} of {data_set.data_path} holds no video")
-    columns = tf.io.parse_example(records.__getitems__(range(len(records))), _COLUMNS)
-    columns = {name: column.numpy() for name, column in columns.items()}
+    with _readable(data_set, split):
+        (path,) = data_set.info.splits[split].filepaths
+        records = ArrayRecordReader(str(path)).read_all()
+    features = {
+        "id": tf.io.FixedLenFeature([], tf.string),
+        **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
+        **{name: tf.io.RaggedFeature(tf.int64) for name in _LISTS},
+    }
+    columns = tf.io.parse_example(records, features)
+    ids, numbers = columns["id"].numpy(), {name: columns[name].numpy() for name in _NUMBERS}
+    labels = columns["labels"]
     return VideoTable(
-        ids=np.char.decode(columns["id"].astype(bytes), "utf-8"),
-        label=columns["label"].astype(np.int32),
-        first_frame=columns["first_frame"],
-        num_frames=columns["num_frames"],
-        height=columns["height"],
-        width=columns["width"],
+        ids=np.char.decode(ids.astype(bytes), "utf-8"),
+        first_frame=numbers["first_frame"],
+        num_frames=numbers["source_frames"],
+        height=numbers["height"],
+        width=numbers["width"],
+        actions=Actions(
+            row=labels.value_rowids().numpy(),
+            label=labels.values.numpy().astype(np.int32),
+            start=columns["starts"].values.numpy(),
+            end=columns["ends"].values.numpy(),
+        ),
+        classes=len(class_names(data_set)),
+        frame_step=_stored(data_set).frame_step,
     )
 
 
-def frame_source(data_set: tfds.core.DatasetBuilder, split: str) -> ArrayRecordDataSource:
-    """Random access to a split's records.
+def frame_records(data_set: tfds.core.DatasetBuilder, split: str) -> FrameRecords:
+    """Random access to the frames of a split of videos.
 
     Raises:
       ValueError: if a file is missing or damaged.
     """
+    info = data_set.info.splits[f"{split}_frames"]
+    with _readable(data_set, split):
+        return FrameRecords([str(path) for path in info.filepaths], info.shard_lengths)
+
+
+@contextlib.contextmanager
+def _readable(data_set: tfds.core.DatasetBuilder, split: str) -> Iterator[None]:
     try:
-        return ArrayRecordDataSource([str(path) for path in data_set.info.splits[split].filepaths])
-    except (RuntimeError, OSError) as error:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
         raise ValueError(
             f"split {split!r} of {data_set.data_path} cannot be read: {error}; delete that folder "
             "and prepare it again with --mode=prepare"
         ) from error
 
 
-def _versions(config) -> list[pathlib.Path]:
-    """Folders of the prepared versions of the config's data set."""
-    found = (_data_dir(config) / config.data.name).glob("*/dataset_info.json")
-    return [path.parent for path in found if tfds.core.Version.is_valid(path.parent.name)]
+def _stored(data_set: tfds.core.DatasetBuilder) -> Stored:
+    metadata = data_set.info.metadata
+    return Stored(*(metadata[field.name] for field in dataclasses.fields(Stored)))
 
 
-def _data_dir(config) -> pathlib.Path:
-    return pathlib.Path(config.data.dir).expanduser()
+def _check_stored(data_set: tfds.core.DatasetBuilder, wanted: Stored) -> None:
+    found = _stored(data_set)
+    if found != wanted:
+        raise ValueError(
+            f"{data_set.data_path} is prepared with {found}, not {wanted}; use that with the same "
+            "--config.prepare flags, delete the folder, or choose another --config.data.dir"
+        )
 
 
-def _builder_class(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
+def _folder(config) -> pathlib.Path:
+    """Where the prepared data set lies."""
+    return pathlib.Path(config.data.dir).expanduser() / config.data.name / str(VERSION)
+
+
+def _builder(config, settings) -> VideoBuilder:
+    name, _, variant = config.data.name.partition("/")
     if name not in DATA_SETS:
         raise ValueError(
             f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
         )
-    return importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
+    builder = importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
+    if bool(variant) != bool(builder.VARIANTS):
+        what = f"{name}/VARIANT, {builder.VARIANTS}" if builder.VARIANTS else f"{name} alone"
+        raise ValueError(f"data.name={config.data.name!r} must be {what}")
+    return builder(pathlib.Path(config.data.dir).expanduser(), variant, settings)

@@ -1,13 +1,15 @@
 """Evaluation: precise BN, then the scores of every test video from several views."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches, view_batches
+from mg_jax.metrics import multi_label_metrics, single_label_metrics
 from mg_jax.programs import statistics_program, views_program
 from mg_jax.run import Run
 from mg_jax.sampling import evaluation_views, training_augmentation
@@ -24,17 +26,24 @@ def evaluate(run: Run, state: TrainState, *, clips: int, crops: int) -> dict[str
       crops: per clip.
 
     Returns:
-      loss, top1 and top5 (shares of 1), means over the videos.
+      loss, top1 and top5 (shares of 1), means over the videos; with several labels to a video,
+      loss and map, the mean average precision. Damaged videos are left out.
     """
-    config, devices = run.config, run.mesh.size
+    config, devices, split = run.config, run.mesh.size, run.data.evaluation
     views = evaluation_views(config, clips, crops)
     # About as many clips at once as a training iteration on the base grid.
     batch = max(config.batch // len(views) // devices, 1) * devices
-    dataset = view_batches(run.data.eval_videos, run.data.eval_frames, views, batch)
-    program = views_program(batch, len(views), views.frames, views.size)
-    total = _sum(run.executables.get(program), state, DeviceBatches(dataset, run.mesh))
-    total = {name: float(value) for name, value in total.items()}
-    return {name: total[name] / total["videos"] for name in ("loss", "top1", "top5")}
+    step = run.executables.get(views_program(batch, len(views), views.frames, views.size))
+    batches = DeviceBatches(view_batches(split, views, batch), run.mesh, split.damaged)
+    results = [jax.device_get(result) for result in _results(step, state, batches)]
+    # The last batch is filled up beyond the last video.
+    scores_NK, weight_N = (
+        np.concatenate(x)[: len(split.videos)] for x in zip(*results, strict=True)
+    )
+    rows_M = np.flatnonzero(weight_N)
+    if split.multi_label:
+        return multi_label_metrics(scores_NK[rows_M], split.videos.labels(rows_M))
+    return single_label_metrics(scores_NK[rows_M], split.videos.label(rows_M))
 
 
 def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
@@ -43,25 +52,24 @@ def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
     The running statistics mix several grids and past parameters (paper, Sec. 4.1).
     """
     batches = run.config.eval.precise_bn_batches
+    split = run.data.train
     dataset = clip_batches(
-        run.data.train_videos,
-        run.data.train_frames,
+        split,
         # Another seed than training's: the clips are drawn the same way, in another order.
         training_augmentation(run.config.data, run.config.seed + 1),
         [grid],
         ((grid, i * grid.batch) for i in range(batches)),
     )
-    total = _sum(
-        run.executables.get(statistics_program(grid)), state, DeviceBatches(dataset, run.mesh)
-    )
+    step = run.executables.get(statistics_program(grid))
+    total = None
+    for result in _results(step, state, DeviceBatches(dataset, run.mesh, split.damaged)):
+        total = result if total is None else jax.tree.map(jnp.add, total, result)
     return jax.tree.map(lambda x: x / batches, total)
 
 
-def _sum(step: Callable, state: TrainState, batches: DeviceBatches) -> Any:
-    """The sum over all batches of what a step returns."""
-    total = None
+def _results(step: Callable, state: TrainState, batches: DeviceBatches) -> Iterator[Any]:
+    """What a step returns for each batch, the coming batches on their way meanwhile."""
     for batch in batches:
         result = step(state, batch)
         batches.prefetch()
-        total = result if total is None else jax.tree.map(jnp.add, total, result)
-    return total
+        yield result

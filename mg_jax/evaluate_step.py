@@ -5,7 +5,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jax.sharding import Mesh
 
@@ -44,13 +43,13 @@ def lower_statistics_step(
         )
         return lax.pmean(updated["batch_stats"], parallel.AXIS)
 
-    return _lower(step, mesh, state, batch_shapes(program))
+    return _lower(step, mesh, state, batch_shapes(config, program))
 
 
 def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
-    """A step (state, batch) -> float32 sums of loss, top1, top5 and videos over the batch.
+    """A step (state, batch) -> scores `B K` float32 and weights `B` of the whole batch.
 
-    `batch` holds clips `B V T h h 3` uint8, label `B` int32 and weight `B` float32.
+    `batch` holds clips `B V T h h 3` uint8 and weight `B` float32.
 
     Args:
       config: of the run.
@@ -62,49 +61,36 @@ def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) ->
 
     def step(state, batch):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        scores_BK = view_scores(model, variables, batch["clips"])
-        return lax.psum(video_sums(scores_BK, batch["label"], batch["weight"]), parallel.AXIS)
+        scores_BK = view_scores(model, variables, batch["clips"], config.data.multi_label)
+        return lax.all_gather((scores_BK, batch["weight"]), parallel.AXIS, tiled=True)
 
     B, T, h = program.batch, program.frames, program.size
     shapes = {
         "clips": jax.ShapeDtypeStruct((B, program.views, T, h, h, 3), jnp.uint8),
-        "label": jax.ShapeDtypeStruct((B,), jnp.int32),
         "weight": jax.ShapeDtypeStruct((B,), jnp.float32),
     }
     return _lower(step, mesh, state, shapes)
 
 
-def view_scores(model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array) -> jax.Array:
-    """Scores of test videos, `B K` float32: the mean over their views of the softmax.
+def view_scores(
+    model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array, multi_label: bool
+) -> jax.Array:
+    """Scores of test videos, `B K` float32.
+
+    The mean over their views of the softmax, or with several labels the maximum of the sigmoid.
 
     Args:
       model: for inference.
       variables: `params` and `batch_stats`.
       clips_BVTHWC: views as uint8.
+      multi_label: a video has any number of labels.
     """
     B, V = clips_BVTHWC.shape[:2]
     clips_NTHWC = clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])
     logits_NK = model.apply(variables, normalize(clips_NTHWC))
+    if multi_label:
+        return jax.nn.sigmoid(logits_NK).reshape(B, V, -1).max(1)
     return jax.nn.softmax(logits_NK).reshape(B, V, -1).mean(1)
-
-
-def video_sums(
-    scores_BK: jax.Array, label_B: jax.Array, weight_B: jax.Array
-) -> dict[str, jax.Array]:
-    """Weighted sums over videos: cross entropy, hits among the best 1 and 5, number of videos."""
-    log_scores_BK = jnp.log(jnp.maximum(scores_BK, jnp.finfo(jnp.float32).tiny))
-    loss_B = optax.softmax_cross_entropy_with_integer_labels(log_scores_BK, label_B)
-    own_B1 = jnp.take_along_axis(scores_BK, label_B[:, None], 1)
-    # Among equal scores the first class ranks first; scores that are not numbers hit nothing.
-    earlier_BK = jnp.arange(scores_BK.shape[1]) < label_B[:, None]
-    rank_B = jnp.sum((scores_BK > own_B1) | ((scores_BK == own_B1) & earlier_BK), 1)
-    hit_weight_B = jnp.where(jnp.isnan(own_B1[:, 0]), 0.0, weight_B)
-    return {
-        "loss": jnp.sum(loss_B * weight_B),
-        "top1": jnp.sum((rank_B < 1) * hit_weight_B),
-        "top5": jnp.sum((rank_B < 5) * hit_weight_B),
-        "videos": jnp.sum(weight_B),
-    }
 
 
 def _lower(step, mesh: Mesh, state: TrainState, shapes: dict) -> jax.stages.Lowered:

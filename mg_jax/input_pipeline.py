@@ -1,29 +1,33 @@
 """tf.data: positions -> frames -> crops -> batches whose shape follows the schedule.
 
-Requests for clips come from arithmetic (`sampling`), records are read by number, only the crop of
-each frame is decoded, and clips gather in one bucket per grid, each as large as that grid's batch.
+What an iteration reads is arithmetic (`sampling`), records are read by number, only the blocks
+under a crop are decoded (`frames`), and clips gather in one bucket per grid, each as large as that
+grid's batch.
 """
 
 import collections
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import tensorflow as tf
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 from jax.sharding import Mesh
 
+from mg_jax import frames as frames_lib
 from mg_jax import parallel, sampling
+from mg_jax.datasets import Split
 from mg_jax.grid import Grid
-from mg_jax.sampling import Augmentation, VideoTable, Views
+from mg_jax.records import DAMAGE, DamagedVideos, DataError
+from mg_jax.sampling import Augmentation, Clips, Views
+from mg_jax.video_table import VideoTable
 
-# Frames that one call into Python reads.
-_READ_FRAMES = 128
-# Integers that describe a clip; packed, since each component of an element costs time of its own.
-_NUMBERS = ("grid", "size", "label", "flip", "top", "left", "height", "width")
+# Frames that are read, decoded and passed on in one go.
+_CHUNK_FRAMES = 128
+# Videos that are tried in the place of a damaged one.
+_REPLACEMENTS = 16
 # Batches on the device ahead of the one that trains.
 _DEVICE_AHEAD = 2
 # Threads of each parallel stage.
@@ -31,8 +35,7 @@ _WORKERS = len(os.sched_getaffinity(0))
 
 
 def clip_batches(
-    videos: VideoTable,
-    frames: ArrayRecordDataSource,
+    split: Split,
     augmentation: Augmentation,
     grids: list[Grid],
     iterations: Iterable[tuple[Grid, int]],
@@ -40,201 +43,183 @@ def clip_batches(
     """This host's part of each iteration's batch.
 
     Args:
-      videos: of the split.
-      frames: records of the split's frames.
+      split: the videos and their frames.
       augmentation: what is random.
       grids: the distinct grids of the iterations, a bucket each.
       iterations: the grid and the first position P(i) of each iteration; read once.
 
     Returns:
-      A data set of {clips `B t h h 3` uint8, flip `B` bool, label `B` int32}, B the host's share.
+      A data set of {clips `B t h h 3` uint8, flip `B` bool, label}, B the host's share; label is
+      `B` int32, or `B K` uint8 where videos have any number of them.
     """
-    share = tf.constant([grid.batch // jax.process_count() for grid in grids], tf.int64)
-    dataset = tf.data.Dataset.from_generator(
-        lambda: _requests(videos, augmentation, iterations, grids),
-        output_signature={
-            "numbers": tf.TensorSpec([None, None, len(_NUMBERS)], tf.int64),
-            "frames": tf.TensorSpec([None, None, None], tf.int64),
-            "resampling": tf.TensorSpec([None, None, 3], tf.float32),
-        },
+    chunks = [_chunk_clips(grid.batch // jax.process_count(), grid.frames) for grid in grids]
+    buckets = tf.constant(
+        [grid.batch // jax.process_count() // n for grid, n in zip(grids, chunks, strict=True)],
+        tf.int64,
     )
-    dataset = dataset.unbatch()
-    dataset = dataset.map(lambda chunk: _read(chunk, frames), num_parallel_calls=_WORKERS)
-    dataset = dataset.unbatch()
-    dataset = dataset.map(_decode_request, num_parallel_calls=_WORKERS)
-    # The clips of an iteration come one after the other and fill a bucket exactly.
+
+    def read(grid: np.ndarray, first: np.ndarray) -> list[np.ndarray]:
+        return _read_chunk(split, augmentation, grids[grid], int(first), chunks[grid])
+
+    def load(grid: tf.Tensor, first: tf.Tensor):
+        label = tf.uint8 if split.multi_label else tf.int32
+        clips, flip, label = tf.numpy_function(read, [grid, first], [tf.uint8, tf.bool, label])
+        clips.set_shape([None] * 5)
+        flip.set_shape([None])
+        label.set_shape([None] * (2 if split.multi_label else 1))
+        return grid, {"clips": clips, "flip": flip, "label": label}
+
+    dataset = tf.data.Dataset.from_generator(
+        lambda: _chunk_positions(grids, chunks, iterations),
+        output_signature=(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)),
+    )
+    dataset = dataset.map(load, num_parallel_calls=_WORKERS)
+    # The chunks of an iteration come one after the other and fill a bucket exactly.
     dataset = dataset.group_by_window(
         key_func=lambda grid, _: grid,
-        reduce_func=lambda grid, clips: clips.map(lambda _, clip: clip).batch(share[grid]),
-        window_size_func=lambda grid: share[grid],
+        reduce_func=lambda grid, window: window.map(lambda _, clips: clips).batch(buckets[grid]),
+        window_size_func=lambda grid: buckets[grid],
     )
+    dataset = dataset.map(lambda batch: {name: _flat(x) for name, x in batch.items()})
     return _with_options(dataset.prefetch(2))
 
 
-def _requests(
-    videos: VideoTable,
-    augmentation: Augmentation,
-    iterations: Iterable[tuple[Grid, int]],
-    grids: list[Grid],
-) -> Iterator[dict[str, np.ndarray]]:
-    """What this host reads in each iteration, cut into chunks of about _READ_FRAMES frames."""
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    """Chunks of clips, `N n ...`, as clips."""
+    return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0))
+
+
+def _chunk_positions(
+    grids: list[Grid], chunks: list[int], iterations: Iterable[tuple[Grid, int]]
+) -> Iterator[tuple[int, int]]:
+    """Grid and first position of what this host reads, chunk by chunk."""
     for grid, position in iterations:
+        number = grids.index(grid)
         share = grid.batch // jax.process_count()
         first = position + jax.process_index() * share
-        clips = sampling.sample_clips(videos, grid, augmentation, first, share)
-        windows_B4 = sampling.decode_windows(videos, clips.rows_B, clips.boxes_B3)
-        numbers = [
-            np.full(share, grids.index(grid)),
-            np.full(share, grid.size),
-            videos.label[clips.rows_B],
-            clips.flip_B,
-            *windows_B4.T,
-        ]
-        request = {
-            "numbers": np.stack(numbers, -1).astype(np.int64),
-            "frames": clips.frames_BT,
-            "resampling": sampling.resamplings(clips.boxes_B3, windows_B4, grid.size),
-        }
-        chunk = _chunk_size(share, grid.frames)
-        yield {name: x.reshape(-1, chunk, *x.shape[1:]) for name, x in request.items()}
+        for start in range(first, first + share, chunks[number]):
+            yield number, start
 
 
-def _chunk_size(clips: int, frames: int) -> int:
-    """The largest divisor of `clips` that asks for at most _READ_FRAMES frames."""
-    most = max(1, _READ_FRAMES // frames)
+def _chunk_clips(clips: int, frames: int) -> int:
+    """The largest divisor of `clips` that asks for at most _CHUNK_FRAMES frames."""
+    most = max(1, _CHUNK_FRAMES // frames)
     return max(size for size in range(1, most + 1) if clips % size == 0)
 
 
-def _read(request: dict[str, tf.Tensor], frames: ArrayRecordDataSource) -> dict[str, tf.Tensor]:
-    """Replaces record numbers by JPEGs, of one clip or of a chunk of clips."""
-
-    def read(numbers: np.ndarray) -> np.ndarray:
-        return np.array(frames.__getitems__(numbers.ravel().tolist()), object)
-
-    numbers = request.pop("frames")
-    records = tf.numpy_function(read, [numbers], tf.string, stateful=False)
-    records = tf.reshape(records, [tf.size(numbers)])
-    parsed = tf.io.parse_example(records, {"jpeg": tf.io.FixedLenFeature([], tf.string)})
-    return {**request, "jpegs": tf.reshape(parsed["jpeg"], tf.shape(numbers))}
-
-
-def _decode_request(request: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    numbers = tf.cast(request["numbers"], tf.int32)
-    size = numbers[_NUMBERS.index("size")]
-    frames_THWC = decode(request["jpegs"], numbers[-4:])
-    clip = {
-        "clips": resample(frames_THWC, request["resampling"], size),
-        "flip": numbers[_NUMBERS.index("flip")] > 0,
-        "label": numbers[_NUMBERS.index("label")],
-    }
-    return request["numbers"][_NUMBERS.index("grid")], clip
+def _read_chunk(
+    split: Split, augmentation: Augmentation, grid: Grid, first: int, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clips, flips and labels of the positions from `first` on."""
+    clips = sampling.sample_clips(split.videos, grid, augmentation, first, count)
+    out_BTHWC = np.empty((count, grid.frames, grid.size, grid.size, 3), np.uint8)
+    for b in range(count):
+        try:
+            _read_clip(split, clips, b, out_BTHWC[b])
+        except DAMAGE as error:
+            other = _replacement(split, augmentation, grid, first + b, int(clips.rows_B[b]), error)
+            clips.rows_B[b], clips.frames_BT[b] = other.rows_B[0], other.frames_BT[0]
+            _read_clip(split, other, 0, out_BTHWC[b])
+    return out_BTHWC, clips.flip_B, _labels(split, clips)
 
 
-def decode(jpegs_T: tf.Tensor, window_4: tf.Tensor) -> tf.Tensor:
-    """Decodes one window (top, left, height, width) of each frame, `T H W 3` uint8."""
-    return tf.map_fn(
-        # The default, INTEGER_FAST, is off by up to two levels and no faster.
-        lambda jpeg: tf.io.decode_and_crop_jpeg(
-            jpeg, window_4, channels=3, dct_method="INTEGER_ACCURATE"
-        ),
-        jpegs_T,
-        fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
-    )
+def _read_clip(split: Split, clips: Clips, b: int, out_THWC: np.ndarray) -> None:
+    videos, row = split.videos, clips.rows_B[b]
+    (numbers_T,) = videos.records(row[None], clips.frames_BT[b : b + 1])
+    jpegs = split.frames.jpegs(numbers_T)
+    shape = int(videos.height[row]), int(videos.width[row])
+    frames_lib.crop(out_THWC[None], jpegs, shape, clips.boxes_B3[b : b + 1])
 
 
-def resample(frames_THWC: tf.Tensor, resampling_3: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """The bilinear crop of `size` x `size` pixels, `T h h 3` uint8; see `sampling.resamplings`."""
-    scale = resampling_3[0]
-    resampled = tf.raw_ops.ScaleAndTranslate(
-        images=frames_THWC,
-        size=tf.stack([size, size]),
-        scale=tf.stack([scale, scale]),
-        translation=resampling_3[1:],
-        kernel_type="triangle",
-        antialias=False,
-    )
-    # Interpolation stays within 0 ... 255.
-    return tf.cast(resampled + 0.5, tf.uint8)
+def _labels(split: Split, clips: Clips) -> np.ndarray:
+    if split.multi_label:
+        return split.videos.labels_within(clips.rows_B, clips.frames_BT)
+    return split.videos.label(clips.rows_B)
 
 
-def view_batches(
-    videos: VideoTable, frames: ArrayRecordDataSource, views: Views, batch: int
-) -> tf.data.Dataset:
+def _replacement(
+    split: Split, augmentation: Augmentation, grid: Grid, position: int, row: int, error: Exception
+) -> Clips:
+    """A clip of the next video that can be read, drawn as the one of the damaged video was.
+
+    Which one follows from the damage alone, so that a run that is repeated repeats it.
+    """
+    size = (grid.frames, grid.size, grid.size, 3)
+    for _ in range(_REPLACEMENTS):
+        other = (row + 1) % len(split.videos)
+        names = split.videos.ids[[row, other]]
+        split.damaged.add(row, names[0], error, f"{names[1]} takes its place")
+        clip = sampling.clips_of(split.videos, grid, augmentation, position, np.array([other]))
+        try:
+            _read_clip(split, clip, 0, np.empty(size, np.uint8))
+        except DAMAGE as next_error:
+            row, error = other, next_error
+        else:
+            return clip
+    raise DataError(f"{_REPLACEMENTS + 1} videos in a row, up to {names[1]}, are damaged")
+
+
+def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
     """This host's part of each batch of test videos; every video is decoded once.
 
     Args:
-      videos: of the split.
-      frames: records of the split's frames.
+      split: the videos and their frames.
       views: of each video.
       batch: videos over all hosts; their number divides it. The last batch is filled up with
-        repetitions of weight 0.
+        repetitions of weight 0; so are videos that are damaged.
 
     Returns:
-      A data set of {clips `B V T h h 3` uint8, label `B` int32, weight `B` float32}.
+      A data set of {clips `B V T h h 3` uint8, weight `B` float32}, videos in the split's order.
     """
     share = batch // jax.process_count()
-    dataset = tf.data.Dataset.from_generator(
-        lambda: _view_requests(videos, views, batch, share),
-        output_signature={
-            "frames": tf.TensorSpec([None], tf.int64),
-            "where": tf.TensorSpec([views.clips, views.frames], tf.int32),
-            "window": tf.TensorSpec([4], tf.int32),
-            "resamplings": tf.TensorSpec([views.crops, 3], tf.float32),
-            "label": tf.TensorSpec([], tf.int32),
-            "weight": tf.TensorSpec([], tf.float32),
-        },
-    )
-    dataset = dataset.map(lambda video: _read(video, frames), num_parallel_calls=_WORKERS)
-    dataset = dataset.map(
-        lambda video: _decode_views(video, views.size), num_parallel_calls=_WORKERS
-    )
+    shape = (len(views), views.frames, views.size, views.size, 3)
+
+    def rows() -> Iterator[int]:
+        for start in range(0, len(split.videos), batch):
+            first = start + jax.process_index() * share
+            yield from range(first, first + share)
+
+    def read(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        row = int(row)
+        if row >= len(split.videos):
+            return np.zeros(shape, np.uint8), np.float32(0)
+        try:
+            return video_views(split.frames.jpegs, split.videos, row, views), np.float32(1)
+        except DAMAGE as error:
+            split.damaged.add(row, split.videos.ids[row], error, "it is left out")
+            return np.zeros(shape, np.uint8), np.float32(0)
+
+    def load(row: tf.Tensor) -> dict[str, tf.Tensor]:
+        clips, weight = tf.numpy_function(read, [row], [tf.uint8, tf.float32])
+        return {"clips": tf.ensure_shape(clips, shape), "weight": tf.ensure_shape(weight, [])}
+
+    dataset = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec([], tf.int64))
+    dataset = dataset.map(load, num_parallel_calls=_WORKERS)
     return _with_options(dataset.batch(share, drop_remainder=True).prefetch(2))
 
 
-def _view_requests(
-    videos: VideoTable, views: Views, batch: int, share: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """What this host reads of each test video: every frame once, however many clips share it."""
-    for start in range(0, len(videos), batch):
-        first = start + jax.process_index() * share
-        for row in range(first, first + share):
-            real, row = row < len(videos), min(row, len(videos) - 1)
-            wanted = sampling.view_frames(videos, row, views)
-            numbers, where = np.unique(wanted, return_inverse=True)
-            boxes_N3 = sampling.view_boxes(videos, row, views)
-            windows_N4 = sampling.decode_windows(videos, np.full(views.crops, row), boxes_N3)
-            window_4 = sampling.common_window(windows_N4)
-            yield {
-                "frames": numbers,
-                "where": where.reshape(wanted.shape).astype(np.int32),
-                "window": window_4.astype(np.int32),
-                "resamplings": sampling.resamplings(boxes_N3, window_4[None], views.size),
-                "label": videos.label[row],
-                "weight": np.float32(real),
-            }
-
-
-def video_views(jpegs: list[bytes], videos: VideoTable, views: Views) -> np.ndarray:
-    """All views of one video that is not prepared, `V T h h 3` uint8.
+def video_views(
+    jpegs: Callable[[np.ndarray], list[bytes]], videos: VideoTable, row: int, views: Views
+) -> np.ndarray:
+    """All views of a video, crop by crop, `V T h h 3` uint8.
 
     Args:
-      jpegs: its frames.
-      videos: the video as a table of one row.
+      jpegs: gives frames by record number.
+      videos: holds the video.
+      row: of the video.
       views: of it.
     """
-    (request,) = _view_requests(videos, views, batch=1, share=1)
-    numbers = request.pop("frames")
-    request["jpegs"] = tf.constant([jpegs[number] for number in numbers])
-    return _decode_views(request, views.size)["clips"].numpy()
-
-
-def _decode_views(video: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor]:
-    frames_THWC = decode(video["jpegs"], video["window"])
-    views = [
-        tf.gather(resample(frames_THWC, resampling_3, size), video["where"])
-        for resampling_3 in tf.unstack(video["resamplings"])
-    ]
-    return {"clips": tf.concat(views, 0), "label": video["label"], "weight": video["weight"]}
+    frames_CT = sampling.view_frames(videos, row, views)
+    # However many clips share a frame, it is decoded once.
+    numbers, where = np.unique(
+        videos.records(np.full(len(frames_CT), row), frames_CT), return_inverse=True
+    )
+    shape = int(videos.height[row]), int(videos.width[row])
+    size = (views.crops, len(numbers), views.size, views.size, 3)
+    crops_NThhC = np.empty(size, np.uint8)
+    frames_lib.crop(crops_NThhC, jpegs(numbers), shape, sampling.view_boxes(videos, row, views))
+    views_VThhC = crops_NThhC[:, where.reshape(frames_CT.shape)]
+    return views_VThhC.reshape(len(views), *views_VThhC.shape[2:])
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -252,10 +237,11 @@ class DeviceBatches:
       wait_s: seconds that `next` waited for the input pipeline.
     """
 
-    def __init__(self, dataset: tf.data.Dataset, mesh: Mesh):
+    def __init__(self, dataset: tf.data.Dataset, mesh: Mesh, damaged: DamagedVideos):
         self.wait_s = 0.0
         self._host = dataset.as_numpy_iterator()
         self._mesh = mesh
+        self._damaged = damaged
         self._queue = collections.deque()
         self.prefetch()
 
@@ -263,6 +249,11 @@ class DeviceBatches:
         return self
 
     def __next__(self) -> dict[str, jax.Array]:
+        """The next batch.
+
+        Raises:
+          DataError: if too many videos are damaged.
+        """
         if not self._queue:
             self.prefetch()
         if not self._queue:
@@ -273,8 +264,17 @@ class DeviceBatches:
         """Fills up; to be called when the batch in use has been handed to the device."""
         start = time.perf_counter()
         while len(self._queue) < _DEVICE_AHEAD:
-            batch: Any = next(self._host, None)
+            batch: Any = self._next()
             if batch is None:
                 break
             self._queue.append(parallel.shard(batch, self._mesh))
         self.wait_s += time.perf_counter() - start
+        self._damaged.check()
+
+    def _next(self) -> dict[str, np.ndarray] | None:
+        try:
+            return next(self._host, None)
+        except tf.errors.OpError:
+            # tf.data hides which error a thread raised; too much damage is what we know of.
+            self._damaged.check()
+            raise

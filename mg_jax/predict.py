@@ -1,5 +1,6 @@
 """The classes of any video file."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -7,28 +8,30 @@ import jax
 import numpy as np
 
 from data.video_frames import Frames, VideoError, read_frames
-from mg_jax.checkpoint import check_config, read_best
-from mg_jax.datasets import Stored, describe
+from mg_jax.checkpoint import check_config, read_best, read_classes
+from mg_jax.datasets import class_names, is_prepared, open_data_set, stored
 from mg_jax.evaluate_step import view_scores
 from mg_jax.input_pipeline import video_views
 from mg_jax.models import create_model
 from mg_jax.programs import cache_programs
 from mg_jax.recipe import schedule_from_config
-from mg_jax.sampling import VideoTable, evaluation_views
+from mg_jax.sampling import evaluation_views
 from mg_jax.train_step import init_variables
+from mg_jax.video_table import Actions, VideoTable
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
 
 _TOP = 5
 # What of a config a trained model is applied with.
-_APPLIED = ("model.", "frames", "data.name", "data.stride")
+_APPLIED = ("model.", "frames", "data.name", "data.stride", "data.sampling", "data.multi_label")
 
 
 def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
     """The best classes of a video with their scores, a line each.
 
     It is seen as a test video of the data set is: frames stored in the same size and quality,
-    eval.clips x eval.crops views, scores averaged after softmax.
+    eval.clips x eval.crops views, scores averaged after softmax, or with several labels their
+    maximum after sigmoids.
 
     Args:
       config: of the model.
@@ -39,20 +42,13 @@ def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
       ValueError: if the video, the weights or the settings cannot be used.
     """
     schedule_from_config(config)
-    stored = describe(config)
-    classes = stored.classes or [f"class {k}" for k in range(config.model.num_classes)]
-    if len(classes) != config.model.num_classes:
-        raise ValueError(
-            f"model.num_classes={config.model.num_classes}, but data set {config.data.name} has "
-            f"{len(classes)} classes; give the --config.data.name that the model was trained on"
-        )
-    source, variables = _weights(config, workdir)
-    frames = _read(video, stored)
+    source, variables, classes = _weights(config, workdir)
+    frames = _read(config, video)
     scores_K = scores(config, variables, frames)
-    lines = [f"{video}: {len(frames.jpegs)} frames; {source}"]
+    lines = [f"{video}: {frames.source_frames} frames; {source}"]
     for k in np.argsort(-scores_K, kind="stable")[:_TOP]:
-        lines.append(f"{scores_K[k]:7.2%}  {classes[k]}")
-    if stored.classes is None:
+        lines.append(f"{scores_K[k]:7.2%}  {classes[k] if classes else f'class {k}'}")
+    if classes is None:
         lines.append(f"Class names are in data set {config.data.name}, which is not prepared here.")
     return "\n".join(lines)
 
@@ -66,46 +62,68 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
       frames: of the video.
     """
     views = evaluation_views(config, config.eval.clips, config.eval.crops)
+    none = np.array([], np.int64)
     table = VideoTable(
         ids=np.array(["video"]),
-        label=np.array([0], np.int32),
         first_frame=np.array([0]),
-        num_frames=np.array([len(frames.jpegs)]),
+        num_frames=np.array([frames.source_frames]),
         height=np.array([frames.height]),
         width=np.array([frames.width]),
+        actions=Actions(none, none, none, none),
+        classes=config.model.num_classes,
+        frame_step=stored(config).frame_step,
     )
     model = create_model(config.model, train=False)
-    step = jax.jit(lambda variables, clips_BVTHWC: view_scores(model, variables, clips_BVTHWC))
+    multi_label = config.data.multi_label
+    step = jax.jit(functools.partial(view_scores, model, multi_label=multi_label))
     variables = jax.device_put(variables)
+    views_VTHWC = video_views(lambda numbers: [frames.jpegs[n] for n in numbers], table, 0, views)
     # One view at a time, so that many large ones fit.
-    views_VTHWC = video_views(frames.jpegs, table, views)
-    return np.mean([step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC], 0)
+    scores_VK = [step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC]
+    return np.max(scores_VK, 0) if multi_label else np.mean(scores_VK, 0)
 
 
-def _read(video: pathlib.Path, stored: Stored) -> Frames:
+def _read(config, video: pathlib.Path) -> Frames:
+    """The frames as the data set would store them."""
+    how = stored(config)
     try:
-        return read_frames(video, stored.short_side, stored.quality)
+        return read_frames(video, how.short_side, how.quality, how.frame_step)
     except VideoError as error:
         raise ValueError(f"--video={video} cannot be read: {error}") from error
 
 
-def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any]]:
-    """Where they come from, in words, and the variables."""
+def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any], list[str] | None]:
+    """Where they come from, in words, the variables, and names of the classes where known."""
     cache_programs(config.run.cache_dir)
     if workdir is not None:
         check_config(workdir, config, _APPLIED)
         best = read_best(workdir)
-        return f"{workdir}, {best}", best.variables
+        return f"{workdir}, {best}", best.variables, best.classes
     if not config.init_from:
         raise ValueError(
             "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
             "as --config.init_from=FILE"
         )
     shapes = jax.eval_shape(lambda: init_variables(config))
-    loaded = load_weights(pathlib.Path(config.init_from).expanduser(), shapes)
+    path = pathlib.Path(config.init_from).expanduser()
+    loaded = load_weights(path, shapes)
     if loaded.account.initialised:
         raise ValueError(
             f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "
             "--config.model.num_classes as they were trained"
         )
-    return str(loaded.account), to_variables(loaded.tensors)
+    classes = read_classes(path) if path.is_dir() else _data_set_classes(config)
+    return str(loaded.account), to_variables(loaded.tensors), classes
+
+
+def _data_set_classes(config) -> list[str] | None:
+    """Names of the prepared data set's classes; None where it is not there."""
+    if not is_prepared(config):
+        return None
+    classes = class_names(open_data_set(config))
+    if len(classes) != config.model.num_classes:
+        raise ValueError(
+            f"model.num_classes={config.model.num_classes}, but data set {config.data.name} has "
+            f"{len(classes)} classes; give the --config.data.name that the model was trained on"
+        )
+    return classes

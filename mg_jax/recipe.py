@@ -8,6 +8,8 @@ from mg_jax.architectures import check_model
 from mg_jax.grid import BaseGrid, Shape
 from mg_jax.schedule import Multigrid, Recipe, Schedule, baseline_schedule, multigrid_schedule
 
+SAMPLINGS = ("stride", "segments")
+
 
 def recipe_from_config(config) -> Recipe:
     """The baseline's recipe, scaled to the config's batch.
@@ -86,6 +88,14 @@ def _check_base_grid(config) -> None:
     for name in ("batch", "frames", "size", "sub_batch"):
         _check_positive(config[name], name)
     _check_positive(config.data.stride, "data.stride")
+    if config.data.sampling not in SAMPLINGS:
+        raise ValueError(
+            f"data.sampling={config.data.sampling!r} is not known; use {' or '.join(SAMPLINGS)}"
+        )
+    if not 0 <= config.data.max_damaged <= 1:
+        raise ValueError(
+            f"data.max_damaged={config.data.max_damaged} is a share and lies in 0 ... 1"
+        )
     if len(config.data.short_sides) != 2:
         raise ValueError(
             f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from mg_jax import parallel
-from mg_jax.checkpoint import Checkpoints, check_config, has_checkpoint
+from mg_jax.checkpoint import Checkpoints, check_classes, check_config, has_checkpoint
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.parallel import Executables
 from mg_jax.programs import cache_programs, create_executables
@@ -83,10 +83,12 @@ def open_run(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, Train
     check_devices(schedule, mesh.size)
     data = open_source(config)
     check_config(workdir, config)
+    check_classes(workdir, data.classes)
     weights = None
     if config.init_from and not has_checkpoint(workdir):
         path = pathlib.Path(config.init_from).expanduser()
-        weights = load_weights(path, jax.eval_shape(lambda: init_variables(config)))
+        shapes = jax.eval_shape(lambda: init_variables(config))
+        weights = load_weights(path, shapes, data.classes)
     cache_programs(config.run.cache_dir)
     state = create_state(config, mesh)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not repair)

@@ -12,35 +12,14 @@ import functools
 import numpy as np
 
 from mg_jax.grid import Grid
+from mg_jax.video_table import VideoTable
 
 # Uniform draws of a position, in this order. Philox makes four at a time.
 _STRIDE, _START, _SHORT_SIDE, _TOP, _LEFT, _FLIP = range(6)
 _DRAWS = 8
-_AUGMENTATION = 1 << 63  # second word of the Philox key; permutations use the epoch
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoTable:
-    """The videos of a split, a row each.
-
-    Attributes:
-      ids: names, str.
-      label: int32.
-      first_frame: record number of the first frame, int64.
-      num_frames: int64.
-      height: of the frames as stored, pixels, int64.
-      width: of the frames as stored, pixels, int64.
-    """
-
-    ids: np.ndarray
-    label: np.ndarray
-    first_frame: np.ndarray
-    num_frames: np.ndarray
-    height: np.ndarray
-    width: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.label)
+# Second word of the Philox key; permutations use the epoch.
+_AUGMENTATION = 1 << 63
+_SEGMENTS = (1 << 63) + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +28,8 @@ class Clips:
 
     Attributes:
       rows_B: of the video table, int64.
-      frames_BT: record numbers, int64.
-      boxes_B3: top, left and side of the square crop, in pixels of the stored frame, float32.
+      frames_BT: source frames, int64; those past a video's end stand for its last.
+      boxes_B3: top, left and side of the square crop, in pixels of the stored frame, int64.
       flip_B: whether to mirror, bool.
     """
 
@@ -68,7 +47,7 @@ class Views:
       clips: per video, spread over its length; one is its centre.
       crops: per clip, 1 (centre) or 3 along the longer side.
       frames: T of a clip.
-      stride: between its frames, in source frames.
+      stride: between its frames, in source frames; None for one frame from each of T segments.
       size: of a crop, pixels.
       short_side: of the scaled video, pixels.
     """
@@ -76,7 +55,7 @@ class Views:
     clips: int
     crops: int
     frames: int
-    stride: int
+    stride: int | None
     size: int
     short_side: float
 
@@ -93,16 +72,18 @@ class Augmentation:
       seed: of permutations and augmentation.
       flip: mirror half of the clips.
       inverse_uniform: draw the short side uniformly in its inverse.
+      segments: one frame from each of T equal parts of the video, not T frames at one stride.
     """
 
     seed: int
     flip: bool
     inverse_uniform: bool
+    segments: bool = False
 
 
 def training_augmentation(data, seed: int) -> Augmentation:
-    """What a config's `data` section says of flips and scales."""
-    return Augmentation(seed, data.flip, data.inverse_uniform)
+    """What a config's `data` section says of flips, scales and frames."""
+    return Augmentation(seed, data.flip, data.inverse_uniform, segments=data.sampling == "segments")
 
 
 def evaluation_views(config, clips: int, crops: int) -> Views:
@@ -111,7 +92,7 @@ def evaluation_views(config, clips: int, crops: int) -> Views:
         clips=clips,
         crops=crops,
         frames=config.frames,
-        stride=config.data.stride,
+        stride=config.data.stride if config.data.sampling == "stride" else None,
         size=config.eval.size,
         short_side=config.eval.short_side,
     )
@@ -129,24 +110,40 @@ def sample_clips(
       first: first position.
       count: B, clips.
     """
-    draws_BD = uniforms(augmentation.seed, first, count)
     rows_B = video_rows(augmentation.seed, len(videos), first, count)
+    return clips_of(videos, grid, augmentation, first, rows_B)
+
+
+def clips_of(
+    videos: VideoTable, grid: Grid, augmentation: Augmentation, first: int, rows_B: np.ndarray
+) -> Clips:
+    """Clips of given videos, drawn as those at the positions from `first` on are."""
+    count = len(rows_B)
+    draws_BD = uniforms(augmentation.seed, first, count)
     flip_B = draws_BD[:, _FLIP] < 0.5 if augmentation.flip else np.zeros(count, bool)
+    if augmentation.segments:
+        draws_BT = uniforms(augmentation.seed, first, count, _SEGMENTS, grid.frames)
+        frames_BT = segment_frames(videos.num_frames[rows_B], draws_BT)
+    else:
+        frames_BT = _strided_frames(videos, grid, rows_B, draws_BD)
     return Clips(
         rows_B=rows_B,
-        frames_BT=_random_frames(videos, grid, rows_B, draws_BD),
+        frames_BT=frames_BT,
         boxes_B3=_random_boxes(videos, grid, augmentation.inverse_uniform, rows_B, draws_BD),
         flip_B=flip_B,
     )
 
 
-def uniforms(seed: int, first: int, count: int) -> np.ndarray:
-    """Draws in [0, 1) for positions [first, first + count), `B 8` float64.
+def uniforms(
+    seed: int, first: int, count: int, word: int = _AUGMENTATION, draws: int = _DRAWS
+) -> np.ndarray:
+    """Draws in [0, 1) for positions [first, first + count), `B draws` float64.
 
     Philox is counter-based: a position's draws are a block of its output, found without the others.
     """
-    bits = np.random.Philox(key=_key(seed, _AUGMENTATION), counter=_DRAWS // 4 * first)
-    raw = bits.random_raw(count * _DRAWS).reshape(count, _DRAWS)
+    blocks = -(-draws // 4)
+    bits = np.random.Philox(key=_key(seed, word), counter=blocks * first)
+    raw = bits.random_raw(count * blocks * 4).reshape(count, -1)[:, :draws]
     return (raw >> np.uint64(11)) * 2.0**-53
 
 
@@ -171,7 +168,7 @@ def _key(seed: int, word: int) -> np.ndarray:
     return np.array([seed, word], np.uint64)
 
 
-def _random_frames(
+def _strided_frames(
     videos: VideoTable, grid: Grid, rows_B: np.ndarray, draws_BD: np.ndarray
 ) -> np.ndarray:
     """A stride from the grid's range, then a start such that the span fits into the video."""
@@ -180,13 +177,13 @@ def _random_frames(
     span_B = (grid.frames - 1) * stride_B + 1
     starts_B = np.maximum(videos.num_frames[rows_B] - span_B + 1, 1)
     start_B = np.floor(draws_BD[:, _START] * starts_B).astype(np.int64)
-    return _clamped(videos, rows_B, start_B[:, None] + stride_B[:, None] * np.arange(grid.frames))
+    return start_B[:, None] + stride_B[:, None] * np.arange(grid.frames)
 
 
-def _clamped(videos: VideoTable, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
-    """Record numbers of a video's frames; what lies past its end repeats the last frame."""
-    last_B1 = videos.num_frames[rows_B, None] - 1
-    return videos.first_frame[rows_B, None] + np.minimum(frames_BT, last_B1)
+def segment_frames(num_frames_B: np.ndarray, draws_BT: np.ndarray) -> np.ndarray:
+    """Frame floor((i + u) n / T) for segment i of T, u its draw in [0, 1); `B T` int64."""
+    T = draws_BT.shape[1]
+    return np.floor((np.arange(T) + draws_BT) * num_frames_B[:, None] / T).astype(np.int64)
 
 
 def _random_boxes(
@@ -196,7 +193,10 @@ def _random_boxes(
     rows_B: np.ndarray,
     draws_BD: np.ndarray,
 ) -> np.ndarray:
-    """The crop of h x h from the video scaled to a random short side, in stored pixels."""
+    """The crop of h x h from the video scaled to a random short side, in stored pixels.
+
+    It is rounded to whole pixels, so that only what it shows has to be decoded.
+    """
     low, high = grid.short_sides
     draw_B = draws_BD[:, _SHORT_SIDE]
     if inverse_uniform:
@@ -204,55 +204,37 @@ def _random_boxes(
     else:
         short_side_B = low + draw_B * (high - low)
     height_B, width_B = videos.height[rows_B], videos.width[rows_B]
-    side_B = grid.size * np.minimum(height_B, width_B) / short_side_B
-    top_B = draws_BD[:, _TOP] * (height_B - side_B)
-    left_B = draws_BD[:, _LEFT] * (width_B - side_B)
-    return np.stack([top_B, left_B, side_B], -1).astype(np.float32)
+    side_B = box_side(grid.size, np.minimum(height_B, width_B), short_side_B)
+    top_B = np.floor(draws_BD[:, _TOP] * (height_B - side_B + 1)).astype(np.int64)
+    left_B = np.floor(draws_BD[:, _LEFT] * (width_B - side_B + 1)).astype(np.int64)
+    return np.stack([top_B, left_B, side_B], -1)
 
 
-def decode_windows(videos: VideoTable, rows_N: np.ndarray, boxes_N3: np.ndarray) -> np.ndarray:
-    """The pixels that must be decoded for each crop: top, left, height, width, `N 4` int64.
-
-    One more pixel on each side, where there is one, feeds the interpolation at the crop's edge.
-    """
-    size_N2 = np.stack([videos.height[rows_N], videos.width[rows_N]], -1)
-    start_N2 = np.maximum(np.floor(boxes_N3[:, :2]).astype(np.int64) - 1, 0)
-    end_N2 = np.ceil(boxes_N3[:, :2] + boxes_N3[:, 2:]).astype(np.int64) + 1
-    return np.concatenate([start_N2, np.minimum(end_N2, size_N2) - start_N2], -1)
-
-
-def common_window(windows_N4: np.ndarray) -> np.ndarray:
-    """The smallest window that holds all, `4` int64."""
-    start_2 = windows_N4[:, :2].min(0)
-    end_2 = (windows_N4[:, :2] + windows_N4[:, 2:]).max(0)
-    return np.concatenate([start_2, end_2 - start_2])
-
-
-def resamplings(boxes_N3: np.ndarray, windows_N4: np.ndarray, size: int) -> np.ndarray:
-    """How a decoded window becomes a crop: scale, and translation of rows and columns, `N 3`.
-
-    A pixel centre at x of the window lands at x * scale + translation of the crop; float32.
-    """
-    scale_N1 = size / boxes_N3[:, 2:]
-    corner_N2 = boxes_N3[:, :2] - windows_N4[:, :2]
-    return np.concatenate([scale_N1, -corner_N2 * scale_N1], -1).astype(np.float32)
+def box_side(size: int, stored: np.ndarray, short_side: np.ndarray) -> np.ndarray:
+    """The stored pixels under a crop: h of a video scaled from short side `stored`, int64."""
+    side = np.rint(size * stored / short_side).astype(np.int64)
+    return np.clip(side, 1, stored)
 
 
 def view_frames(videos: VideoTable, row: int, views: Views) -> np.ndarray:
-    """Record numbers of a test video's clips, `clips T`, spread evenly; one clip is the centre."""
+    """Source frames of a test video's clips, `clips T`, spread evenly; one clip is the centre."""
+    count = int(videos.num_frames[row])
+    if views.stride is None:
+        draws_C = (np.arange(views.clips) + 0.5) / views.clips
+        draws_CT = np.tile(draws_C[:, None], (1, views.frames))
+        return segment_frames(np.full(views.clips, count), draws_CT)
     span = (views.frames - 1) * views.stride + 1
-    room = max(int(videos.num_frames[row]) - span, 0)
+    room = max(count - span, 0)
     starts = np.linspace(0, room, views.clips) if views.clips > 1 else np.array([room / 2])
-    frames_VT = np.floor(starts).astype(np.int64)[:, None] + views.stride * np.arange(views.frames)
-    return _clamped(videos, np.full(views.clips, row), frames_VT)
+    return np.floor(starts).astype(np.int64)[:, None] + views.stride * np.arange(views.frames)
 
 
 def view_boxes(videos: VideoTable, row: int, views: Views) -> np.ndarray:
-    """Crops of a test video, `crops 3`: the centre, or `crops` along the longer side."""
+    """Crops of a test video, `crops 3` int64: the centre, or `crops` along the longer side."""
     height, width = int(videos.height[row]), int(videos.width[row])
-    side = views.size * min(height, width) / views.short_side
+    side = box_side(views.size, np.array(min(height, width)), np.array(views.short_side))
     along = np.linspace(0, 1, views.crops) if views.crops > 1 else np.array([0.5])
     centre = np.full(views.crops, 0.5)
     top, left = (along, centre) if height > width else (centre, along)
     boxes = [top * (height - side), left * (width - side), np.full(views.crops, side)]
-    return np.stack(boxes, -1).astype(np.float32)
+    return np.rint(np.stack(boxes, -1)).astype(np.int64)

@@ -22,6 +22,7 @@ from mg_jax.checkpoint import Evaluation, has_checkpoint, write_config
 from mg_jax.evaluate import evaluate, precise_batch_stats
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
+from mg_jax.metrics import format_headline
 from mg_jax.parallel import Executables
 from mg_jax.programs import train_program
 from mg_jax.run import Run, open_run
@@ -48,7 +49,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         run.close()
         print(f"{workdir} is finished; --mode=eval evaluates it again")
         return json.loads((workdir / "summary.json").read_text())
-    write_config(workdir, config)
+    write_config(workdir, config, run.data.classes)
     log = RunLog(workdir, start, run.schedule.iterations)
     if start:
         log.say(f"continuing {workdir} at step {start}")
@@ -62,7 +63,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     if jax.process_index() == 0:
         write_json(workdir / "summary.json", summary)
     print(
-        f"{workdir}: {summary['iterations']:,} iterations, top-1 {summary['metrics']['top1']:.1%}, "
+        f"{workdir}: {summary['iterations']:,} iterations, {format_headline(metrics)}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
         f"see {workdir / 'summary.json'}"
     )
@@ -178,13 +179,12 @@ def _train_batches(run: Run, start: int) -> DeviceBatches:
     schedule = run.schedule
     steps = range(start, schedule.iterations)
     dataset = clip_batches(
-        run.data.train_videos,
-        run.data.train_frames,
+        run.data.train,
         training_augmentation(run.config.data, run.config.seed),
         list(schedule.grids_from(start)),
         ((schedule.grid(i), schedule.position(i)) for i in steps),
     )
-    return DeviceBatches(dataset, run.mesh)
+    return DeviceBatches(dataset, run.mesh, run.data.train.damaged)
 
 
 def evaluation_steps(iterations: int, times: int) -> set[int]:
@@ -217,7 +217,7 @@ class Meter:
         self._log = log
         self._every = every
         self._pending = collections.deque()
-        self._window: list[tuple[float, float]] = []
+        self._window: list[dict[str, float]] = []
         self._batches = batches
         self._executables = executables
         self.restart()
@@ -244,12 +244,12 @@ class Meter:
             self._write(step, grid, rate)
 
     def _read(self, step, grid, rate, metrics) -> None:
-        loss, top1 = float(metrics["loss"]), float(metrics["top1"])
-        if not math.isfinite(loss):
+        metrics = {name: float(value) for name, value in metrics.items()}
+        if not math.isfinite(metrics["loss"]):
             raise Diverged(
-                f"the loss is {loss} at step {step} on grid {grid}, learning rate {rate}"
+                f"the loss is {metrics['loss']} at step {step} on grid {grid}, learning rate {rate}"
             )
-        self._window.append((loss, top1))
+        self._window.append(metrics)
         self._clips += grid.batch
         self._log.advance(step + 1)
         if (step + 1) % self._every == 0:
@@ -262,10 +262,9 @@ class Meter:
         """
         stall_s = self._executables.stall_s - self._stall_s
         seconds = time.perf_counter() - self._start - stall_s
-        loss, top1 = np.mean(self._window, 0)
+        names = self._window[0]
         scalars = {
-            "loss": float(loss),
-            "top1": float(top1),
+            **{name: float(np.mean([row[name] for row in self._window])) for name in names},
             "learning_rate": float(rate),
             "clips": grid.batch,
             "frames": grid.frames,
@@ -282,10 +281,11 @@ def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
     schedule = run.schedule
     return {
         "iterations": schedule.iterations,
-        "epochs": schedule.clips / len(run.data.train_videos),
+        "epochs": schedule.clips / len(run.data.train.videos),
         "examples": schedule.clips,
         "wall_clock_s": run.clocks.wall_clock_s,
         **dataclasses.asdict(run.clocks),
         "programs": len(run.executables.compiled),
+        "damaged_videos": len(run.data.train.damaged) + len(run.data.evaluation.damaged),
         "metrics": metrics,
     }

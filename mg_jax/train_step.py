@@ -99,19 +99,39 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
     rate = jax.ShapeDtypeStruct((), jnp.float32)
     return mapped.lower(
         parallel.abstract(state, mesh, parallel.REPLICATED),
-        parallel.abstract(batch_shapes(program), mesh, parallel.SPLIT),
+        parallel.abstract(batch_shapes(config, program), mesh, parallel.SPLIT),
         parallel.abstract(rate, mesh, parallel.REPLICATED),
     )
 
 
-def batch_shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
-    """A global batch: clips `B t h h 3` uint8, flip `B` bool, label `B` int32."""
+def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
+    """A global batch: clips `B t h h 3` uint8, flip `B` bool, label.
+
+    The label is `B` int32, or `B K` uint8 where videos have any number of them.
+    """
     B, t, h = program.batch, program.frames, program.size
+    label = jax.ShapeDtypeStruct((B,), jnp.int32)
+    if config.data.multi_label:
+        label = jax.ShapeDtypeStruct((B, config.model.num_classes), jnp.uint8)
     return {
         "clips": jax.ShapeDtypeStruct((B, t, h, h, 3), jnp.uint8),
         "flip": jax.ShapeDtypeStruct((B,), jnp.bool_),
-        "label": jax.ShapeDtypeStruct((B,), jnp.int32),
+        "label": label,
     }
+
+
+def batch_metrics(logits_BK: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+    """Means over a batch: the loss, and top1 where every video has one label.
+
+    Args:
+      logits_BK: of the classes.
+      label: `B` int32 for softmax and cross entropy, or `B K` 0 and 1 for sigmoids and binary
+        cross entropy, its mean over clips and classes.
+    """
+    if label.ndim == 2:
+        return {"loss": optax.sigmoid_binary_cross_entropy(logits_BK, label).mean()}
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits_BK, label).mean()
+    return {"loss": loss, "top1": jnp.mean(jnp.argmax(logits_BK, -1) == label)}
 
 
 def _train_step(
@@ -123,7 +143,6 @@ def _train_step(
     learning_rate: jax.Array,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]))
-    label_B = batch["label"]
     dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_fn(params):
@@ -133,13 +152,10 @@ def _train_step(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits_BK, label_B).mean()
-        return loss, (logits_BK, updated["batch_stats"])
+        metrics = batch_metrics(logits_BK, batch["label"])
+        return metrics["loss"], (metrics, updated["batch_stats"])
 
-    (loss, (logits_BK, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        state.params
-    )
-    metrics = {"loss": loss, "top1": jnp.mean(jnp.argmax(logits_BK, -1) == label_B)}
+    (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     grads, batch_stats, metrics = lax.pmean((grads, batch_stats, metrics), parallel.AXIS)
     opt_state = with_learning_rate(state.opt_state, learning_rate)
     updates, opt_state = optimizer.update(grads, opt_state, state.params)

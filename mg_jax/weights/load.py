@@ -91,20 +91,27 @@ class Loaded:
         return to_variables(tensors)
 
 
-def load_weights(path: pathlib.Path, shapes: dict[str, Any]) -> Loaded:
+def load_weights(
+    path: pathlib.Path, shapes: dict[str, Any], classes: list[str] | None = None
+) -> Loaded:
     """The weights of a file or of a work directory's best checkpoint.
 
     Args:
       path: a work directory, or a file that `files.read_tensors` reads, with the names of
         PySlowFast, PyTorchVideo, Caffe2 or an ImageNet ResNet of torchvision or timm.
       shapes: of the model's `params` and `batch_stats`, leaves with `shape` and `dtype`.
+      classes: that the model is to tell apart; the classifier of a work directory with others is
+        left out.
 
     Raises:
       ValueError: if they cannot be read or are another network's.
     """
     if path.is_dir():
         best = read_best(path)
-        return fit(f"{path}, {best}", to_tensors(best.variables), shapes)
+        tensors = to_tensors(best.variables)
+        if classes not in (None, best.classes):
+            tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_HEAD)}
+        return fit(f"{path}, {best}", tensors, shapes)
     tensors = _without_prefix(path, read_tensors(path))
     source = names_lib.scheme(tensors)
     if source is None:

@@ -1,0 +1,20 @@
+"""SlowFast-R101 on Kinetics-400: the paper's deeper model.
+
+As `kinetics_slowfast.py`, with ResNet-101 in both pathways. Multigrid takes the same 32,686
+iterations against 112,000. Batch, learning rate and schedule stay R50's, as in PySlowFast, whose
+configs of both depths agree in them.
+
+    python main.py --config=configs/kinetics_slowfast_r101.py --workdir=DIR
+    python main.py --config=configs/kinetics_slowfast_r101.py:baseline --workdir=DIR
+
+With pre-training, `--config.init_from` takes a ResNet-101 trained on ImageNet.
+"""
+
+from configs.kinetics_slowfast import get_config as get_slowfast
+
+
+def get_config(variant: str = ""):
+    """The recipe; `variant` is multigrid (default) or baseline."""
+    config = get_slowfast(variant)
+    config.model.depth = 101
+    return config

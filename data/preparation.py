@@ -1,0 +1,260 @@
+"""Prepares all parts of a data set: what is done already is kept, the rest goes to the workers."""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import json
+import pathlib
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from data.parts import Part, Stored, WriteError, write_part
+from data.video_frames import VideoError
+from data.videos import Listing, Video
+from data.workers import Pool, Tally, cores
+
+# A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
+# keep their files open.
+_VIDEOS_PER_PART = 16
+_MOST_PARTS = 512
+_ESTIMATED_FROM = 8  # videos
+_SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The `prepare` section of a config.
+
+    Attributes:
+      source: folder of the original lists and videos.
+      videos: folder in it that holds the videos, where lists give ids only.
+      separator: between the columns of lists.
+      stored: how frames are stored.
+      max_broken: share of the videos that may be unreadable.
+      workers: processes.
+    """
+
+    source: pathlib.Path
+    videos: str
+    separator: str
+    stored: Stored
+    max_broken: float
+    workers: int
+
+
+def settings_from_config(config) -> Settings:
+    """The checked `prepare` section.
+
+    Raises:
+      ValueError: naming the setting, its value and what would do.
+    """
+    for name in ("short_side", "frame_step"):
+        if config[name] < 1:
+            raise ValueError(f"prepare.{name}={config[name]} must be at least 1")
+    if not 1 <= config.quality <= 95:
+        raise ValueError(f"prepare.quality={config.quality} must lie in 1 ... 95")
+    if not 0 <= config.max_broken <= 1:
+        raise ValueError(f"prepare.max_broken={config.max_broken} is a share and lies in 0 ... 1")
+    if config.workers < 0:
+        raise ValueError(f"prepare.workers={config.workers} must be positive, or 0 for all cores")
+    if len(config.separator) != 1:
+        raise ValueError(
+            f"prepare.separator={config.separator!r} must be one character, for example ' ' or ','"
+        )
+    return Settings(
+        source=pathlib.Path(config.source).expanduser(),
+        videos=config.videos,
+        separator=config.separator,
+        stored=Stored(config.short_side, config.quality, config.frame_step),
+        max_broken=config.max_broken,
+        workers=config.workers or cores(),
+    )
+
+
+def parts_of(listing: Listing) -> list[Part]:
+    """All videos, cut into parts."""
+    parts = []
+    for split, videos in listing.splits.items():
+        size = max(_VIDEOS_PER_PART, -(-len(videos) // _MOST_PARTS))
+        for index, start in enumerate(range(0, len(videos), size)):
+            parts.append(Part(split, index, tuple(videos[start : start + size])))
+    return parts
+
+
+def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -> None:
+    """Writes the parts that are not in the folder yet.
+
+    Raises:
+      ValueError: if the folder holds parts of other videos or settings, another process works
+        there, too many videos are broken, or the disk is too small.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        _check_belongs(parts, folder, settings)
+        for path in folder.glob("*.tmp"):
+            path.unlink()
+        todo = [part for part in parts if not part.report_path(folder).exists()]
+        done = [read_report(part, folder) for part in parts if part not in set(todo)]
+        videos = [video for part in todo for video in part.videos]
+        if not videos:
+            return
+        if done:
+            print(f"going on with {folder}: {len(done)} of {len(parts)} parts are there")
+        _check_space(videos, folder, settings.stored)
+        total = sum(len(part.videos) for part in parts)
+        skipped = sum(len(report["skipped"]) for report in done)
+        with _progress(total, total - len(videos)) as show:
+            watch = functools.partial(_watch, show, skipped, total, settings.max_broken, folder)
+            write = functools.partial(_write, folder=folder, stored=settings.stored)
+            _run(Pool(min(settings.workers, len(todo)), watch), write, todo, folder)
+
+
+def _run(pool: Pool, write: Callable, parts: list[Part], folder: pathlib.Path) -> None:
+    kept = f"what is prepared so far stays in {folder}, and the same command goes on from there"
+    try:
+        pool.run(write, parts)
+    except WriteError as error:
+        free = _bytes(shutil.disk_usage(folder).free)
+        raise ValueError(f"{error} ({free} free); {kept}") from error
+    except BrokenProcessPool as error:
+        raise ValueError(
+            "a worker process died; if memory ran out, set a smaller --config.prepare.workers than "
+            f"{pool.workers}; {kept}"
+        ) from error
+
+
+def read_report(part: Part, folder: pathlib.Path) -> dict[str, Any]:
+    """What a part holds: records of its `videos`, those `skipped`, and `bytes`."""
+    return json.loads(part.report_path(folder).read_text())
+
+
+def check_broken(broken: int, total: int, limit: float, where: str) -> None:
+    """Raises ValueError if more than a share `limit` of the videos is broken."""
+    if broken > limit * total:
+        raise ValueError(
+            f"{broken} of {total} videos cannot be read, more than the share "
+            f"prepare.max_broken={limit:g}; {where}. Mend the videos or the list, or set "
+            "--config.prepare.max_broken=... higher"
+        )
+
+
+def _write(task: Part, count: Callable[[bool], None], folder: pathlib.Path, stored: Stored):
+    write_part(task, folder, stored, count)
+
+
+def _watch(
+    show: Callable[[Tally], None],
+    skipped: int,
+    total: int,
+    limit: float,
+    folder: pathlib.Path,
+    tally: Tally,
+) -> None:
+    show(tally)
+    check_broken(skipped + tally.failed, total, limit, f"the reasons so far are in {folder}/*.json")
+
+
+def _check_belongs(parts: list[Part], folder: pathlib.Path, settings: Settings) -> None:
+    """The folder remembers which videos and settings its parts are of."""
+    listed = hashlib.sha256(repr(parts).encode()).hexdigest()
+    mine = {**dataclasses.asdict(settings.stored), "videos": listed}
+    path = folder / "preparation.json"
+    if path.exists():
+        theirs = json.loads(path.read_text())
+        differing = [name for name in mine if mine[name] != theirs.get(name)]
+        if differing:
+            raise ValueError(
+                f"{folder} holds a preparation that was cut off and had other "
+                f"{' and '.join(differing)}; go on with what it had, or delete that folder"
+            )
+        return
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(mine))
+    unfinished.rename(path)
+
+
+@contextlib.contextmanager
+def _lock(folder: pathlib.Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another process is preparing {folder}; wait for it") from error
+        yield
+
+
+def _check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> None:
+    """Prints the disk space that the videos will take, estimated from a few of them."""
+    step = max(1, len(videos) // _ESTIMATED_FROM)
+    sampled = []
+    for video in videos[::step][:_ESTIMATED_FROM]:
+        with contextlib.suppress(VideoError):
+            frames = stored.read(video)
+            sampled.append((sum(map(len, frames.jpegs)), frames))
+    if not sampled:
+        return
+    mean = statistics.mean(size for size, _ in sampled)
+    need, free = mean * len(videos), shutil.disk_usage(folder).free
+    lengths = statistics.mean(len(frames.jpegs) for _, frames in sampled)
+    last = sampled[-1][1]
+    print(
+        f"{len(videos):,} videos will take about {_bytes(need)} in {folder.parent}, "
+        f"{_bytes(free)} free: {_bytes(mean)} and {lengths:.0f} frames of {last.width} x "
+        f"{last.height} a video, by {len(sampled)} of them",
+        flush=True,
+    )
+    if need > free:
+        raise ValueError(
+            f"that is more than the {_bytes(free)} that are free in {folder}; choose another "
+            "--config.data.dir, or a smaller --config.prepare.short_side or quality, or a larger "
+            "frame_step"
+        )
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+@contextlib.contextmanager
+def _progress(total: int, initial: int) -> Iterator[Callable[[Tally], None]]:
+    """Shows rate and time left: a bar on a terminal, otherwise a line now and then."""
+    terminal = sys.stderr.isatty()
+    with tqdm(
+        total=total,
+        initial=initial,
+        unit="video",
+        dynamic_ncols=True,
+        disable=not terminal,
+        smoothing=0,
+    ) as bar:
+        start = said = time.monotonic()
+
+        def show(tally: Tally) -> None:
+            nonlocal said
+            count = tally.done + tally.failed
+            bar.update(initial + count - bar.n)
+            now = time.monotonic()
+            if terminal or not count or (now - said < _SAY_EVERY_S and initial + count < total):
+                return
+            said = now
+            rate = count / (now - start)
+            left = tqdm.format_interval((total - initial - count) / rate)
+            print(
+                f"{initial + count:,} of {total:,} videos, {rate:.1f} a second, {left} left",
+                flush=True,
+            )
+
+        yield show

@@ -1,0 +1,74 @@
+"""Anybody's videos."""
+
+import pathlib
+from typing import ClassVar
+
+from data import lists
+from data.builder import VideoBuilder
+from data.videos import Action, Listing, Video
+
+
+class Builder(VideoBuilder):
+    """Videos in class folders or named by lists.
+
+    `prepare.source` holds for each split, such as train and validation, either a list `SPLIT.csv`
+    with rows `path,label[,label ...]` (`prepare.separator`; paths relative to the list or absolute,
+    labels names or numbers) or a folder `SPLIT` with a folder per class. Classes are those of
+    `classes.txt`, a name per line, or else all that occur, in alphabetical order.
+    """
+
+    VARIANTS: ClassVar = "any name you like"
+
+    def listing(self) -> Listing:
+        """The lists, or else the folders.
+
+        Raises:
+          ValueError: if neither is there, or they mix.
+        """
+        source = self.settings.source
+        if not source.is_dir():
+            raise ValueError(
+                f"prepare.source={source} is no folder; set --config.prepare.source=... to the "
+                "folder that holds train.csv and validation.csv, or train/ and validation/"
+            )
+        classes = lists.class_names(source)
+        files = {path.stem: path for path in sorted(source.glob("*.csv"))}
+        if files:
+            return self._from_lists(files, classes)
+        folders = {
+            path.name: path
+            for path in sorted(source.iterdir())
+            if path.is_dir() and not path.name.startswith(".")
+        }
+        if not folders:
+            raise ValueError(
+                f"prepare.source={source} holds neither lists SPLIT.csv (rows: path,label) nor "
+                "folders SPLIT/CLASS/ with videos, such as train/ and validation/"
+            )
+        return lists.from_class_folders(folders, classes)
+
+    def _from_lists(self, files: dict[str, pathlib.Path], classes: list[str] | None) -> Listing:
+        rows = {
+            split: list(lists.path_label_rows(path, self.settings.separator))
+            for split, path in files.items()
+        }
+        classes = classes or _classes_of(
+            {label for r in rows.values() for *_, ls in r for label in ls}
+        )
+        splits = {}
+        for split, path in files.items():
+            splits[split] = []
+            for where, video, labels in rows[split]:
+                inside = video.is_relative_to(path.parent)
+                name = video.relative_to(path.parent) if inside else video
+                numbers = [lists.class_number(label, classes, where) for label in labels]
+                actions = tuple(map(Action, sorted(set(numbers))))
+                splits[split].append(Video(str(name), video, actions))
+        return Listing(classes, splits)
+
+
+def _classes_of(labels: set[str]) -> list[str]:
+    """Names in order; where all are numbers, as many classes as the largest asks for."""
+    if all(label.isdecimal() for label in labels):
+        return [f"class {k}" for k in range(max(map(int, labels), default=0) + 1)]
+    return sorted(labels)

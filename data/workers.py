@@ -1,0 +1,106 @@
+"""Runs tasks in a process per core, with progress that arrives while they run."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections.abc import Callable, Iterable
+
+# Shared by all workers; set in each when it starts.
+_tally = None
+
+
+class Tally:
+    """Counts of done and failed items, shared between processes."""
+
+    def __init__(self, context):
+        self._done = context.Value("q", 0)
+        self._failed = context.Value("q", 0)
+
+    def add(self, succeeded: bool) -> None:
+        """Counts an item."""
+        counter = self._done if succeeded else self._failed
+        with counter.get_lock():
+            counter.value += 1
+
+    @property
+    def done(self) -> int:
+        return self._done.value
+
+    @property
+    def failed(self) -> int:
+        return self._failed.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """How many processes, and what to do between their reports.
+
+    Attributes:
+      workers: processes; one works in this process.
+      watch: called with the tally several times a second; raises to stop everything.
+    """
+
+    workers: int
+    watch: Callable[[Tally], None]
+
+    def run(self, function: Callable, tasks: Iterable) -> None:
+        """Calls `function(task, count)` for each task, in any order.
+
+        `count(succeeded)` counts an item as done or failed.
+
+        Raises:
+          Exception: what the first failing task or `watch` raised; the other tasks are given up.
+        """
+        # A fork would copy TensorFlow's threads in an undefined state.
+        context = multiprocessing.get_context("spawn")
+        tally = Tally(context)
+        if self.workers == 1:
+            for task in tasks:
+                function(task, lambda succeeded: (tally.add(succeeded), self.watch(tally)))
+            return
+        with concurrent.futures.ProcessPoolExecutor(
+            self.workers, context, initializer=_start, initargs=(tally,)
+        ) as pool:
+            try:
+                waiting = {pool.submit(_call, function, task) for task in tasks}
+                while waiting:
+                    done, waiting = concurrent.futures.wait(
+                        waiting, 0.2, concurrent.futures.FIRST_COMPLETED
+                    )
+                    for future in done:
+                        future.result()
+                    self.watch(tally)
+            except BaseException:
+                _kill(pool)
+                raise
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _start(tally: Tally) -> None:
+    global _tally
+    _tally = tally
+    # Without its parent, which may be killed, a worker would wait for tasks for ever.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _call(function: Callable, task) -> None:
+    function(task, _tally.add)
+
+
+def _kill(pool: concurrent.futures.ProcessPoolExecutor) -> None:
+    """Ends the workers in the middle of what they do; they only ever write files whole."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in multiprocessing.active_children():
+        process.terminate()

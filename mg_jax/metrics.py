@@ -1,0 +1,61 @@
+"""How good the scores of test videos are."""
+
+import numpy as np
+
+# By which of them a checkpoint is the best; every evaluation has one.
+_HEADLINES = {"top1": "top-1", "map": "mAP"}
+_TINY = np.finfo(np.float32).tiny
+
+
+def single_label_metrics(scores_NK: np.ndarray, label_N: np.ndarray) -> dict[str, float]:
+    """Cross entropy and the shares of videos whose class is among the best 1 and 5.
+
+    Args:
+      scores_NK: probabilities.
+      label_N: numbers of the classes.
+    """
+    own_N1 = np.take_along_axis(scores_NK, label_N[:, None], 1)
+    # Among equal scores the first class ranks first; scores that are not numbers hit nothing.
+    earlier_NK = np.arange(scores_NK.shape[1]) < label_N[:, None]
+    rank_N = ((scores_NK > own_N1) | ((scores_NK == own_N1) & earlier_NK)).sum(1)
+    rank_N = np.where(np.isnan(own_N1[:, 0]), scores_NK.shape[1], rank_N)
+    loss_N = -np.log(np.maximum(own_N1[:, 0].astype(np.float64), _TINY))
+    return {
+        "loss": float(loss_N.mean()),
+        "top1": float((rank_N < 1).mean()),
+        "top5": float((rank_N < 5).mean()),
+    }
+
+
+def multi_label_metrics(scores_NK: np.ndarray, labels_NK: np.ndarray) -> dict[str, float]:
+    """Binary cross entropy and mean average precision over the classes that occur.
+
+    Args:
+      scores_NK: probabilities.
+      labels_NK: 1 where a video carries a label.
+
+    Raises:
+      ValueError: if no video carries any label.
+    """
+    # Of use to few runs, and slow to import.
+    from sklearn.metrics import average_precision_score
+
+    occurring = np.flatnonzero(labels_NK.any(0))
+    if not len(occurring):
+        raise ValueError("no video of the evaluation split carries a label")
+    # Scores that are not numbers rank last.
+    scores_NK = np.nan_to_num(scores_NK.astype(np.float64), nan=0.0)
+    precisions = [average_precision_score(labels_NK[:, k], scores_NK[:, k]) for k in occurring]
+    right_NK = np.where(labels_NK > 0, scores_NK, 1 - scores_NK)
+    loss = -np.log(np.maximum(right_NK, _TINY)).mean()
+    return {"loss": float(loss), "map": float(np.mean(precisions))}
+
+
+def headline(metrics: dict[str, float]) -> float:
+    """The metric that tells checkpoints apart: top-1, or mean average precision."""
+    return metrics["map"] if "map" in metrics else metrics["top1"]
+
+
+def format_headline(metrics: dict[str, float]) -> str:
+    """The same for people."""
+    return next(f"{_HEADLINES[n]} {metrics[n]:.1%}" for n in _HEADLINES if n in metrics)

@@ -1,0 +1,100 @@
+"""Random access to the stored frames of a split, and an account of those that are damaged."""
+
+import bisect
+import itertools
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+from array_record.python.array_record_module import ArrayRecordReader
+from google.protobuf.message import DecodeError
+from tensorflow.core.example.example_pb2 import Example
+
+# What a damaged file makes readers and decoders raise.
+DAMAGE = (RuntimeError, ValueError, DecodeError)
+
+
+class DataError(ValueError):
+    """More of a data set is damaged than the config allows."""
+
+
+class FrameRecords:
+    """The JPEGs of a split's frames by record number. Threads may share it."""
+
+    def __init__(self, paths: Sequence[str], lengths: Sequence[int]):
+        """Opens the split's files.
+
+        Args:
+          paths: files in order.
+          lengths: records of each.
+
+        Raises:
+          ValueError: if a file is missing, damaged at its end, or of another length.
+        """
+        self._firsts = [0, *itertools.accumulate(lengths)]
+        self._readers = []
+        for path, length in zip(paths, lengths, strict=True):
+            try:
+                # Frames are not read in order.
+                reader = ArrayRecordReader(
+                    path, "readahead_buffer_size:0", file_reader_buffer_size=32768
+                )
+            except (RuntimeError, OSError) as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
+            if reader.num_records() != length:
+                raise ValueError(f"{path} holds {reader.num_records()} records, not {length}")
+            self._readers.append(reader)
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def jpegs(self, numbers: np.ndarray) -> list[bytes]:
+        """Frames of one video.
+
+        Raises:
+          RuntimeError: if a record is damaged, saying where.
+        """
+        file = bisect.bisect_right(self._firsts, int(numbers[0])) - 1
+        records = self._readers[file].read((numbers - self._firsts[file]).tolist())
+        return [_jpeg(record) for record in records]
+
+
+def _jpeg(record: bytes) -> bytes:
+    return Example.FromString(record).features.feature["jpeg"].bytes_list.value[0]
+
+
+class DamagedVideos:
+    """The videos of a split whose records turned out to be damaged. Threads may share it.
+
+    Attributes:
+      rows: of the split's table.
+    """
+
+    def __init__(self, videos: int, limit: float):
+        """Takes the number of videos in the split and the share that may be damaged."""
+        self._videos = videos
+        self._limit = limit
+        self.rows: set[int] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def add(self, row: int, name: str, error: Exception, instead: str) -> None:
+        """Counts a video once and says what is wrong with it and what happens instead."""
+        with self._lock:
+            if row in self.rows:
+                return
+            self.rows.add(row)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        logging.error("video %s is damaged (%s): %s", name, reason, instead)
+
+    def check(self) -> None:
+        """Raises DataError once more videos are damaged than the config allows."""
+        if len(self) > self._limit * self._videos:
+            raise DataError(
+                f"{len(self)} of {self._videos} videos are damaged, more than the share "
+                f"data.max_damaged={self._limit:g}; prepare the data set again, or set "
+                "--config.data.max_damaged=... higher"
+            )

@@ -1,0 +1,86 @@
+"""The videos of a split in memory: sizes, lengths and labels, a row each."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions:
+    """Labels over parts of videos, those of one video after the other.
+
+    Attributes:
+      row: of the video table, ascending, int64.
+      label: int32.
+      start: source frame, int64.
+      end: source frame, exclusive, int64.
+    """
+
+    row: np.ndarray
+    label: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoTable:
+    """The videos of a split, a row each.
+
+    Attributes:
+      ids: names, str.
+      first_frame: record number of the first frame, int64.
+      num_frames: of the source, int64.
+      height: of the frames as stored, pixels, int64.
+      width: of the frames as stored, pixels, int64.
+      actions: labels.
+      classes: K, their number.
+      frame_step: source frames 0, step, 2 step ... are stored.
+    """
+
+    ids: np.ndarray
+    first_frame: np.ndarray
+    num_frames: np.ndarray
+    height: np.ndarray
+    width: np.ndarray
+    actions: Actions
+    classes: int
+    frame_step: int = 1
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def records(self, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
+        """Record numbers of source frames, `B T` int64.
+
+        Frames before the start or past the end repeat the first or last one; those that are not
+        stored stand for the nearest stored one.
+        """
+        last_B1 = self.num_frames[rows_B, None] - 1
+        step = self.frame_step
+        stored_BT = (np.clip(frames_BT, 0, last_B1) + step // 2) // step
+        return self.first_frame[rows_B, None] + np.minimum(stored_BT, last_B1 // step)
+
+    def label(self, rows_B: np.ndarray) -> np.ndarray:
+        """The one label of each video, `B` int32."""
+        return self.actions.label[np.searchsorted(self.actions.row, rows_B)]
+
+    def labels(self, rows_B: np.ndarray) -> np.ndarray:
+        """All labels of each video, `B K` uint8: 1 where it carries the label."""
+        return self._multi_hot(rows_B, None)
+
+    def labels_within(self, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
+        """Labels that hold anywhere from a clip's first to its last source frame, `B K` uint8."""
+        return self._multi_hot(rows_B, np.stack([frames_BT.min(1), frames_BT.max(1)]))
+
+    def _multi_hot(self, rows_B: np.ndarray, span_2B: np.ndarray | None) -> np.ndarray:
+        actions = self.actions
+        labels_BK = np.zeros((len(rows_B), self.classes), np.uint8)
+        firsts_B = np.searchsorted(actions.row, rows_B, "left")
+        ends_B = np.searchsorted(actions.row, rows_B, "right")
+        for b, (first, end) in enumerate(zip(firsts_B, ends_B, strict=True)):
+            own = slice(first, end)
+            holds = np.ones(end - first, bool)
+            if span_2B is not None:
+                holds = (actions.start[own] <= span_2B[1, b]) & (actions.end[own] > span_2B[0, b])
+            labels_BK[b, actions.label[own][holds]] = 1
+        return labels_BK

@@ -1,0 +1,68 @@
+"""Small real videos: encoded files, and folders of images."""
+
+import fractions
+import io
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import av
+import numpy as np
+from PIL import Image
+
+
+def images(width: int, height: int, count: int) -> Iterator[Image.Image]:
+    """Red grows with the column, green with the row, blue with the frame: 10 a frame from 10."""
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    for i in range(count):
+        planes = [columns * 255 / width, rows * 255 / height, np.full_like(rows, 10 + 10 * i)]
+        yield Image.fromarray(np.stack(planes, -1).astype(np.uint8))
+
+
+def write(
+    path: pathlib.Path,
+    size: tuple[int, int] = (32, 24),
+    count: int = 5,
+    fps: int = 25,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    rotation: int = 0,
+    times_ms: Sequence[int] | None = None,
+) -> pathlib.Path:
+    """A video file of `images`, by default at a constant rate, otherwise at the times given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    milliseconds = fractions.Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
+        stream.bit_rate = 800_000
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if times_ms is not None:
+            stream.time_base = stream.codec_context.time_base = milliseconds
+        for i, image in enumerate(images(*size, count)):
+            frame = av.VideoFrame.from_image(image)
+            if times_ms is not None:
+                frame.pts, frame.time_base = times_ms[i], milliseconds
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_folder(
+    path: pathlib.Path, size: tuple[int, int] = (32, 24), count: int = 5, name: str = "{:05d}.jpg"
+) -> pathlib.Path:
+    """A folder of `images`, numbered from 1."""
+    path.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images(*size, count), 1):
+        image.save(path / name.format(i), quality=95)
+    return path
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    """A stored frame, `H W 3` float."""
+    return np.asarray(Image.open(io.BytesIO(jpeg)), float)
+
+
+def numbers(jpegs: Sequence[bytes]) -> list[int]:
+    """Which frames of the source these are, by their blue."""
+    return [round(pixels(jpeg)[..., 2].mean() / 10) - 1 for jpeg in jpegs]
