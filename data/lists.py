@@ -14,7 +14,7 @@ CLASS_FILE = "classes.txt"
 def path_label_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[str, pathlib.Path, list]]:
     """Rows `path label [label ...]` of a list: where each stands, its path and its labels.
 
-    A path may hold the separator if it is quoted or, with one label, if it comes first.
+    A path that holds the separator is in double quotes.
 
     Raises:
       ValueError: for a row without a label.
@@ -50,11 +50,11 @@ def class_names(folder: pathlib.Path) -> list[str] | None:
 
 def class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     """Videos by class: the files, and folders of images, in each sub-folder."""
-    classes = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
-            classes[path.name] = sorted(indexed(path).values())
-    return classes
+    return {
+        path.name: sorted(path / entry.name for entry in _videos_in(path))
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".")
+    }
 
 
 def from_class_folders(folders: dict[str, pathlib.Path], classes: list[str] | None) -> Listing:
@@ -106,13 +106,20 @@ def indexed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
             f"there is no folder {folder}; --config.prepare.source=... and "
             "--config.prepare.videos=... say where the videos are"
         )
+    return {
+        entry.name if entry.is_dir() else pathlib.Path(entry.name).stem: folder / entry.name
+        for entry in _videos_in(folder)
+    }
+
+
+def _videos_in(folder: pathlib.Path) -> list[os.DirEntry]:
     with os.scandir(folder) as entries:
-        return {
-            entry.name if entry.is_dir() else pathlib.Path(entry.name).stem: folder / entry.name
+        return [
+            entry
             for entry in entries
             if not entry.name.startswith(".")
             and (entry.is_dir() or pathlib.Path(entry.name).suffix.lower() in VIDEOS)
-        }
+        ]
 
 
 def required(path: pathlib.Path, what: str) -> pathlib.Path:

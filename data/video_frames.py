@@ -21,8 +21,8 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 # time between two frames, has a variable rate. Containers round times to milliseconds.
 _IRREGULAR = 0.75
 
-# What decoders raise for damaged files, those of PNG the last two.
-_DAMAGE = (av.error.FFmpegError, OSError, ValueError, SyntaxError)
+# What decoders raise for damaged files; those of images all but the first.
+_DAMAGE = (av.error.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 _TURNS = {
     1: Image.Transpose.ROTATE_90,
@@ -84,7 +84,7 @@ def read_frames(
             frames = _decoded(container)
             frames = _at_constant_rate(frames, rate) if irregular else (f for _, f in frames)
             return _encoded(frames, short_side, quality, step, rate)
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         # Some errors of decoders carry no text of their own.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise VideoError(reason) from error
@@ -127,9 +127,11 @@ def _frame_rate(container) -> tuple[float, bool]:
         return stated, False
     rate = (len(times_N) - 1) / (times_N[-1] - times_N[0])
     late_N = (times_N - times_N[0]) * rate - np.arange(len(times_N))
-    if np.abs(late_N).max() <= _IRREGULAR:
-        return stated or rate, False
-    return rate, True
+    if np.abs(late_N).max() > _IRREGULAR:
+        return rate, True
+    # What the container says is the exact rate, unless it is wrong.
+    agree = abs(stated / rate - 1) * len(times_N) <= _IRREGULAR
+    return (stated if agree else rate), False
 
 
 def _at_constant_rate(frames: Iterator, rate: float) -> Iterator[av.VideoFrame]:

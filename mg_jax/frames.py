@@ -6,6 +6,7 @@ Decoding takes most of the time that input takes; this way it grows with the are
 """
 
 import itertools
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -34,15 +35,35 @@ def crop(
     Raises:
       ValueError: for a JPEG that is damaged.
     """
-    size = out_NThhC.shape[2]
-    start_2, end_2 = _blocks(shape, boxes_N3)
     # Where much is left out, decoding at half, quarter or eighth size is faster and does not alias.
-    shrink = 1 << min(int(np.log2(max(boxes_N3[:, 2].min() / size, 1))), 3)
-    boxes_N3 = boxes_N3 - [*start_2 * _BLOCK, 0]
-    for t, jpeg in enumerate(_cut(jpegs, shape, start_2, end_2)):
-        image_HWC = _decode(jpeg, shrink)
+    shrink = 1 << min(int(np.log2(max(boxes_N3[:, 2].min() / out_NThhC.shape[2], 1))), 3)
+    corner_2, images = decode(jpegs, shape, boxes_N3, shrink)
+    boxes_N3 = boxes_N3 - [*corner_2, 0]
+    for t, image_HWC in enumerate(images):
         for n, box in enumerate(boxes_N3.tolist()):
             _resample(image_HWC, box, shrink, out_NThhC[n, t])
+
+
+def decode(
+    jpegs: list[bytes], shape: tuple[int, int], boxes_N3: np.ndarray, shrink: int = 1
+) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    """Decodes the blocks under some squares of every frame.
+
+    Args:
+      jpegs: frames as stored.
+      shape: their height and width, pixels.
+      boxes_N3: top, left and side of the squares, whole pixels.
+      shrink: 1, 2, 4 or 8, the divisor of the size to decode at.
+
+    Returns:
+      Top and left of the blocks in the frame, in stored pixels, and images `H W 3` uint8.
+
+    Raises:
+      ValueError: for a JPEG that is damaged.
+    """
+    start_2, end_2 = _blocks(shape, boxes_N3)
+    parts = _cut(jpegs, shape, start_2, end_2)
+    return start_2 * _BLOCK, (_decode(part, shrink) for part in parts)
 
 
 def _resample(image_HWC: np.ndarray, box: list[int], shrink: int, out_hhC: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +25,7 @@ _FRAMES = 8  # of a clip
 FRAME_GAP = 2
 _CLIP_GAP = 24
 _MARGIN = 32
-_NARROWEST = 420  # room for text over clips that are smaller
+_NARROWEST = 460  # room for text over clips that are smaller
 _WIDEST = 1936  # what clips may fill side by side
 
 _BACKGROUND, _LINE = (18, 20, 24), (52, 57, 66)
@@ -69,8 +70,8 @@ def write_preview(config, workdir: pathlib.Path) -> str:
     with replaced(path) as unfinished:
         draw(_heading(config, schedule, source), sections).save(unfinished, "PNG")
     damaged = len(source.train.damaged)
-    note = f"; {damaged} videos are damaged, others stand in under their names" if damaged else ""
-    return f"{path}: the first clips of {len(sections)} grids{note}"
+    note = f"; damaged videos, replaced by others: {damaged}" if damaged else ""
+    return f"{path}: the first clips of each grid of the schedule{note}"
 
 
 def read_sections(config, schedule: Schedule, source: DataSource) -> list[Section]:
@@ -92,13 +93,7 @@ def read_sections(config, schedule: Schedule, source: DataSource) -> list[Sectio
             )
             for b in range(count)
         ]
-        sections.append(
-            Section(
-                title=str(grid),
-                notes=_grid_notes(augmentation, grid, step),
-                clips=clips,
-            )
-        )
+        sections.append(Section(str(grid), _grid_notes(augmentation, grid, step), clips))
     return sections
 
 
@@ -148,6 +143,8 @@ def _clip_notes(split: Split, augmentation: Augmentation, grid: Grid, drawn: Cli
     frames = f"frames {frames_T[0]}-{frames_T[-1]} of {videos.num_frames[row]}"
     if not augmentation.segments and len(frames_T) > 1:
         frames += f", stride {frames_T[1] - frames_T[0]}"
+    if frames_T[-1] >= videos.num_frames[row]:
+        frames += ", the last repeated"
     # Crops are rounded to whole stored pixels.
     short_side = grid.size * min(videos.height[row], videos.width[row]) / drawn.boxes_B3[b, 2]
     flipped = "flipped" if drawn.flip_B[b] else "not flipped"
@@ -215,12 +212,13 @@ def _clip_image(clip: Clip) -> Image.Image:
 
 
 def _text(text: str, size: int, colour: tuple[int, int, int], width: int) -> Image.Image:
-    """Words on as many lines of a width as they take."""
+    """Words, and parts of paths, on as many lines of a width as they take."""
     font = ImageFont.load_default(size)
     lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        lines[-1:] = [longer] if font.getlength(longer) <= width else [lines[-1], word]
+    for word in re.split(r"(?<=[ /_])", text):
+        longer = lines[-1] + word
+        fits = font.getlength(longer.rstrip()) <= width
+        lines[-1:] = [longer] if fits else [lines[-1], word]
     height = round(1.3 * size)
     image = Image.new("RGB", (width, height * len(lines)), _BACKGROUND)
     for i, line in enumerate(lines):

@@ -5,15 +5,13 @@ import io
 import av
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from configs.demo import get_config
-from data import builder as builder_lib
 from data.moving_shapes import drawing
 from data.moving_shapes.moving_shapes_dataset_builder import draw_videos
 from data.video_frames import VideoError, read_frames
-from mg_jax.datasets import frame_source, open_data_set, open_source, prepare, video_table
+from mg_jax.datasets import frame_records, open_data_set, open_source, prepare, video_table
 
 
 def config_for(folder, **data):
@@ -82,68 +80,24 @@ def test_a_file_that_is_no_video_raises_with_its_reason(tmp_path, kind):
         read_frames(path, short_side=64, quality=90)
 
 
-class MixedVideos(tfds.core.GeneratorBasedBuilder):
-    """Five good videos among five broken ones, in the folder given."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    folder = None
-
-    def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=builder_lib.features(drawing.MOTIONS),
-            disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(),
-        )
-
-    def _split_generators(self, dl_manager):
-        writer = builder_lib.VideoWriter(short_side=64)
-        videos = []
-        for i, kind in enumerate(BROKEN):
-            bad, good = self.folder / f"{kind}.mp4", self.folder / f"good{i}.mp4"
-            BROKEN[kind](bad)
-            drawing.encode(good, gradient_images(64, 64, 5 + i), codec="mpeg4", fps=25)
-            videos += [builder_lib.Video(p.stem, p, "left") for p in (bad, good)]
-        self.info.metadata.update(writer.metadata)
-        return writer.splits("train", videos)
-
-    def _generate_examples(self):
-        raise NotImplementedError
-
-
-def test_videos_that_cannot_be_decoded_are_skipped_named_and_counted(tmp_path):
-    MixedVideos.folder = tmp_path
-    mixed = MixedVideos(data_dir=tmp_path / "data", file_format="array_record")
-    mixed.download_and_prepare()
-    mixed = tfds.builder_from_directory(mixed.data_path)
-    assert set(mixed.info.metadata["skipped"]) == set(BROKEN)
-    videos = video_table(mixed, "train")
-    assert list(videos.ids) == [f"good{i}" for i in range(5)]
-    np.testing.assert_array_equal(videos.num_frames, [5, 6, 7, 8, 9])
-    np.testing.assert_array_equal(videos.first_frame, [0, 5, 11, 18, 26])
-    assert len(frame_source(mixed, "train_frames")) == 35
-
-
 def test_prepared_frames_are_those_of_the_video_files(data_dir):
     data_set = open_data_set(config_for(data_dir))
     videos = video_table(data_set, "validation")
     assert len(videos) == 11
-    frames = frame_source(data_set, "validation_frames")
+    frames = frame_records(data_set, "validation")
     assert len(frames) == videos.num_frames.sum()
     for row in (0, 5, 10):
         path = data_dir / "downloads" / "moving_shapes" / "validation" / f"{videos.ids[row]}.mp4"
         expected = read_frames(path, short_side=48, quality=90)
         numbers = videos.first_frame[row] + np.arange(videos.num_frames[row])
-        records = frames.__getitems__(numbers.tolist())
-        stored = [data_set.info.features.deserialize_example_np(r)["jpeg"] for r in records]
-        assert stored == expected.jpegs
+        assert frames.jpegs(numbers) == expected.jpegs
         assert (videos.height[row], videos.width[row]) == (expected.height, expected.width)
 
 
 def test_classes_take_turns_and_videos_vary_in_size_length_and_codec(data_dir):
     config = config_for(data_dir)
     videos = video_table(open_data_set(config), "train")
-    np.testing.assert_array_equal(videos.label, np.arange(48) % 4)
+    np.testing.assert_array_equal(videos.label(np.arange(48)), np.arange(48) % 4)
     assert len(set(videos.num_frames)) > 10
     assert len(set(zip(videos.height, videos.width, strict=True))) > 20
     codecs, rates = set(), set()
@@ -202,7 +156,7 @@ def motion_features(before_HW, after_HW):
 
 
 def test_decoded_frames_betray_the_motion_in_pairs_and_not_alone(tmp_path):
-    videos = draw_videos(tmp_path, "train", 420)
+    videos = draw_videos(tmp_path, "train", 420, workers=2)
     rng = np.random.default_rng(0)
     labels, alone, pairs = [], [], []
     for video in videos:
@@ -212,7 +166,7 @@ def test_decoded_frames_betray_the_motion_in_pairs_and_not_alone(tmp_path):
             np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"), float)
             for jpeg in jpegs[first : first + 2]
         )
-        labels.append(list(drawing.MOTIONS).index(video.label))
+        labels.append(video.actions[0].label)
         alone.append(frame_features(before))
         pairs.append(motion_features(before, after))
     labels = np.array(labels)
@@ -240,7 +194,7 @@ def test_an_unknown_data_set_names_those_there_are(tmp_path):
 
 
 def test_a_missing_split_names_those_there_are(data_dir):
-    with pytest.raises(ValueError, match=r"has no split 'test'; there are train, train_frames"):
+    with pytest.raises(ValueError, match=r"has no split 'test'; there are train, validation"):
         open_source(config_for(data_dir, eval_split="test"))
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,8 +9,8 @@ from mg_jax import parallel
 from mg_jax.checkpoint import Checkpoints
 from mg_jax.datasets import open_source
 from mg_jax.evaluate import evaluate, precise_batch_stats
-from mg_jax.evaluate_step import video_sums
 from mg_jax.input_pipeline import clip_batches, view_batches
+from mg_jax.metrics import multi_label_metrics
 from mg_jax.models import create_model
 from mg_jax.programs import create_executables
 from mg_jax.recipe import schedule_from_config
@@ -47,29 +49,13 @@ def opened(data_dir, tmp_path_factory):
     run.close()
 
 
-def test_top1_top5_and_loss_count_weighted_videos():
-    rng = np.random.default_rng(0)
-    scores = rng.dirichlet(np.ones(9), 40).astype(np.float32)
-    labels = rng.integers(0, 9, 40)
-    weights = (rng.uniform(size=40) < 0.8).astype(np.float32)
-    order = np.argsort(-scores, 1)
-    sums = video_sums(scores, labels, weights)
-    real = weights > 0
-    assert sums["videos"] == real.sum()
-    assert sums["top1"] == (order[:, 0] == labels)[real].sum()
-    assert sums["top5"] == (order[:, :5] == labels[:, None]).any(1)[real].sum()
-    expected = -np.log(scores[np.arange(40), labels])[real].sum()
-    assert float(sums["loss"]) == pytest.approx(expected, rel=1e-5)
-
-
 def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameters(opened):
     run, state = opened
     config, data = run.config, run.data
     grid = run.schedule.phases[-1].grids[-1]
     found = precise_batch_stats(run, state, grid)
     batches = clip_batches(
-        data.train_videos,
-        data.train_frames,
+        data.train,
         training_augmentation(config.data, config.seed + 1),
         [grid],
         ((grid, i * grid.batch) for i in range(config.eval.precise_bn_batches)),
@@ -93,14 +79,6 @@ def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameter
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_equal_or_undefined_scores_are_no_hits():
-    label, weight = np.arange(8), np.ones(8, np.float32)
-    equal = video_sums(np.full((8, 8), 0.125, np.float32), label, weight)
-    assert (equal["top1"], equal["top5"]) == (1, 5)
-    undefined = video_sums(np.full((8, 8), np.nan, np.float32), label, weight)
-    assert (undefined["top1"], undefined["top5"]) == (0, 0)
-
-
 @pytest.mark.parametrize(("clips", "crops"), [(1, 1), (3, 3)])
 def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened, clips, crops):
     run, state = opened
@@ -109,14 +87,14 @@ def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened
     found = evaluate(run, state.replace(batch_stats=stats), clips=clips, crops=crops)
     model = create_model(config.model, train=False)
     views = evaluation_views(config, clips, crops)
-    videos = view_batches(data.eval_videos, data.eval_frames, views, batch=1)
+    videos = view_batches(data.evaluation, views, batch=1)
     scores = []
     for video in videos.as_numpy_iterator():
         logits = model.apply(
             {"params": state.params, "batch_stats": stats}, normalize(video["clips"][0])
         )
         scores.append(jax.nn.softmax(logits).mean(0))
-    labels = data.eval_videos.label
+    labels = data.evaluation.videos.label(np.arange(11))
     assert len(scores) == len(labels) == 11
     scores = np.array(scores)
     assert found["top1"] == pytest.approx((scores.argmax(1) == labels).mean())
@@ -132,3 +110,27 @@ def test_evaluations_spread_over_the_run_and_end_with_it(iterations, times):
     assert steps[-1] == iterations
     gaps = np.diff([0, *steps])
     assert gaps.max() - gaps.min() <= 1
+
+
+def test_with_several_labels_scores_are_the_maximum_over_views_of_sigmoids(opened):
+    run, state = opened
+    config = run.config.copy_and_resolve_references()
+    config.data.multi_label = True
+    data = dataclasses.replace(
+        run.data, evaluation=dataclasses.replace(run.data.evaluation, multi_label=True)
+    )
+    executables = create_executables(config, run.mesh, state)
+    multi = dataclasses.replace(run, config=config, data=data, executables=executables)
+    stats = precise_batch_stats(run, state, run.schedule.phases[-1].grids[-1])
+    found = evaluate(multi, state.replace(batch_stats=stats), clips=3, crops=1)
+    model = create_model(config.model, train=False)
+    split = data.evaluation
+    scores = []
+    for video in view_batches(split, evaluation_views(config, 3, 1), batch=1).as_numpy_iterator():
+        variables = {"params": state.params, "batch_stats": stats}
+        logits_VK = model.apply(variables, normalize(video["clips"][0]))
+        scores.append(jax.nn.sigmoid(logits_VK).max(0))
+    expected = multi_label_metrics(np.array(scores), split.videos.labels(np.arange(11)))
+    assert found["map"] == pytest.approx(expected["map"], rel=1e-4)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    executables.close()

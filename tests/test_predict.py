@@ -1,5 +1,6 @@
 """The classes of a video file, from a work directory and from a file of weights."""
 
+import json
 import pathlib
 import re
 import shutil
@@ -16,6 +17,8 @@ from mg_jax.datasets import open_source
 from mg_jax.predict import predict, scores
 from mg_jax.run import start_from
 from mg_jax.train_step import create_state
+from mg_jax.weights.files import write_tensors
+from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights
 from tests import runs, tiny
 from tests.published import GOLDEN
@@ -52,7 +55,7 @@ def test_scores_of_files_are_those_of_the_evaluation(trained, config, data_dir):
     (logged,) = [
         line for line in runs.log(trained) if line["kind"] == "eval" and line["step"] == best.step
     ]
-    labels = open_source(config).eval_videos.label
+    labels = open_source(config).evaluation.videos.label(np.arange(11))
     found = np.array(
         [scores(config, best.variables, read_frames(path, 48, 90)) for path in videos(data_dir)]
     )
@@ -83,9 +86,17 @@ def test_converted_weights_predict_the_same(trained, config, data_dir, tmp_path)
     assert ROW.findall(predict(config, video, None)) == expected
 
 
-def test_without_the_data_set_classes_are_numbers(trained, config, data_dir, tmp_path):
+def test_a_work_directory_names_classes_without_the_data_set(trained, config, data_dir, tmp_path):
     config.data.dir = str(tmp_path)
     output = predict(config, videos(data_dir)[0], trained)
+    assert {name for _, name in ROW.findall(output)} == {"left", "right", "up", "down"}
+
+
+def test_a_file_of_weights_without_the_data_set_numbers_them(trained, config, data_dir, tmp_path):
+    config.init_from = str(tmp_path / "weights.safetensors")
+    convert(config, trained, pathlib.Path(config.init_from))
+    config.data.dir = str(tmp_path)
+    output = predict(config, videos(data_dir)[0], None)
     assert {name for _, name in re.findall(r"([\d.]+)%  (class \d)", output)} == {
         f"class {k}" for k in range(4)
     }
@@ -105,9 +116,41 @@ def test_bad_requests_say_what_would_do(trained, config, data_dir, tmp_path):
     config.model.width = 16
     with pytest.raises(ValueError, match=r"Differing: model.width is 8 there and 16 here$"):
         predict(config, video, trained)
+
+
+def test_a_file_of_weights_for_other_classes_than_the_data_sets_is_refused(
+    trained, config, data_dir, tmp_path
+):
+    config.init_from = str(tmp_path / "weights.safetensors")
     config.model.num_classes = 5
+    variables = to_tensors(read_best(trained).variables)
+    for name in ("head.projection.weight", "head.projection.bias"):
+        variables[name] = np.concatenate([variables[name], variables[name][:1]])
+    write_tensors(pathlib.Path(config.init_from), variables)
     with pytest.raises(ValueError, match=r"model.num_classes=5, but data set moving_shapes has 4"):
-        predict(config, video, trained)
+        predict(config, videos(data_dir)[0], None)
+
+
+def renamed(trained, tmp_path):
+    """A copy of the run whose classes are other ones."""
+    copy = shutil.copytree(trained, tmp_path / "renamed")
+    (copy / "classes.json").write_text(json.dumps(["left", "right", "in", "out"]))
+    return copy
+
+
+def test_a_run_is_not_continued_on_other_classes(trained, flags, tmp_path):
+    copy = renamed(trained, tmp_path)
+    output = runs.run(copy, *flags, expect=1)
+    assert "checkpoints of other classes: 2 of 4 differ; number 2 is 'in' there and 'up'" in output
+
+
+def test_the_classifier_of_other_classes_is_initialised_anew(trained, config, tmp_path):
+    copy = renamed(trained, tmp_path)
+    shapes = read_best(trained).variables
+    classes = open_source(config).classes
+    assert load_weights(trained, shapes, classes).account.initialised == ()
+    other = load_weights(copy, shapes, classes).account.initialised
+    assert set(other) == {"head.projection.weight", "head.projection.bias"}
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_next_best(trained, tmp_path):

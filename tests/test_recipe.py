@@ -33,6 +33,8 @@ BAD = [
     ({"batch": 36}, "sub_batch=8 does not divide batch=36; a batch of 32 or 40 would do"),
     ({"batch": 512 * 80_000}, "leave a learning-rate stage without any"),
     ({"eval.clips": 0}, "eval.clips=0 must be positive"),
+    ({"data.sampling": "random"}, "data.sampling='random' is not known; use stride or segments"),
+    ({"data.max_damaged": 2.0}, "data.max_damaged=2.0 is a share and lies in 0 ... 1"),
     ({"eval.crops": 2}, "eval.crops=2 must be 1 (centre) or 3"),
     ({"eval.size": 300}, "eval.size=300 must lie in 1 ... eval.short_side=256"),
     ({"eval.precise_bn_batches": 0}, "eval.precise_bn_batches=0 must be positive"),
@@ -156,7 +158,7 @@ def run_main(*arguments):
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
-        (["--mode=fly"], "value should be one of <train|eval|plan|prepare|predict>"),
+        (["--mode=fly"], "value should be one of <train|eval|plan|preview|prepare|predict>"),
         (["extra"], "unexpected arguments ['extra']"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Small real videos: encoded files, and folders of images."""
+"""Small real videos, encoded files and folders of images, and configs that prepare them."""
 
 import fractions
 import io
@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
+
+from configs.base import get_base
 
 
 def images(width: int, height: int, count: int) -> Iterator[Image.Image]:
@@ -18,20 +21,32 @@ def images(width: int, height: int, count: int) -> Iterator[Image.Image]:
         yield Image.fromarray(np.stack(planes, -1).astype(np.uint8))
 
 
+def numbers(jpegs: Sequence[bytes]) -> list[int]:
+    """Which of the `images` these are."""
+    return [round(pixels(jpeg)[..., 2].mean() / 10) - 1 for jpeg in jpegs]
+
+
+def pixels(jpeg: bytes) -> np.ndarray:
+    """A stored frame, `H W 3` float."""
+    return np.asarray(Image.open(io.BytesIO(jpeg)), float)
+
+
 def write(
     path: pathlib.Path,
-    size: tuple[int, int] = (32, 24),
     count: int = 5,
+    size: tuple[int, int] = (32, 24),
     fps: int = 25,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     rotation: int = 0,
     times_ms: Sequence[int] | None = None,
+    title: str = "",
 ) -> pathlib.Path:
     """A video file of `images`, by default at a constant rate, otherwise at the times given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     milliseconds = fractions.Fraction(1, 1000)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=fps)
         (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
         stream.bit_rate = 800_000
@@ -49,7 +64,7 @@ def write(
 
 
 def write_folder(
-    path: pathlib.Path, size: tuple[int, int] = (32, 24), count: int = 5, name: str = "{:05d}.jpg"
+    path: pathlib.Path, count: int = 5, size: tuple[int, int] = (32, 24), name: str = "{:05d}.jpg"
 ) -> pathlib.Path:
     """A folder of `images`, numbered from 1."""
     path.mkdir(parents=True, exist_ok=True)
@@ -58,11 +73,19 @@ def write_folder(
     return path
 
 
-def pixels(jpeg: bytes) -> np.ndarray:
-    """A stored frame, `H W 3` float."""
-    return np.asarray(Image.open(io.BytesIO(jpeg)), float)
+def write_lines(path: pathlib.Path, *lines: str) -> pathlib.Path:
+    """A text file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
 
 
-def numbers(jpegs: Sequence[bytes]) -> list[int]:
-    """Which frames of the source these are, by their blue."""
-    return [round(pixels(jpeg)[..., 2].mean() / 10) - 1 for jpeg in jpegs]
+def config_for(source: pathlib.Path, name: str, **prepare) -> ConfigDict:
+    """A config whose originals lie in `source` and whose data set comes to lie beside it."""
+    config = get_base()
+    config.data.name = name
+    config.data.dir = str(source.parent / "prepared")
+    config.prepare.source = str(source)
+    config.prepare.workers = 1
+    config.prepare.update(prepare)
+    return config

@@ -63,7 +63,10 @@ class Builder(VideoBuilder):
         videos = []
         for where, video, labels in lists.path_label_rows(path, self.settings.separator):
             if len(labels) > 1:
-                raise ValueError(f"{where}: {len(labels)} labels; a Kinetics video has one")
+                raise ValueError(
+                    f"{where}: {len(labels)} labels; a Kinetics video has one. A path that holds "
+                    "the separator must be in double quotes"
+                )
             label = lists.class_number(labels[0], classes, where)
             name = video.relative_to(path.parent) if video.is_relative_to(path.parent) else video
             videos.append(Video(str(name), video, (Action(label),)))

@@ -1,0 +1,53 @@
+"""`python -m mg_jax.bench --what=input --workdir=DIR [--config=FILE]`: a table, and DIR/WHAT.json."""
+
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+from configs.kinetics_slowfast import get_config
+from mg_jax import command_line
+from mg_jax.allocator import keep_freed_memory
+from mg_jax.atomic_file import write_json
+
+flags.adopt_module_key_flags(command_line)
+_WHAT = flags.DEFINE_enum(
+    "what",
+    "input",
+    ["input", "prepare"],
+    "input: clips per second of each grid of the config (default: Kinetics SlowFast); prepare: "
+    "preparing with 1, 2 ... workers.",
+)
+_WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps what is measured with, and results.")
+
+
+def main(argv: list[str]) -> None:
+    """Measures by the flags."""
+    if len(argv) > 1:
+        sys.exit(f"error: unexpected arguments {argv[1:]}")
+    logging.set_verbosity(logging.WARNING)
+    config = command_line.CONFIG.value or get_config()
+    workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    # Without effect once JAX and TensorFlow are loaded.
+    keep_freed_memory()
+    with command_line.errors_as_messages():
+        result = _measure(_WHAT.value, config, workdir)
+    path = workdir / f"{_WHAT.value}.json"
+    write_json(path, result)
+    print(f"see {path}")
+
+
+def _measure(what: str, config, workdir: pathlib.Path) -> dict:
+    if what == "prepare":
+        from mg_jax.bench import preparation
+
+        result = preparation.measure(config, workdir)
+        print(preparation.format_table(result))
+        return result
+    from mg_jax.bench import input as input_bench
+
+    return input_bench.measure(config, workdir)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse_flags)
