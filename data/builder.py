@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
 from data.parts import Part, write_videos
-from data.preparation import Settings, check_broken, parts_of, prepare_parts, read_report
+from data.preparation import Settings, check_broken, parts_of, prepare_parts, read_report, resumable
 from data.videos import Listing, missing
 
 # Of the format of prepared data sets; what is read must be of the same.
@@ -67,8 +67,12 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         self._listing = self.listing()
         self._check_listing()
         self.info.features["labels"].feature.names = self._listing.classes
-        self.download_and_prepare(file_format="array_record")
+        with resumable(self._parts_dir, self.settings):
+            self.download_and_prepare(file_format="array_record")
         shutil.rmtree(self._parts_dir)
+        # TFDS leaves these behind if it is killed.
+        for folder in self._parts_dir.parent.glob(f"incomplete.*_{VERSION}"):
+            shutil.rmtree(folder)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

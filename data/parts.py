@@ -72,6 +72,10 @@ class Part:
         """What is in that file; there only when the part is whole."""
         return folder / f"{self.split}-{self.index:05d}.json"
 
+    def is_whole(self, folder: pathlib.Path) -> bool:
+        """Whether both files are there; that of frames may have been moved away."""
+        return self.report_path(folder).exists() and self.path(folder).exists()
+
 
 def write_part(
     part: Part, folder: pathlib.Path, stored: Stored, count: Callable[[bool], None]

@@ -102,33 +102,51 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
         _check_belongs(parts, folder, settings)
         for path in folder.glob("*.tmp"):
             path.unlink()
-        todo = [part for part in parts if not part.report_path(folder).exists()]
-        done = [read_report(part, folder) for part in parts if part not in set(todo)]
+        done = [part for part in parts if part.is_whole(folder)]
+        todo = [part for part in parts if not part.is_whole(folder)]
         videos = [video for part in todo for video in part.videos]
+        total = sum(len(part.videos) for part in parts)
+        skipped = sum(len(read_report(part, folder)["skipped"]) for part in done)
+        check = functools.partial(
+            check_broken,
+            total=total,
+            limit=settings.max_broken,
+            where=f"the reasons so far are in {folder}/*.json; delete that folder once you have "
+            "mended videos",
+        )
+        check(skipped)
         if not videos:
             return
         if done:
             print(f"going on with {folder}: {len(done)} of {len(parts)} parts are there")
         _check_space(videos, folder, settings.stored)
-        total = sum(len(part.videos) for part in parts)
-        skipped = sum(len(report["skipped"]) for report in done)
         with _progress(total, total - len(videos)) as show:
-            watch = functools.partial(_watch, show, skipped, total, settings.max_broken, folder)
+
+            def watch(tally: Tally) -> None:
+                show(tally)
+                check(skipped + tally.failed)
+
             write = functools.partial(_write, folder=folder, stored=settings.stored)
-            _run(Pool(min(settings.workers, len(todo)), watch), write, todo, folder)
+            Pool(min(settings.workers, len(todo)), watch).run(write, todo)
 
 
-def _run(pool: Pool, write: Callable, parts: list[Part], folder: pathlib.Path) -> None:
+@contextlib.contextmanager
+def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
+    """Ends with how to go on where the disk is full or a worker is killed.
+
+    Raises:
+      ValueError: instead of what says so.
+    """
     kept = f"what is prepared so far stays in {folder}, and the same command goes on from there"
     try:
-        pool.run(write, parts)
-    except WriteError as error:
-        free = _bytes(shutil.disk_usage(folder).free)
+        yield
+    except (WriteError, OSError) as error:
+        free = _bytes(shutil.disk_usage(folder.parent).free)
         raise ValueError(f"{error} ({free} free); {kept}") from error
     except BrokenProcessPool as error:
         raise ValueError(
             "a worker process died; if memory ran out, set a smaller --config.prepare.workers than "
-            f"{pool.workers}; {kept}"
+            f"{settings.workers}; {kept}"
         ) from error
 
 
@@ -149,18 +167,6 @@ def check_broken(broken: int, total: int, limit: float, where: str) -> None:
 
 def _write(task: Part, count: Callable[[bool], None], folder: pathlib.Path, stored: Stored):
     write_part(task, folder, stored, count)
-
-
-def _watch(
-    show: Callable[[Tally], None],
-    skipped: int,
-    total: int,
-    limit: float,
-    folder: pathlib.Path,
-    tally: Tally,
-) -> None:
-    show(tally)
-    check_broken(skipped + tally.failed, total, limit, f"the reasons so far are in {folder}/*.json")
 
 
 def _check_belongs(parts: list[Part], folder: pathlib.Path, settings: Settings) -> None:

@@ -1,12 +1,10 @@
 """Stored JPEGs into crops: only the blocks under a crop are decoded.
 
-Stored frames carry a restart marker after every block of 16 x 16 pixels (see `data/video_frames`),
-so that blocks can be cut out of the compressed data. What is left over is a small ordinary JPEG.
-Decoding takes most of the time that input takes; this way it grows with the area of the crop.
+Stored frames carry a restart marker after every block of 16 x 16 pixels (see `data/video_frames`).
+So the blocks under the crops of all frames of a clip can be cut out of the compressed data and put
+together, frame below frame, as one ordinary JPEG, which is decoded in one go. Decoding takes most
+of the time that input takes; this way it grows with the area of the crop.
 """
-
-import itertools
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -16,6 +14,7 @@ import simplejpeg
 cv2.setNumThreads(1)
 
 _BLOCK = 16  # pixels
+_MOST_ROWS = 65_500 // _BLOCK  # of blocks, in one JPEG
 _SIZES = b"\xff\xc0"  # start of frame: heights and widths follow
 _SCAN = b"\xff\xda"  # start of scan: compressed blocks follow its header
 _END = b"\xff\xd9"
@@ -37,33 +36,40 @@ def crop(
     """
     # Where much is left out, decoding at half, quarter or eighth size is faster and does not alias.
     shrink = 1 << min(int(np.log2(max(boxes_N3[:, 2].min() / out_NThhC.shape[2], 1))), 3)
-    corner_2, images = decode(jpegs, shape, boxes_N3, shrink)
-    boxes_N3 = boxes_N3 - [*corner_2, 0]
-    for t, image_HWC in enumerate(images):
-        for n, box in enumerate(boxes_N3.tolist()):
+    corner_2, frames_THWC = decode(jpegs, shape, boxes_N3, shrink)
+    boxes = (boxes_N3 - [*corner_2, 0]).tolist()
+    for t, image_HWC in enumerate(frames_THWC):
+        for n, box in enumerate(boxes):
             _resample(image_HWC, box, shrink, out_NThhC[n, t])
 
 
 def decode(
     jpegs: list[bytes], shape: tuple[int, int], boxes_N3: np.ndarray, shrink: int = 1
-) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Decodes the blocks under some squares of every frame.
 
     Args:
-      jpegs: frames as stored.
+      jpegs: T frames as stored.
       shape: their height and width, pixels.
       boxes_N3: top, left and side of the squares, whole pixels.
       shrink: 1, 2, 4 or 8, the divisor of the size to decode at.
 
     Returns:
-      Top and left of the blocks in the frame, in stored pixels, and images `H W 3` uint8.
+      Top and left of the blocks in the frame, in stored pixels, and the blocks, `T H W 3` uint8.
 
     Raises:
       ValueError: for a JPEG that is damaged.
     """
     start_2, end_2 = _blocks(shape, boxes_N3)
-    parts = _cut(jpegs, shape, start_2, end_2)
-    return start_2 * _BLOCK, (_decode(part, shrink) for part in parts)
+    rows = int(end_2[0] - start_2[0])
+    most = max(_MOST_ROWS // rows, 1)
+    columns = [
+        _decode(_joined(jpegs[t : t + most], shape, start_2, end_2), shrink)
+        for t in range(0, len(jpegs), most)
+    ]
+    column_HWC = columns[0] if len(columns) == 1 else np.concatenate(columns)
+    height = rows * _BLOCK // shrink
+    return start_2 * _BLOCK, column_HWC.reshape(-1, height, *column_HWC.shape[1:])
 
 
 def _resample(image_HWC: np.ndarray, box: list[int], shrink: int, out_hhC: np.ndarray) -> None:
@@ -83,88 +89,84 @@ def _resample(image_HWC: np.ndarray, box: list[int], shrink: int, out_hhC: np.nd
 
 def _blocks(shape: tuple[int, int], boxes_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The blocks that hold all squares: first and one past the last, (row, column) each."""
-    starts_N2 = boxes_N3[:, :2]
-    ends_N2 = np.minimum(starts_N2 + boxes_N3[:, 2:], shape)
+    # Colours are interpolated between pixels: one more on each side, where there is one, so that
+    # the next frame's do not come in.
+    starts_N2 = np.maximum(boxes_N3[:, :2] - 1, 0)
+    ends_N2 = np.minimum(boxes_N3[:, :2] + boxes_N3[:, 2:] + 1, shape)
     return starts_N2.min(0) // _BLOCK, -(-ends_N2.max(0) // _BLOCK)
 
 
-def _cut(
+def _joined(
     jpegs: list[bytes], shape: tuple[int, int], start_2: np.ndarray, end_2: np.ndarray
-) -> list[bytes] | list[memoryview]:
-    """JPEGs of some blocks of others, as they are.
+) -> np.ndarray:
+    """One JPEG of some blocks of others, which are one below the other in it, as they are.
 
     Raises:
-      ValueError: if a JPEG does not have a marker after every block.
+      ValueError: if a JPEG is cut off or does not have a marker after every block.
     """
     (top, left), (bottom, right) = start_2.tolist(), end_2.tolist()
     rows, columns = -(-shape[0] // _BLOCK), -(-shape[1] // _BLOCK)
-    if (top, left, bottom, right) == (0, 0, rows, columns):
-        return jpegs
-    data = b"".join(jpegs)
-    begins_TRC, ends_TRC, firsts_T = _block_positions(data, jpegs, rows * columns)
-    cut = (slice(None), slice(top, bottom), slice(left, right))
-    begins_TRC = begins_TRC.reshape(-1, rows, columns)[cut]
-    ends_TRC = ends_TRC.reshape(-1, rows, columns)[cut]
-    height = min(bottom * _BLOCK, shape[0]) - top * _BLOCK
+    data, header = b"".join(jpegs), _header(jpegs)
+    begins_TRC, ends_TRC = _block_positions(data, jpegs, len(header), rows, columns)
+    begins_TRC = begins_TRC[:, top:bottom, left:right]
+    ends_TRC = ends_TRC[:, top:bottom, left:right]
+    height = len(jpegs) * (bottom - top) * _BLOCK
     width = min(right * _BLOCK, shape[1]) - left * _BLOCK
+    at = header.find(_SIZES) + 5
     sizes = height.to_bytes(2, "big") + width.to_bytes(2, "big")
-    # All blocks of a row are adjacent. A marker follows each, and the end of the image the last.
-    pieces, headers_T = [], []
-    rows_TR2 = np.stack([begins_TRC[:, :, 0], ends_TRC[:, :, -1] + 2], -1)
-    for jpeg, first, rows_R2 in zip(jpegs, firsts_T.tolist(), rows_TR2.tolist(), strict=True):
-        at = jpeg.find(_SIZES) + 5
-        pieces += jpeg[:at], sizes, jpeg[at + 4 : first]
-        headers_T.append(first)
-        pieces += (data[begin:end] for begin, end in rows_R2)
+    # The blocks of a row are adjacent. A marker follows each, and the end of the image the last.
+    begins_R, ends_R = begins_TRC[:, :, 0].ravel(), ends_TRC[:, :, -1].ravel() + 2
+    pieces = [header[:at], sizes, header[at + 4 :]]
+    pieces += (data[a:b] for a, b in zip(begins_R.tolist(), ends_R.tolist(), strict=True))
     out = np.frombuffer(bytearray().join(pieces), np.uint8)
     # Where each row lands, and with it the marker after each of its blocks.
-    lengths_TR = rows_TR2[:, :, 1] - rows_TR2[:, :, 0]
-    before_TR = np.cumsum(lengths_TR).reshape(lengths_TR.shape) - lengths_TR
-    before_TR += np.cumsum(headers_T)[:, None]
-    markers_TRC = ends_TRC + (before_TR - begins_TRC[:, :, 0])[:, :, None]
-    markers_TN = markers_TRC.reshape(len(jpegs), -1)
+    lengths_R = ends_R - begins_R
+    moved_R = len(header) + np.cumsum(lengths_R) - lengths_R - begins_R
+    markers_N = (ends_TRC.reshape(len(moved_R), -1) + moved_R[:, None]).ravel()
     # Markers count 0 ... 7 over and over.
-    out[markers_TN] = 0xFF
-    out[markers_TN + 1] = 0xD0 + np.arange(markers_TN.shape[1]) % 8
-    out[markers_TN[:, -1] + 1] = _END[1]
-    edges = [0, *(markers_TN[:, -1] + 2).tolist()]
-    view = memoryview(out)
-    return [view[start:end] for start, end in itertools.pairwise(edges)]
+    out[markers_N] = 0xFF
+    out[markers_N + 1] = 0xD0 + np.arange(len(markers_N)) % 8
+    out[-1] = _END[1]
+    return out
+
+
+def _header(jpegs: list[bytes]) -> bytes:
+    """What precedes the blocks: the same in all frames of a video."""
+    first = jpegs[0]
+    scan = first.find(_SCAN)
+    header = first[: scan + 2 + int.from_bytes(first[scan + 2 : scan + 4], "big")]
+    if scan < 0 or not all(j.startswith(header) and j.endswith(_END) for j in jpegs):
+        raise ValueError("a stored JPEG is cut off or not as the others of its video")
+    return header
 
 
 def _block_positions(
-    data: bytes, jpegs: list[bytes], blocks: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where blocks begin and end in the joined JPEGs, `T N` each; lengths of the headers, `T`."""
-    firsts_T = []
-    for jpeg in jpegs:
-        scan = jpeg.find(_SCAN)
-        firsts_T.append(scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big"))
-        if scan < 0 or not jpeg.endswith(_END):
-            raise ValueError("a stored JPEG is cut off")
+    data: bytes, jpegs: list[bytes], header: int, rows: int, columns: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where blocks begin and end in the joined JPEGs, `T R C` each."""
     lengths_T = np.array([len(jpeg) for jpeg in jpegs])
-    offsets_T = np.cumsum(lengths_T) - lengths_T
-    firsts_T = np.array(firsts_T)
+    firsts_T = np.cumsum(lengths_T) - lengths_T + header
     # Blocks end with a marker 0xFFD0 ... 0xFFD7, the last one with the end of the image, 0xFFD9.
     data_N = np.frombuffer(data, np.uint8)
     marks_N = np.flatnonzero(data_N == 0xFF)
     kind_N = data_N[marks_N + 1]
     marks_N = marks_N[(kind_N & 0xF8 == 0xD0) | (kind_N == _END[1])]
-    frame_N = np.searchsorted(offsets_T, marks_N, "right") - 1
-    marks_N = marks_N[marks_N >= (offsets_T + firsts_T)[frame_N]]  # the rest is in tables
-    if len(marks_N) != len(jpegs) * blocks:
+    in_tables_N = firsts_T[np.searchsorted(firsts_T - header, marks_N, "right") - 1] > marks_N
+    ends_N = marks_N[~in_tables_N]
+    if len(ends_N) != len(jpegs) * rows * columns:
         raise ValueError(
-            f"stored JPEGs have {len(marks_N)} blocks, not {len(jpegs)} times {blocks}"
+            f"stored JPEGs have {len(ends_N)} blocks, not {len(jpegs)} x {rows} x {columns}"
         )
-    ends_TN = marks_N.reshape(-1, blocks)
-    begins_TN = np.concatenate([(offsets_T + firsts_T)[:, None], ends_TN[:, :-1] + 2], 1)
-    return begins_TN, ends_TN, firsts_T
+    ends_TN = ends_N.reshape(len(jpegs), -1)
+    begins_TN = np.concatenate([firsts_T[:, None], ends_TN[:, :-1] + 2], 1)
+    shape = len(jpegs), rows, columns
+    return begins_TN.reshape(shape), ends_TN.reshape(shape)
 
 
-def _decode(jpeg: bytes | memoryview, shrink: int) -> np.ndarray:
+def _decode(jpeg: np.ndarray, shrink: int) -> np.ndarray:
     if shrink == 1:
         return simplejpeg.decode_jpeg(jpeg)
     height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
     return simplejpeg.decode_jpeg(
-        jpeg, min_height=-(-height // shrink), min_width=-(-width // shrink), min_factor=shrink
+        jpeg, min_height=height // shrink, min_width=-(-width // shrink), min_factor=shrink
     )

@@ -1,11 +1,13 @@
 """tf.data: positions -> frames -> crops -> batches whose shape follows the schedule.
 
 What an iteration reads is arithmetic (`sampling`), records are read by number, only the blocks
-under a crop are decoded (`frames`), and clips gather in one bucket per grid, each as large as that
-grid's batch.
+under a crop are decoded (`frames`), and each iteration's clips fill a bucket as large as its grid's
+batch, each clip in its place.
 """
 
 import collections
+import concurrent.futures
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,14 +26,16 @@ from mg_jax.records import DAMAGE, DamagedVideos, DataError
 from mg_jax.sampling import Augmentation, Clips, Views
 from mg_jax.video_table import VideoTable
 
-# Frames that are read, decoded and passed on in one go.
-_CHUNK_FRAMES = 128
+# Clips of about as many frames are read and decoded in one go.
+_TASK_FRAMES = 128
 # Videos that are tried in the place of a damaged one.
 _REPLACEMENTS = 16
 # Batches on the device ahead of the one that trains.
 _DEVICE_AHEAD = 2
-# Threads of each parallel stage.
+# Threads that read and decode.
 _WORKERS = len(os.sched_getaffinity(0))
+# TensorFlow takes arrays over without a copy if they begin at a multiple of this, in bytes.
+_ALIGNMENT = 64
 
 
 def clip_batches(
@@ -52,75 +56,58 @@ def clip_batches(
       A data set of {clips `B t h h 3` uint8, flip `B` bool, label}, B the host's share; label is
       `B` int32, or `B K` uint8 where videos have any number of them.
     """
-    chunks = [_chunk_clips(grid.batch // jax.process_count(), grid.frames) for grid in grids]
-    buckets = tf.constant(
-        [grid.batch // jax.process_count() // n for grid, n in zip(grids, chunks, strict=True)],
-        tf.int64,
-    )
+    pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
 
-    def read(grid: np.ndarray, first: np.ndarray) -> list[np.ndarray]:
-        return _read_chunk(split, augmentation, grids[grid], int(first), chunks[grid])
+    def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return _read_batch(pool, split, augmentation, grids[grid], int(position))
 
-    def load(grid: tf.Tensor, first: tf.Tensor):
+    def load(grid: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         label = tf.uint8 if split.multi_label else tf.int32
-        clips, flip, label = tf.numpy_function(read, [grid, first], [tf.uint8, tf.bool, label])
-        clips.set_shape([None] * 5)
-        flip.set_shape([None])
-        label.set_shape([None] * (2 if split.multi_label else 1))
-        return grid, {"clips": clips, "flip": flip, "label": label}
+        batch = tf.numpy_function(read, [grid, position], [tf.uint8, tf.bool, label])
+        return dict(zip(("clips", "flip", "label"), batch, strict=True))
 
     dataset = tf.data.Dataset.from_generator(
-        lambda: _chunk_positions(grids, chunks, iterations),
+        lambda: ((grids.index(grid), position) for grid, position in iterations),
         output_signature=(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)),
     )
-    dataset = dataset.map(load, num_parallel_calls=_WORKERS)
-    # The chunks of an iteration come one after the other and fill a bucket exactly.
-    dataset = dataset.group_by_window(
-        key_func=lambda grid, _: grid,
-        reduce_func=lambda grid, window: window.map(lambda _, clips: clips).batch(buckets[grid]),
-        window_size_func=lambda grid: buckets[grid],
-    )
-    dataset = dataset.map(lambda batch: {name: _flat(x) for name, x in batch.items()})
-    return _with_options(dataset.prefetch(2))
+    # Two at a time: the threads go on to the next batch where one waits for its last clips.
+    return _with_options(dataset.map(load, num_parallel_calls=2).prefetch(1))
 
 
-def _flat(x: tf.Tensor) -> tf.Tensor:
-    """Chunks of clips, `N n ...`, as clips."""
-    return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0))
-
-
-def _chunk_positions(
-    grids: list[Grid], chunks: list[int], iterations: Iterable[tuple[Grid, int]]
-) -> Iterator[tuple[int, int]]:
-    """Grid and first position of what this host reads, chunk by chunk."""
-    for grid, position in iterations:
-        number = grids.index(grid)
-        share = grid.batch // jax.process_count()
-        first = position + jax.process_index() * share
-        for start in range(first, first + share, chunks[number]):
-            yield number, start
-
-
-def _chunk_clips(clips: int, frames: int) -> int:
-    """The largest divisor of `clips` that asks for at most _CHUNK_FRAMES frames."""
-    most = max(1, _CHUNK_FRAMES // frames)
-    return max(size for size in range(1, most + 1) if clips % size == 0)
-
-
-def _read_chunk(
-    split: Split, augmentation: Augmentation, grid: Grid, first: int, count: int
+def _read_batch(
+    pool: concurrent.futures.Executor,
+    split: Split,
+    augmentation: Augmentation,
+    grid: Grid,
+    position: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clips, flips and labels of the positions from `first` on."""
-    clips = sampling.sample_clips(split.videos, grid, augmentation, first, count)
-    out_BTHWC = np.empty((count, grid.frames, grid.size, grid.size, 3), np.uint8)
-    for b in range(count):
-        try:
-            _read_clip(split, clips, b, out_BTHWC[b])
-        except DAMAGE as error:
-            other = _replacement(split, augmentation, grid, first + b, int(clips.rows_B[b]), error)
-            clips.rows_B[b], clips.frames_BT[b] = other.rows_B[0], other.frames_BT[0]
-            _read_clip(split, other, 0, out_BTHWC[b])
+    """This host's clips, flips and labels of the iteration that begins at a position."""
+    share = grid.batch // jax.process_count()
+    first = position + jax.process_index() * share
+    clips = sampling.sample_clips(split.videos, grid, augmentation, first, share)
+    out_BTHWC = _aligned((share, grid.frames, grid.size, grid.size, 3))
+
+    def read(start: int) -> None:
+        for b in range(start, min(start + task, share)):
+            try:
+                _read_clip(split, clips, b, out_BTHWC[b])
+            except DAMAGE as error:
+                row = int(clips.rows_B[b])
+                other = _replacement(split, augmentation, grid, first + b, row, error)
+                clips.rows_B[b], clips.frames_BT[b] = other.rows_B[0], other.frames_BT[0]
+                _read_clip(split, other, 0, out_BTHWC[b])
+
+    task = max(_TASK_FRAMES // grid.frames, 1)
+    for _ in pool.map(read, range(0, share, task)):
+        pass
     return out_BTHWC, clips.flip_B, _labels(split, clips)
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    size = math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].reshape(shape)
 
 
 def _read_clip(split: Split, clips: Clips, b: int, out_THWC: np.ndarray) -> None:
@@ -138,7 +125,12 @@ def _labels(split: Split, clips: Clips) -> np.ndarray:
 
 
 def _replacement(
-    split: Split, augmentation: Augmentation, grid: Grid, position: int, row: int, error: Exception
+    split: Split,
+    augmentation: Augmentation,
+    grid: Grid,
+    position: int,
+    row: np.int64,
+    error: Exception,
 ) -> Clips:
     """A clip of the next video that can be read, drawn as the one of the damaged video was.
 

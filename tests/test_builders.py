@@ -160,7 +160,10 @@ BAD_KINETICS_LISTS = {
     "no label": (("0.mp4 1", "1.mp4"), r"train.csv, line 2: '1.mp4' is no path and label"),
     "an empty label": (("0.mp4 ",), r"train.csv, line 1: '0.mp4 ' is no path and label with ' '"),
     "another separator": (("0.mp4,1",), r"--config.prepare.separator=\.\.\. sets another"),
-    "two labels": (("0.mp4 1 2",), r"train.csv, line 1: 2 labels; a Kinetics video has one. A path"),
+    "two labels": (
+        ("0.mp4 1 2",),
+        r"train.csv, line 1: 2 labels; a Kinetics video has one. A path",
+    ),
     "a path with a blank": (("air drumming/0.mp4 1",), r"the separator must be in double quotes"),
     "label K": (("0.mp4 1", "", "1.mp4 400"), r"train.csv, line 3: label 400 is out of range"),
     "a negative label": (("0.mp4 -1",), r"train.csv, line 1: '-1' is none of the 400 classes"),

@@ -1,4 +1,4 @@
-"""`python -m mg_jax.bench --what=input --workdir=DIR [--config=FILE]`: a table, and DIR/WHAT.json."""
+"""`python -m mg_jax.bench --what=WHAT --workdir=DIR`: prints a table and writes DIR/WHAT.json."""
 
 import pathlib
 import sys
