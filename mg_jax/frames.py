@@ -2,9 +2,11 @@
 
 Stored frames carry a restart marker after every block of 16 x 16 pixels (see `data/video_frames`).
 So the blocks under the crops of all frames of a clip can be cut out of the compressed data and put
-together, frame below frame, as one ordinary JPEG, which is decoded in one go. Decoding takes most
+together, frame below frame, as one ordinary JPEG, and decoded in one go. Decoding takes most
 of the time that input takes; this way it grows with the area of the crop.
 """
+
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -14,7 +16,8 @@ import simplejpeg
 cv2.setNumThreads(1)
 
 _BLOCK = 16  # pixels
-_MOST_ROWS = 65_500 // _BLOCK  # of blocks, in one JPEG
+# Of pixels that one JPEG decodes to: what stays in a core's cache until it is resampled.
+_MOST_BYTES = 1 << 20
 _SIZES = b"\xff\xc0"  # start of frame: heights and widths follow
 _SCAN = b"\xff\xda"  # start of scan: compressed blocks follow its header
 _END = b"\xff\xd9"
@@ -36,16 +39,16 @@ def crop(
     """
     # Where much is left out, decoding at half, quarter or eighth size is faster and does not alias.
     shrink = 1 << min(int(np.log2(max(boxes_N3[:, 2].min() / out_NThhC.shape[2], 1))), 3)
-    corner_2, frames_THWC = decode(jpegs, shape, boxes_N3, shrink)
+    corner_2, images = decode(jpegs, shape, boxes_N3, shrink)
     boxes = (boxes_N3 - [*corner_2, 0]).tolist()
-    for t, image_HWC in enumerate(frames_THWC):
+    for t, image_HWC in enumerate(images):
         for n, box in enumerate(boxes):
             _resample(image_HWC, box, shrink, out_NThhC[n, t])
 
 
 def decode(
     jpegs: list[bytes], shape: tuple[int, int], boxes_N3: np.ndarray, shrink: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Iterator[np.ndarray]]:
     """Decodes the blocks under some squares of every frame.
 
     Args:
@@ -55,21 +58,23 @@ def decode(
       shrink: 1, 2, 4 or 8, the divisor of the size to decode at.
 
     Returns:
-      Top and left of the blocks in the frame, in stored pixels, and the blocks, `T H W 3` uint8.
+      Top and left of the blocks in the frame, in stored pixels, and T times the blocks, `H W 3`
+      uint8.
 
     Raises:
       ValueError: for a JPEG that is damaged.
     """
     start_2, end_2 = _blocks(shape, boxes_N3)
-    rows = int(end_2[0] - start_2[0])
-    most = max(_MOST_ROWS // rows, 1)
-    columns = [
-        _decode(_joined(jpegs[t : t + most], shape, start_2, end_2), shrink)
-        for t in range(0, len(jpegs), most)
-    ]
-    column_HWC = columns[0] if len(columns) == 1 else np.concatenate(columns)
-    height = rows * _BLOCK // shrink
-    return start_2 * _BLOCK, column_HWC.reshape(-1, height, *column_HWC.shape[1:])
+    rows, columns = (end_2 - start_2).tolist()
+    most = max(_MOST_BYTES // (3 * rows * columns * _BLOCK**2), 1)
+
+    def images() -> Iterator[np.ndarray]:
+        height = rows * _BLOCK // shrink
+        for t in range(0, len(jpegs), most):
+            column_HWC = _decode(_joined(jpegs[t : t + most], shape, start_2, end_2), shrink)
+            yield from column_HWC.reshape(-1, height, *column_HWC.shape[1:])
+
+    return start_2 * _BLOCK, images()
 
 
 def _resample(image_HWC: np.ndarray, box: list[int], shrink: int, out_hhC: np.ndarray) -> None:

@@ -129,7 +129,7 @@ def _replacement(
     augmentation: Augmentation,
     grid: Grid,
     position: int,
-    row: np.int64,
+    row: int,
     error: Exception,
 ) -> Clips:
     """A clip of the next video that can be read, drawn as the one of the damaged video was.

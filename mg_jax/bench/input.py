@@ -8,6 +8,7 @@ Three limits are measured in the same run, on the same clips, with as many threa
    that read videos directly. Nothing is cropped, scaled or batched.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import os
@@ -125,7 +126,8 @@ def _rate_of_pipeline(
 def _decode_blocks(split: Split, clips: Clips, jpegs: list[bytes], b: int) -> None:
     row = clips.rows_B[b]
     shape = int(split.videos.height[row]), int(split.videos.width[row])
-    frames_lib.decode(jpegs, shape, clips.boxes_B3[b : b + 1])
+    _, images = frames_lib.decode(jpegs, shape, clips.boxes_B3[b : b + 1])
+    collections.deque(images, maxlen=0)
 
 
 def _decode_jpegs(clips: Clips, jpegs: list[bytes], b: int) -> None:
