@@ -1,11 +1,6 @@
-"""Video files and folders of frames in, JPEG frames out. No TensorFlow here.
-
-The JPEGs are ordinary baseline ones (4:2:0) with a restart marker after every block of 16 x 16
-pixels. From such a file the blocks under a crop can be cut out without decoding the others.
-"""
+"""Video files and folders of frames in, JPEG frames out. No TensorFlow here."""
 
 import dataclasses
-import io
 import os
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -14,6 +9,8 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageOps
+
+from data.jpeg import encode_jpeg
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -179,10 +176,3 @@ def _image(
 def _scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
     scale = min(1.0, short_side / min(width, height))
     return round(width * scale), round(height * scale)
-
-
-def encode_jpeg(image: Image.Image, quality: int) -> bytes:
-    """An RGB image as JPEG with a restart marker after every block."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", restart_marker_blocks=1)
-    return buffer.getvalue()

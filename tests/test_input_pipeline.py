@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from configs.demo import get_config
-from data.video_frames import encode_jpeg, read_frames
+from data.jpeg import encode_jpeg
+from data.video_frames import read_frames
 from mg_jax import parallel, sampling
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.frames import crop

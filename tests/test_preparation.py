@@ -6,10 +6,12 @@ import pathlib
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import types
+import zlib
 
 import av
 import cv2
@@ -18,7 +20,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from data.video_frames import VideoError, encode_jpeg, read_frames
+from data.jpeg import encode_jpeg
+from data.video_frames import VideoError, read_frames
 from mg_jax import frames as stored_frames
 from mg_jax.datasets import frame_records, is_prepared, open_data_set, prepare, video_table
 from tests import runs, videos
@@ -202,7 +205,7 @@ def test_crops_are_those_of_fully_decoded_frames():
         boxes_N3 = np.stack([tops, lefts, np.full(squares, side)], 1)
         stored_frames.crop(out_NThhC, jpegs, (height, width), boxes_N3)
         for t, jpeg in enumerate(jpegs):
-            whole_HWC = simplejpeg.decode_jpeg(jpeg)
+            whole_HWC = simplejpeg.decode_jpeg(jpeg, fastupsample=True)
             for n, (top, left) in enumerate(zip(tops, lefts, strict=True)):
                 square_HWC = whole_HWC[top : top + side, left : left + side]
                 expected_hhC = cv2.resize(square_HWC, (size, size))
@@ -238,9 +241,16 @@ def write_folder_without_images(path):
     videos.write_lines(path / "notes.txt", "no image")
 
 
-def write_folder_with_broken_image(path, name="2.jpg", keep=200):
-    image = videos.write_folder(path, 3, name="{}" + pathlib.Path(name).suffix) / name
-    image.write_bytes(image.read_bytes()[:keep])
+def write_folder_with_broken_jpeg(path):
+    image = videos.write_folder(path, 3) / "00002.jpg"
+    image.write_bytes(image.read_bytes()[:200])
+
+
+def write_folder_with_broken_png(path):
+    chunk = b"IHDR" + bytes(5)  # 13 are due
+    crc = zlib.crc32(chunk).to_bytes(4, "big")
+    image = videos.write_folder(path, 3, name="{}.png") / "2.png"
+    image.write_bytes(image.read_bytes()[:8] + (5).to_bytes(4, "big") + chunk + crc)
 
 
 BROKEN = {
@@ -250,8 +260,8 @@ BROKEN = {
     "zero_length": write_without_frames,
     "cut_off": write_cut_off,
     "no_images": write_folder_without_images,
-    "broken_jpeg": write_folder_with_broken_image,
-    "broken_png": lambda path: write_folder_with_broken_image(path, "2.png", 20),
+    "broken_jpeg": write_folder_with_broken_jpeg,
+    "broken_png": write_folder_with_broken_png,
 }
 
 
@@ -488,7 +498,8 @@ def killed(tmp_path_factory):
     workers = children(process.pid)
     second = message_of(prepare, config)
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stdout.close()
     path.unlink()
     video.rename(path)
     left = files(config)
@@ -496,7 +507,7 @@ def killed(tmp_path_factory):
     more = videos.write(source / "train" / "run" / "more.mp4")
     refused.append(message_of(prepare, config))
     more.unlink()
-    return types.SimpleNamespace(
+    yield types.SimpleNamespace(
         config=config,
         workers=workers,
         second=second,
@@ -505,6 +516,8 @@ def killed(tmp_path_factory):
         printed=runs.run(None, *flags(config, workers=2), **command),
         undisturbed=undisturbed,
     )
+    for worker in filter(is_alive, workers):
+        os.kill(worker, signal.SIGKILL)
 
 
 def test_of_two_preparations_at_once_the_second_is_refused(killed):
