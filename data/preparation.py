@@ -253,7 +253,7 @@ def _progress(total: int, initial: int) -> Iterator[Callable[[Tally], None]]:
             count = tally.done + tally.failed
             bar.update(initial + count - bar.n)
             now = time.monotonic()
-            if terminal or not count or (now - said < _SAY_EVERY_S and initial + count < total):
+            if terminal or not count or now - said < _SAY_EVERY_S:
                 return
             said = now
             rate = count / (now - start)

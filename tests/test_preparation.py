@@ -447,12 +447,12 @@ def children(pid):
     return [int(child) for path in paths for child in path.read_text().split()]
 
 
-def is_alive(pid):
+def is_worker(pid):
+    """Whether that is a running worker of a pool; what has ended has no command line."""
     try:
-        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return b"spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z"
 
 
 def wait_until(condition):
@@ -493,13 +493,15 @@ def killed(tmp_path_factory):
     command = {"config": "configs/video_folder.py", "mode": "prepare"}
     process = runs.start(None, *flags(config, workers=2), **command)
     all_but_one = {f"train-{i:05d}" for i in (0, 1, 3, 4)} | {"validation-00000"}
-    wait_until(lambda: whole_parts(config) == all_but_one or process.poll() is not None)
-    assert process.poll() is None, process.communicate()[0]
-    workers = children(process.pid)
-    second = message_of(prepare, config)
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    try:
+        wait_until(lambda: whole_parts(config) == all_but_one or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[0]
+        workers = list(filter(is_worker, children(process.pid)))
+        second = message_of(prepare, config)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
     path.unlink()
     video.rename(path)
     left = files(config)
@@ -516,7 +518,7 @@ def killed(tmp_path_factory):
         printed=runs.run(None, *flags(config, workers=2), **command),
         undisturbed=undisturbed,
     )
-    for worker in filter(is_alive, workers):
+    for worker in filter(is_worker, workers):
         os.kill(worker, signal.SIGKILL)
 
 
@@ -525,8 +527,8 @@ def test_of_two_preparations_at_once_the_second_is_refused(killed):
 
 
 def test_workers_end_with_their_parent(killed):
-    assert len(killed.workers) >= 2
-    wait_until(lambda: not any(map(is_alive, killed.workers)))
+    assert len(killed.workers) == 2
+    wait_until(lambda: not any(map(is_worker, killed.workers)))
 
 
 def test_a_killed_preparation_leaves_no_data_set_to_open(killed):

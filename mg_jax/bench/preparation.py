@@ -9,34 +9,49 @@ from data.workers import cores
 from mg_jax.bench import sources
 from mg_jax.datasets import prepare
 
-_VIDEOS, _FRAMES = 128, 300
+_FEW, _MANY, _FRAMES = 64, 192, 300
 
 
 def measure(config, workdir: pathlib.Path) -> dict[str, Any]:
-    """Prepares the same videos with 1, 2, 4 ... workers, up to a worker per core."""
-    videos = workdir / "videos_to_prepare"
-    sources.make_videos(videos, _VIDEOS, _FRAMES)
-    config.data.name = "video_folder/bench"
-    config.prepare.source = str(videos)
+    """Prepares few and many videos with 1, 2, 4 ... workers, up to a worker per core.
+
+    The rate is that of the further videos, so that the start of the processes does not count.
+    """
     rows, workers = [], 1
     while workers <= cores():
-        config.prepare.workers = workers
-        config.data.dir = str(workdir / f"prepared_by_{workers}")
-        shutil.rmtree(config.data.dir, ignore_errors=True)
-        start = time.perf_counter()
-        prepare(config)
-        seconds = time.perf_counter() - start
-        shutil.rmtree(config.data.dir)
-        first = rows[0]["seconds"] if rows else seconds
-        rows.append({"workers": workers, "seconds": seconds, "linear": first / seconds / workers})
+        few, many = (_seconds(config, workdir, count, workers) for count in (_FEW, _MANY))
+        rate = (_MANY - _FEW) / (many - few)
+        row = {"workers": workers, "videos_per_s": rate, "start_s": few - _FEW / rate}
+        rows.append({**row, "of_linear": rate / workers / (rows or [row])[0]["videos_per_s"]})
         workers *= 2
-    return {"videos": _VIDEOS, "frames": _FRAMES, "runs": rows}
+    return {
+        "video": f"{sources.WIDTH} x {sources.HEIGHT}, {_FRAMES} frames, H.264",
+        "videos": _MANY,
+        "runs": rows,
+    }
+
+
+def _seconds(config, workdir: pathlib.Path, count: int, workers: int) -> float:
+    videos = workdir / f"{count}_videos"
+    sources.make_videos(videos, count, _FRAMES)
+    config.data.name = "video_folder/bench"
+    config.data.dir = str(workdir / "prepared")
+    config.prepare.source = str(videos)
+    config.prepare.workers = workers
+    shutil.rmtree(config.data.dir, ignore_errors=True)
+    start = time.perf_counter()
+    prepare(config)
+    seconds = time.perf_counter() - start
+    shutil.rmtree(config.data.dir)
+    return seconds
 
 
 def format_table(result: dict[str, Any]) -> str:
     """A line for each number of workers."""
-    lines = [f"{'workers':>7} {'videos/s':>9} {'of linear':>9}"]
+    lines = [f"{'workers':>7} {'videos/s':>9} {'of linear':>9} {'start, s':>9}"]
     for row in result["runs"]:
-        rate = result["videos"] / row["seconds"]
-        lines.append(f"{row['workers']:>7} {rate:>9.2f} {row['linear']:>9.2f}")
+        lines.append(
+            f"{row['workers']:>7} {row['videos_per_s']:>9.2f} {row['of_linear']:>9.2f} "
+            f"{row['start_s']:>9.1f}"
+        )
     return "\n".join(lines)
