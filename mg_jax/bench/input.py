@@ -32,8 +32,9 @@ from mg_jax.recipe import schedule_from_config
 from mg_jax.sampling import Augmentation, Clips, training_augmentation
 
 _VIDEOS, _FRAMES = 64, 300
-# Enough for a steady rate.
-_CLIP_FRAMES = 16_384  # through the pipeline and its decoder, per grid
+_ROUNDS = 3
+# Of each round; enough for a steady rate.
+_CLIP_FRAMES = 8_192  # through the pipeline and decoders
 _H264_CLIPS = 24
 _MEMORY_BATCHES = 10_000
 
@@ -84,15 +85,19 @@ def _measure_grid(
     clips = sampling.sample_clips(
         split.videos, grid, augmentation, 0, max(_CLIP_FRAMES // grid.frames, _H264_CLIPS)
     )
-    read = _rate_of_pipeline(split, augmentation, grid, len(clips.rows_B))
     numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
     jpegs = [split.frames.jpegs(numbers_T) for numbers_T in numbers_BT]
     every = range(len(jpegs))
-    blocks = _rate(lambda b: _decode_blocks(split, clips, jpegs[b], b), every)
-    plain = _rate(lambda b: _decode_jpegs(clips, jpegs[b], b), every)
-    h264 = _rate(lambda b: _decode_h264(split, folder, clips, b), range(_H264_CLIPS))
+    measured = {
+        "pipeline": lambda: _rate_of_pipeline(split, augmentation, grid, len(jpegs)),
+        "blocks": lambda: _rate(lambda b: _decode_blocks(split, clips, jpegs[b], b), every),
+        "jpeg": lambda: _rate(lambda b: _decode_jpegs(clips, jpegs[b], b), every),
+        "h264": lambda: _rate(lambda b: _decode_h264(split, folder, clips, b), range(_H264_CLIPS)),
+    }
+    # In turn, so that what else the machine does hits all of them; the best of each is its own.
+    rounds = [{name: rate() for name, rate in measured.items()} for _ in range(_ROUNDS)]
+    (rate, cpu_s), blocks, plain, h264 = (max(r[name] for r in rounds) for name in measured)
     size = sum(len(jpeg) for clip in jpegs for jpeg in clip) / len(jpegs)
-    rate = read["clips_per_s"]
     return {
         "grid": dataclasses.asdict(grid),
         "clips_per_s": rate,
@@ -103,14 +108,14 @@ def _measure_grid(
         "of_jpeg": rate / plain,
         "of_h264": rate / h264,
         "iteration_bytes": size * grid.batch,
-        "iteration_cpu_s": read["cpu_s_per_clip"] * grid.batch,
+        "iteration_cpu_s": cpu_s * grid.batch,
     }
 
 
 def _rate_of_pipeline(
     split: Split, augmentation: Augmentation, grid: Grid, clips: int
-) -> dict[str, float]:
-    """Clips a second through the whole pipeline, and CPU time, once it is under way."""
+) -> tuple[float, float]:
+    """Clips a second through the whole pipeline, once it is under way, and CPU time of a clip."""
     batch = max(clips // 16, 1)
     small = dataclasses.replace(grid, batch=batch)
     dataset = clip_batches(split, augmentation, [small], ((small, i * batch) for i in range(24)))
@@ -120,7 +125,7 @@ def _rate_of_pipeline(
     start, cpu = time.perf_counter(), time.process_time()
     count = sum(len(b["label"]) for b in batches)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return {"clips_per_s": count / seconds, "cpu_s_per_clip": cpu / count}
+    return count / seconds, cpu / count
 
 
 def _decode_blocks(split: Split, clips: Clips, jpegs: list[bytes], b: int) -> None:

@@ -1,8 +1,8 @@
-"""Videos to measure with: real photographs, panned and zoomed over, in H.264 at Kinetics' size."""
+"""Videos to measure with: camera movements over real photographs, H.264 at Kinetics' size."""
 
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
@@ -15,11 +15,11 @@ WIDTH, HEIGHT, FPS = 340, 256, 30
 
 
 def make_videos(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.Path]:
-    """Class folders train/still, train/fast and validation/... with the videos; kept if there."""
+    """Folders train and validation with two classes of videos; those that are there are kept."""
     paths = []
     for i in range(count):
         split = "train" if i < count - 2 else "validation"
-        paths.append(folder / split / ("slow", "fast")[i % 2] / f"{i:04d}.mp4")
+        paths.append(folder / split / ("china", "flower")[i % 2] / f"{i:04d}.mp4")
     todo = [(path, i) for i, path in enumerate(paths) if not path.exists()]
     Pool(cores(), lambda tally: None).run(functools.partial(_make, frames=frames), todo)
     return paths
@@ -34,24 +34,34 @@ def _make(task: tuple[pathlib.Path, int], count: Callable[[bool], None], frames:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.thread_count = 1
-        for image in _pan(seed, frames):
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        for image_HWC in _scene(seed, frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HWC, "rgb24")))
         container.mux(stream.encode())
     unfinished.rename(path)
     count(True)
 
 
-def _pan(seed: int, frames: int):
-    """A window that moves and grows over a photograph from start to end."""
+def _scene(seed: int, frames: int) -> Iterator[np.ndarray]:
+    """A hand-held camera pans and zooms over a photograph, a piece of another one moves before it.
+
+    With the grain of a sensor, `H W 3` uint8.
+    """
     rng = np.random.default_rng(seed)
-    photographs = load_sample_images().images
-    photograph = Image.fromarray(photographs[seed % len(photographs)])
-    scales = rng.uniform(0.6, 1.0, 2) * min(photograph.width / WIDTH, photograph.height / HEIGHT)
-    corners = rng.uniform(size=(2, 2))
-    for t in np.linspace(0, 1, frames):
-        scale = scales[0] + t * (scales[1] - scales[0])
-        width, height = WIDTH * scale, HEIGHT * scale
-        x, y = corners[0] + t * (corners[1] - corners[0])
-        left, top = x * (photograph.width - width), y * (photograph.height - height)
-        box = (left, top, left + width, top + height)
-        yield photograph.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, box)
+    photographs = [Image.fromarray(image) for image in load_sample_images().images]
+    background, other = photographs[seed % 2], photographs[1 - seed % 2]
+    left, top = rng.integers(0, (other.width - 120, other.height - 160))
+    actor = other.crop((left, top, left + 120, top + 160))
+    scales = rng.uniform(0.6, 0.9, 2) * min(background.width / WIDTH, background.height / HEIGHT)
+    corners, path = rng.uniform(0.1, 0.9, (2, 2)), rng.uniform(0, 0.6, (2, 2))
+    shake = np.cumsum(rng.normal(0, 0.002, (frames, 2)), 0)
+    for t, shaken in zip(np.linspace(0, 1, frames), shake, strict=True):
+        size = np.array([WIDTH, HEIGHT]) * (scales[0] + t * (scales[1] - scales[0]))
+        corner = np.clip(corners[0] + t * (corners[1] - corners[0]) + shaken, 0, 1)
+        start = corner * (np.array(background.size) - size)
+        image = background.resize(
+            (WIDTH, HEIGHT), Image.Resampling.BICUBIC, (*start, *start + size)
+        )
+        x, y = (path[0] + np.sin(3 * t) * (path[1] - path[0])) * (WIDTH, HEIGHT)
+        image.paste(actor, (round(x), round(y)))
+        grain = rng.normal(0, 4, (HEIGHT, WIDTH, 3))
+        yield np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
