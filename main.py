@@ -45,7 +45,8 @@ def main(argv: list[str]) -> None:
         with command_line.errors_as_messages():
             _dispatch(mode, config, workdir)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command continues from the newest checkpoint")
+        rest = "what is prepared so far" if mode == "prepare" else "the newest checkpoint"
+        sys.exit(f"interrupted; the same command continues from {rest}")
 
 
 def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:

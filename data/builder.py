@@ -97,8 +97,8 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         absent = missing(videos)
         if absent:
             first = ", ".join(str(video.path) for video in absent[:3])
-            print(f"{len(absent)} of {len(videos)} files do not exist: {first} ...")
             check_broken(len(absent), len(videos), settings.max_broken, f"{first} ... do not exist")
+            print(f"{len(absent)} of {len(videos)} files do not exist: {first} ...")
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         """Called by TFDS with `data_dir` a folder that becomes the data set's when this returns."""

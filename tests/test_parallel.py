@@ -20,7 +20,7 @@ def mesh():
 
 def random_batch(program, seed):
     rng = np.random.default_rng(seed)
-    shapes = batch_shapes(program)
+    shapes = batch_shapes(tiny.get_config(), program)
     return {
         "clips": rng.integers(0, 256, shapes["clips"].shape, np.uint8),
         "flip": rng.integers(0, 2, shapes["flip"].shape) > 0,
