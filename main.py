@@ -45,8 +45,10 @@ def main(argv: list[str]) -> None:
         with command_line.errors_as_messages():
             _dispatch(mode, config, workdir)
     except KeyboardInterrupt:
-        rest = "what is prepared so far" if mode == "prepare" else "the newest checkpoint"
-        sys.exit(f"interrupted; the same command continues from {rest}")
+        continues = {"train": "the newest checkpoint", "prepare": "what is prepared so far"}
+        if mode not in continues:
+            sys.exit("interrupted")
+        sys.exit(f"interrupted; the same command continues from {continues[mode]}")
 
 
 def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:

@@ -25,6 +25,7 @@ def get_config(variant: str = ""):
     config.model.num_classes = 2
 
     config.data.name = "video_folder/NAME"
+    config.prepare.separator = ","  # of the columns of train.csv and validation.csv
     config.data.stride = 2  # a clip spans 64 source frames; raise it for slower actions
     config.data.flip = True  # False where left and right matter
 

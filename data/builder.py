@@ -17,13 +17,20 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from data.parts import Part, write_videos
-from data.preparation import Settings, check_broken, parts_of, prepare_parts, read_report, resumable
+from data.parts import SKIPPED, Part, write_videos
+from data.preparation import (
+    Settings,
+    check_broken,
+    locked,
+    parts_of,
+    prepare_parts,
+    read_report,
+    resumable,
+)
 from data.videos import Listing, missing
 
 # Of the format of prepared data sets; what is read must be of the same.
 VERSION = tfds.core.Version("2.0.0")
-SKIPPED = "skipped.csv"
 
 
 class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration=True):
@@ -57,22 +64,29 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """Holds what is prepared so far until all is."""
         return pathlib.Path(self.data_path).with_name(f"{VERSION}.parts")
 
-    def prepare(self) -> None:
+    def prepare(self, splits: tuple[str, ...]) -> None:
         """Prepares the data set, or goes on where a process was cut off.
+
+        Args:
+          splits: that there must be.
 
         Raises:
           ValueError: for lists, videos, settings or a disk that do not do.
         """
         # First of all, and while no folder is there yet.
         self._listing = self.listing()
-        self._check_listing()
+        self._check_listing(splits)
         self.info.features["labels"].feature.names = self._listing.classes
-        with resumable(self._parts_dir, self.settings):
+        with resumable(self._parts_dir, self.settings), locked(self._parts_dir):
             self.download_and_prepare(file_format="array_record")
-        shutil.rmtree(self._parts_dir)
+            self.remove_leftovers()
+
+    def remove_leftovers(self) -> None:
+        """Of a preparation that is done, or was killed when it was."""
+        shutil.rmtree(self._parts_dir, ignore_errors=True)
         # TFDS leaves these behind if it is killed.
         for folder in self._parts_dir.parent.glob(f"incomplete.*_{VERSION}"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -83,15 +97,27 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _check_listing(self) -> None:
+    def _check_listing(self, splits: tuple[str, ...]) -> None:
         settings = self.settings
+        absent = [split for split in splits if split not in self._listing.splits]
+        if absent:
+            there = ", ".join(self._listing.splits)
+            raise ValueError(
+                f"{settings.source} has no split {absent[0]!r}, only {there}; add it, or name "
+                "another by --config.data.train_split or --config.data.eval_split"
+            )
         for split, videos in self._listing.splits.items():
             if not videos:
-                raise ValueError(f"split {split!r} of {settings.source} lists no videos")
+                raise ValueError(
+                    f"split {split!r} of {settings.source} lists no videos; add some or remove it"
+                )
             ids = set()
             for video in videos:
                 if video.id in ids:
-                    raise ValueError(f"split {split!r} of {settings.source} lists {video.id} twice")
+                    raise ValueError(
+                        f"split {split!r} of {settings.source} lists {video.id} twice; remove one "
+                        "of the lines"
+                    )
                 ids.add(video.id)
         videos = [video for videos in self._listing.splits.values() for video in videos]
         absent = missing(videos)
@@ -156,7 +182,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """Nothing: TFDS would tell of a download."""
 
     def _log_download_done(self) -> None:
-        """Nothing."""
+        """Nothing: the caller tells what there is."""
 
     def _split_info(self, name: str, shard_lengths: list[int], size: int) -> tfds.core.SplitInfo:
         return tfds.core.SplitInfo(

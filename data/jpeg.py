@@ -34,7 +34,9 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
       ValueError: if the image has more blocks than a comment can hold lengths, 8 megapixels.
     """
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", restart_marker_blocks=1)
+    options = {"quality": quality, "subsampling": "4:2:0", "restart_marker_blocks": 1}
+    # A comment of the source would make headers differ.
+    image.save(buffer, "JPEG", comment=b"", **options)
     jpeg = buffer.getvalue()
     lengths = _block_lengths(jpeg)
     if len(lengths) > _MOST_BLOCKS:

@@ -5,6 +5,7 @@ files of frames become the shards of the prepared data set as they are.
 """
 
 import contextlib
+import csv
 import dataclasses
 import json
 import math
@@ -18,6 +19,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from data.video_frames import Frames, VideoError, read_frames
 from data.videos import Video
+
+SKIPPED = "skipped.csv"  # split, id, path and reason of videos that could not be read
 
 # Each record alone, so that frames can be read singly; JPEGs do not get smaller.
 _RECORDS = "group_size:1,uncompressed"
@@ -78,15 +81,15 @@ class Part:
 
 
 def write_part(
-    part: Part, folder: pathlib.Path, stored: Stored, count: Callable[[bool], None]
+    part: Part, count: Callable[[bool], None], folder: pathlib.Path, stored: Stored
 ) -> None:
     """Reads the part's videos and writes its files.
 
     Args:
       part: the videos.
-      folder: of all parts.
-      stored: how to store frames.
       count: called after each video with whether it could be read.
+      folder: of all parts; videos that cannot be read are added to its `skipped.csv` at once.
+      stored: how to store frames.
 
     Raises:
       WriteError: if the disk is full; no file of this part is left then.
@@ -101,6 +104,8 @@ def write_part(
                 except VideoError as error:
                     skipped = {"id": video.id, "path": str(video.path), "reason": str(error)}
                     report["skipped"].append(skipped)
+                    with (folder / SKIPPED).open("a", newline="") as file:
+                        csv.writer(file).writerow([part.split, *skipped.values()])
                     count(False)
                     continue
                 for jpeg in frames.jpegs:

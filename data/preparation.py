@@ -17,15 +17,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.parts import Part, Stored, WriteError, write_part
+from data.parts import SKIPPED, Part, Stored, WriteError, write_part
 from data.video_frames import VideoError
 from data.videos import Listing, Video
 from data.workers import Pool, Tally, cores
 
 # A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
-# keep their files open.
+# keep their files open, of training and evaluation, and 1,024 open files are a common limit.
 _VIDEOS_PER_PART = 16
-_MOST_PARTS = 512
+_MOST_PARTS = 256
 _ESTIMATED_FROM = 8  # videos
 _SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
 
@@ -94,40 +94,46 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
     """Writes the parts that are not in the folder yet.
 
     Raises:
-      ValueError: if the folder holds parts of other videos or settings, another process works
-        there, too many videos are broken, or the disk is too small.
+      ValueError: if the folder holds parts of other videos or settings, too many videos are
+        broken, or the disk is too small.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        _check_belongs(parts, folder, settings)
-        for path in folder.glob("*.tmp"):
-            path.unlink()
-        done = [part for part in parts if part.is_whole(folder)]
-        todo = [part for part in parts if not part.is_whole(folder)]
-        videos = [video for part in todo for video in part.videos]
-        total = sum(len(part.videos) for part in parts)
-        skipped = sum(len(read_report(part, folder)["skipped"]) for part in done)
-        check = functools.partial(
-            check_broken,
-            total=total,
-            limit=settings.max_broken,
-            where=f"the reasons so far are in {folder}/*.json; delete that folder once you have "
-            "mended videos",
-        )
-        check(skipped)
-        if not videos:
-            return
-        if done:
-            print(f"going on with {folder}: {len(done)} of {len(parts)} parts are there")
-        _check_space(videos, folder, settings.stored)
-        with _progress(total, total - len(videos)) as show:
+    _check_belongs(parts, folder, settings)
+    _remove_unfinished(folder)
+    done = [part for part in parts if part.is_whole(folder)]
+    todo = [part for part in parts if not part.is_whole(folder)]
+    videos = [video for part in todo for video in part.videos]
+    total = sum(len(part.videos) for part in parts)
+    skipped = sum(len(read_report(part, folder)["skipped"]) for part in done)
+    check = functools.partial(
+        check_broken,
+        total=total,
+        limit=settings.max_broken,
+        where=f"the reasons are in {folder / SKIPPED}; delete that folder once you have mended "
+        "videos",
+    )
+    check(skipped)
+    if not videos:
+        return
+    if done:
+        print(f"going on with {folder}: {len(done)} of {len(parts)} parts are there")
+    _check_space(videos, folder, settings.stored)
+    with _progress(total, total - len(videos)) as show:
 
-            def watch(tally: Tally) -> None:
-                show(tally)
-                check(skipped + tally.failed)
+        def watch(tally: Tally) -> None:
+            show(tally)
+            check(skipped + tally.failed)
 
-            write = functools.partial(_write, folder=folder, stored=settings.stored)
+        write = functools.partial(write_part, folder=folder, stored=settings.stored)
+        try:
             Pool(min(settings.workers, len(todo)), watch).run(write, todo)
+        finally:
+            _remove_unfinished(folder)
+
+
+def _remove_unfinished(folder: pathlib.Path) -> None:
+    """What killed workers were at."""
+    for path in folder.glob("*.tmp"):
+        path.unlink()
 
 
 @contextlib.contextmanager
@@ -140,9 +146,11 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
     kept = f"what is prepared so far stays in {folder}, and the same command goes on from there"
     try:
         yield
-    except (WriteError, OSError) as error:
+    except WriteError as error:
         free = _bytes(shutil.disk_usage(folder.parent).free)
         raise ValueError(f"{error} ({free} free); {kept}") from error
+    except OSError as error:
+        raise ValueError(f"{error}; {kept}") from error
     except BrokenProcessPool as error:
         raise ValueError(
             "a worker process died; if memory ran out, set a smaller --config.prepare.workers than "
@@ -165,10 +173,6 @@ def check_broken(broken: int, total: int, limit: float, where: str) -> None:
         )
 
 
-def _write(task: Part, count: Callable[[bool], None], folder: pathlib.Path, stored: Stored):
-    write_part(task, folder, stored, count)
-
-
 def _check_belongs(parts: list[Part], folder: pathlib.Path, settings: Settings) -> None:
     """The folder remembers which videos and settings its parts are of."""
     listed = hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -189,7 +193,13 @@ def _check_belongs(parts: list[Part], folder: pathlib.Path, settings: Settings) 
 
 
 @contextlib.contextmanager
-def _lock(folder: pathlib.Path) -> Iterator[None]:
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is created if need be.
+
+    Raises:
+      ValueError: if another process is in there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,6 +217,7 @@ def _check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> N
             frames = stored.read(video)
             sampled.append((sum(map(len, frames.jpegs)), frames))
     if not sampled:
+        print(f"none of {_ESTIMATED_FROM} videos could be read to estimate the disk space")
         return
     mean = statistics.mean(size for size, _ in sampled)
     need, free = mean * len(videos), shutil.disk_usage(folder).free

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
@@ -73,11 +74,8 @@ def read_frames(
         if path.is_dir():
             frames = _folder_images(path)
             return _encoded(frames, short_side, quality, step, fps)
-        # Titles and the like may be in any encoding.
-        with av.open(str(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise VideoError("no video stream")
-            rate, irregular = _frame_rate(container)
+        rate, irregular = _frame_rate(path)
+        with _open(path) as container:
             frames = _decoded(container)
             frames = _at_constant_rate(frames, rate) if irregular else (f for _, f in frames)
             return _encoded(frames, short_side, quality, step, rate)
@@ -100,25 +98,37 @@ def _encoded(frames: Iterable, short_side: int, quality: int, step: int, fps: fl
     return Frames(jpegs, height=image.height, width=image.width, fps=fps, source_frames=count)
 
 
+def _open(path: pathlib.Path):
+    # Titles and the like may be in any encoding.
+    return av.open(str(path), metadata_errors="replace")
+
+
+def _video_stream(container) -> av.VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:  # the cover of a sound file
+            return stream
+    raise VideoError("no video stream")
+
+
 def _decoded(container) -> Iterator[tuple[float | None, av.VideoFrame]]:
     """Time in seconds and frame, in order of presentation."""
-    stream = container.streams.video[0]
+    stream = _video_stream(container)
     # Workers are processes, one per core.
     stream.thread_count = 1
     for frame in container.decode(stream):
         yield frame.time, frame
 
 
-def _frame_rate(container) -> tuple[float, bool]:
+def _frame_rate(path: pathlib.Path) -> tuple[float, bool]:
     """Frames per second, and whether frames come at irregular times; decodes nothing."""
-    stream = container.streams.video[0]
-    times = [
-        float(packet.pts * packet.time_base)
-        for packet in container.demux(stream)
-        if packet.size and packet.pts is not None
-    ]
-    container.seek(0)
-    stated = float(stream.average_rate or 0)
+    with _open(path) as container:
+        stream = _video_stream(container)
+        times = [
+            float(packet.pts * packet.time_base)
+            for packet in container.demux(stream)
+            if packet.size and packet.pts is not None
+        ]
+        stated = float(stream.average_rate or 0)
     times_N = np.sort(times)
     if len(times_N) < 3 or times_N[-1] <= times_N[0]:
         return stated, False

@@ -5,6 +5,7 @@ import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable
 
@@ -86,6 +87,8 @@ def cores() -> int:
 def _start(tally: Tally) -> None:
     global _tally
     _tally = tally
+    # Ctrl-C reaches all processes of a terminal; the parent ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Without its parent, which may be killed, a worker would wait for tasks for ever.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

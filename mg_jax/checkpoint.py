@@ -277,7 +277,8 @@ def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
     there = read_classes(workdir)
     if len(there) != len(classes):
         raise WorkdirError(
-            f"{workdir} holds checkpoints of {len(there)} classes; the data set has {len(classes)}"
+            f"{workdir} holds checkpoints of {len(there)} classes; the data set {len(classes)}; "
+            "use the one it was trained on, or choose another --workdir"
         )
     differing = [k for k in range(len(classes)) if there[k] != classes[k]]
     if differing:

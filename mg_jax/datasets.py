@@ -12,8 +12,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from data.builder import SKIPPED, VERSION, VideoBuilder
-from data.parts import Stored
+from data.builder import VERSION, VideoBuilder
+from data.parts import SKIPPED, Stored
 from data.preparation import settings_from_config
 from mg_jax.records import DamagedVideos, FrameRecords
 from mg_jax.video_table import Actions, VideoTable
@@ -62,10 +62,12 @@ def prepare(config) -> None:
     tfds.disable_progress_bar()  # VideoBuilder shows its own
     settings = settings_from_config(config.prepare)
     builder = _builder(config, settings)
-    if (_folder(config) / "dataset_info.json").exists():
+    if is_prepared(config):
         _check_stored(builder, settings.stored)
+        builder.remove_leftovers()
+        print(f"{_folder(config)} is there already; delete it to prepare it again")
     else:
-        builder.prepare()
+        builder.prepare((config.data.train_split, config.data.eval_split))
     with (_folder(config) / SKIPPED).open(newline="") as file:
         skipped = list(csv.DictReader(file))
     for row in skipped[:10]:
@@ -236,9 +238,14 @@ def _check_stored(data_set: tfds.core.DatasetBuilder, wanted: Stored) -> None:
     found = _stored(data_set)
     if found != wanted:
         raise ValueError(
-            f"{data_set.data_path} is prepared with {found}, not {wanted}; use that with the same "
-            "--config.prepare flags, delete the folder, or choose another --config.data.dir"
+            f"{data_set.data_path} is prepared with {_settings(found)}, not {_settings(wanted)}; "
+            "use it with the same --config.prepare flags, delete the folder, or choose another "
+            "--config.data.dir"
         )
+
+
+def _settings(stored: Stored) -> str:
+    return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(stored).items())
 
 
 def _folder(config) -> pathlib.Path:
@@ -251,6 +258,10 @@ def _builder(config, settings) -> VideoBuilder:
     if name not in DATA_SETS:
         raise ValueError(
             f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
+        )
+    if name != "moving_shapes" and not config.prepare.source and not is_prepared(config):
+        raise ValueError(
+            f"prepare.source is not set; --config.prepare.source=DIR says where {name} lies"
         )
     builder = importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
     if bool(variant) != bool(builder.VARIANTS):

@@ -51,7 +51,7 @@ class FrameRecords:
         return self._firsts[-1]
 
     def jpegs(self, numbers: np.ndarray) -> list[bytes]:
-        """Frames of one video.
+        """Frames of one video, all of which are in one file.
 
         Raises:
           RuntimeError: if a record is damaged, saying where.
@@ -67,6 +67,7 @@ class DamagedVideos:
 
     Attributes:
       rows: of the split's table.
+      fatal: what no other video can make up for.
     """
 
     def __init__(self, videos: int, limit: float):
@@ -74,6 +75,7 @@ class DamagedVideos:
         self._videos = videos
         self._limit = limit
         self.rows: set[int] = set()
+        self.fatal: DataError | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -90,6 +92,8 @@ class DamagedVideos:
 
     def check(self) -> None:
         """Raises DataError once more videos are damaged than the config allows."""
+        if self.fatal is not None:
+            raise self.fatal
         if len(self) > self._limit * self._videos:
             raise DataError(
                 f"{len(self)} of {self._videos} videos are damaged, more than the share "

@@ -70,7 +70,8 @@ class VideoTable:
 
     def labels_within(self, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
         """Labels that hold anywhere from a clip's first to its last source frame, `B K` uint8."""
-        return self._multi_hot(rows_B, np.stack([frames_BT.min(1), frames_BT.max(1)]))
+        span_2B = np.stack([frames_BT.min(1), frames_BT.max(1)])
+        return self._multi_hot(rows_B, np.minimum(span_2B, self.num_frames[rows_B] - 1))
 
     def _multi_hot(self, rows_B: np.ndarray, span_2B: np.ndarray | None) -> np.ndarray:
         actions = self.actions

@@ -348,15 +348,20 @@ def write_charades(source, train, test):
                 writer.writerow([name, "HR43", "Kitchen", "Eats, then\nleaves.", actions, "30.96"])
 
 
+def charades_config(source, **prepare):
+    config = videos.config_for(source, "charades", **prepare)
+    config.data.eval_split = "test"
+    config.data.multi_label = True
+    return config
+
+
 def test_charades_is_prepared_from_the_official_files(source):
     videos.write(source / "Charades_v1_480" / "46GP8.mp4", 20)
     videos.write_folder(source / "Charades_v1_480" / "N11GT", 24, name="N11GT-{:06d}.jpg")
     train = {"46GP8": "c092 0.20 0.32;c147 0.00 12.60;c092 0.60 0.70"}
     write_charades(source, train, {"N11GT": "c156 0.50 0.75;c000 0.00 0.10"})
-    config = videos.config_for(source, "charades", videos="Charades_v1_480")
+    config = charades_config(source, videos="Charades_v1_480")
     config.model.num_classes = 157
-    config.data.eval_split = "test"
-    config.data.multi_label = True
     prepare(config)
     assert contents(config, "train") == {"46GP8": ([92, 147], 20)}
     assert contents(config, "test") == {"N11GT": ([0, 156], 24)}
@@ -390,7 +395,7 @@ def test_clips_carry_the_labels_of_their_frames_and_videos_all(source, kind, fps
             videos.write_folder(source / str(i), length)
     texts = [";".join(f"c{k:03d} {start} {end}" for k, start, end in a) for a in actions]
     write_charades(source, dict(enumerate(texts)), {"0": "c000 0.0 1.0"})
-    config = videos.config_for(source, "charades", frame_step=frame_step)
+    config = charades_config(source, frame_step=frame_step)
     prepare(config)
     table = video_table(open_data_set(config), "train")
     assert table.num_frames.tolist() == lengths
@@ -400,13 +405,14 @@ def test_clips_carry_the_labels_of_their_frames_and_videos_all(source, kind, fps
         for a, length in zip(actions, lengths, strict=True)
     ]
     rows = rng.integers(0, len(lengths), 300)
-    ends = [np.sort(rng.integers(0, lengths[row], 2)) for row in rows]
-    clips = np.stack([np.linspace(*pair, 4).astype(int) for pair in ends])
-    clips = rng.permuted(clips, axis=1)
+    # Some begin before the start or end past the end, where the first or last frame is repeated.
+    ends = [np.sort(rng.integers(-3, lengths[row] + 9, 2)) for row in rows]
+    clips = rng.permuted([np.linspace(*pair, 4).astype(int) for pair in ends], axis=1)
     within, anywhere = table.labels_within(rows, clips), table.labels(rows)
     assert within.shape == anywhere.shape == (300, 157)
     for b, row in enumerate(rows):
-        span = frame_labels[row][clips[b].min() : clips[b].max() + 1]
+        frames = np.clip(clips[b], 0, lengths[row] - 1)
+        span = frame_labels[row][frames.min() : frames.max() + 1]
         assert set(np.flatnonzero(within[b])) == set().union(*span)
         assert set(np.flatnonzero(anywhere[b])) == {k for k, *_ in actions[row]}
     assert within.sum() < anywhere.sum()
@@ -417,7 +423,7 @@ def test_each_file_of_charades_is_required(source):
     for name in ("Charades_v1_train.csv", "Charades_v1_test.csv", "Charades_v1_classes.txt"):
         write_charades(source, {"A": ""}, {"A": ""})
         (source / name).unlink()
-        refused(videos.config_for(source, "charades"), rf"{name} is missing: an official file of")
+        refused(charades_config(source), rf"{name} is missing: an official file of")
 
 
 @pytest.mark.parametrize(
@@ -430,19 +436,19 @@ def test_each_file_of_charades_is_required(source):
 )
 def test_actions_that_cannot_be_read_are_refused(source, actions, message):
     write_charades(source, {"A": actions}, {"A": ""})
-    refused(videos.config_for(source, "charades"), message)
+    refused(charades_config(source), message)
 
 
 def test_other_columns_than_those_of_charades_are_refused(source):
     write_charades(source, {}, {"A": ""})
     videos.write_lines(source / "Charades_v1_train.csv", "video,label", "A,c001")
-    refused(videos.config_for(source, "charades"), r"train.csv has no columns id and actions, but")
+    refused(charades_config(source), r"train.csv has no columns id and actions, but")
 
 
 def test_videos_without_actions_are_kept(source):
     videos.write(source / "A.mp4")
     write_charades(source, {"A": ""}, {"A": ""})
-    config = videos.config_for(source, "charades")
+    config = charades_config(source)
     prepare(config)
     assert contents(config, "train") == {"A": ([], 5)}
 
@@ -450,7 +456,7 @@ def test_videos_without_actions_are_kept(source):
 def test_charades_lists_videos_of_any_container_and_names_those_missing_as_mp4(source):
     write_charades(source, {"A": "", "B": ""}, {"A": ""})
     (source / "A.avi").touch()
-    config = videos.config_for(source, "charades")
+    config = charades_config(source)
     listing = Charades(
         pathlib.Path(config.data.dir), "", settings_from_config(config.prepare)
     ).listing()
@@ -537,6 +543,7 @@ def test_classes_that_no_video_has_are_kept_if_classes_txt_lists_them(source):
 def test_anybodys_lists_are_refused_with_file_and_line(source):
     videos.write(source / "a.mp4")
     videos.write_lines(source / "classes.txt", "run", "jump")
+    videos.write_lines(source / "validation.csv", "a.mp4,run")
     config = videos.config_for(source, "video_folder/mine", separator=",")
     for line, message in (
         ("a.mp4", r"train.csv, line 2: 'a.mp4' is no path and label with ',' between"),
@@ -629,6 +636,22 @@ def test_a_data_set_of_another_version_is_named(tmp_path):
         open_data_set(config)
     prepare(config)  # beside the old one
     assert contents(config, "train") == {"run/a.mp4": ([0], 5)}
+
+
+def test_splits_that_a_run_needs_are_asked_for_at_once(source):
+    videos.write(source / "train" / "run" / "a.mp4")
+    config = videos.config_for(source, "video_folder/mine")
+    config.data.eval_split = "validation"
+    refused(config, r"source has no split 'validation', only train; add it, or name another by")
+    config.data.eval_split, config.data.train_split = "train", "more"
+    refused(config, r"source has no split 'more', only train; .* --config.data.train_split or")
+
+
+@pytest.mark.parametrize("name", ["kinetics/400", "ssv2", "charades", "video_folder/mine"])
+def test_the_folder_of_the_originals_must_be_given(source, name):
+    config = videos.config_for(source, name)
+    config.prepare.source = ""
+    refused(config, r"prepare.source is not set; --config.prepare.source=DIR says where")
 
 
 @pytest.mark.parametrize(

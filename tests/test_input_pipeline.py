@@ -252,7 +252,7 @@ def test_a_damaged_video_is_named_counted_and_replaced_by_another(
     batches = list(batches_of(mended, schedule, steps))
     (line,) = [r.getMessage() for r in caplog.records if "is damaged" in r.getMessage()]
     assert mended.train.damaged.rows == {5}
-    videos, bad, other = source.train.videos, 5, 6
+    videos, bad, other = source.train.videos, 5, 5 + 1 + 48 // 2
     assert videos.ids[bad] in line
     assert f"{videos.ids[other]} takes its place" in line
     assert "hash mismatch" in line

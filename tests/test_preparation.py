@@ -323,9 +323,15 @@ def test_more_broken_videos_than_allowed_stop_the_preparation(mixed):
     message = r"[2-8] of 35 videos cannot be read, more than the share prepare.max_broken=0.05; "
     for workers in (2, 1):  # it does not help to try again
         config.prepare.workers = workers
-        with pytest.raises(ValueError, match=message + r"the reasons so far are in .*\*.json"):
+        with pytest.raises(
+            ValueError, match=message + r"the reasons are in .*/skipped.csv; delete"
+        ):
             prepare(config)
         assert not is_prepared(config)
+        reasons = (parts_folder(config) / "skipped.csv").read_text()
+        assert "train,run/" in reasons
+        assert re.search(r",(No such file|Invalid data|no video stream|no frames)", reasons)
+        assert not list(parts_folder(config).glob("*.tmp"))
     config.prepare.max_broken = 0.25
     prepare(config)
     assert len(video_table(open_data_set(config), "train")) == 27
@@ -436,6 +442,7 @@ def flags(config, workers):
     return (
         f"--config.data.name={config.data.name}",
         f"--config.data.dir={config.data.dir}",
+        f"--config.data.eval_split={config.data.eval_split}",
         f"--config.prepare.source={config.prepare.source}",
         f"--config.prepare.workers={workers}",
     )

@@ -85,6 +85,14 @@ def config_for(source: pathlib.Path, name: str, **prepare) -> ConfigDict:
     config = get_base()
     config.data.name = name
     config.data.dir = str(source.parent / "prepared")
+    # Many tests need one split only.
+    there = {path.stem for path in source.iterdir()} if source.is_dir() else set()
+    if name == "charades":
+        config.data.eval_split = "test"
+    elif "val" in there and "train" not in there:
+        config.data.train_split = "validation"
+    elif not there & {"val", "validation", "something-something-v2-validation"}:
+        config.data.eval_split = "train"
     config.prepare.source = str(source)
     config.prepare.workers = 1
     config.prepare.update(prepare)
