@@ -91,12 +91,12 @@ class DamagedVideos:
         logging.error("video %s is damaged (%s): %s", name, reason, instead)
 
     def check(self) -> None:
-        """Raises DataError once more videos are damaged than the config allows."""
-        if self.fatal is not None:
-            raise self.fatal
+        """Raises DataError once more is damaged than the config allows or can be made up for."""
         if len(self) > self._limit * self._videos:
             raise DataError(
                 f"{len(self)} of {self._videos} videos are damaged, more than the share "
                 f"data.max_damaged={self._limit:g}; prepare the data set again, or set "
                 "--config.data.max_damaged=... higher"
             )
+        if self.fatal is not None:
+            raise self.fatal
