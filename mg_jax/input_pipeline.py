@@ -7,7 +7,6 @@ batch, each clip in its place.
 
 import collections
 import concurrent.futures
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -83,7 +82,7 @@ def _read_batch(
     share = grid.batch // jax.process_count()
     first = position + jax.process_index() * share
     clips = sampling.sample_clips(split.videos, grid, augmentation, first, share)
-    out_BTHWC = _unaligned((share, grid.frames, grid.size, grid.size, 3))
+    out_BTHWC = np.empty((share, grid.frames, grid.size, grid.size, 3), np.uint8)
 
     def read(start: int) -> None:
         for b in range(start, min(start + task, share)):
@@ -99,19 +98,6 @@ def _read_batch(
     for _ in pool.map(read, range(0, share, task)):
         pass
     return out_BTHWC, clips.flip_B, _labels(split, clips)
-
-
-def _unaligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An array that TensorFlow copies.
-
-    It takes over those that begin at a multiple of 64 bytes. Processes that had done so crashed
-    in unrelated native threads later on (TensorFlow 2.21, NumPy 2, JAX 0.10.2): 5 of 8 against none
-    with copies.
-    """
-    size = math.prod(shape)
-    memory = np.empty(size + 64, np.uint8)
-    start = (-memory.ctypes.data + 16) % 64
-    return memory[start : start + size].reshape(shape)
 
 
 def _read_clip(split: Split, clips: Clips, b: int, out_THWC: np.ndarray) -> None:
