@@ -89,10 +89,9 @@ def _read_batch(
             try:
                 _read_clip(split, clips, b, out_BTHWC[b])
             except DAMAGE as error:
-                row = int(clips.rows_B[b])
-                other = _replacement(split, augmentation, grid, first + b, row, error)
+                row, out_THWC = int(clips.rows_B[b]), out_BTHWC[b]
+                other = _read_other(split, augmentation, grid, first + b, row, error, out_THWC)
                 clips.rows_B[b], clips.frames_BT[b] = other.rows_B[0], other.frames_BT[0]
-                _read_clip(split, other, 0, out_BTHWC[b])
 
     task = max(_TASK_FRAMES // grid.frames, 1)
     for _ in pool.map(read, range(0, share, task)):
@@ -114,19 +113,19 @@ def _labels(split: Split, clips: Clips) -> np.ndarray:
     return split.videos.label(clips.rows_B)
 
 
-def _replacement(
+def _read_other(
     split: Split,
     augmentation: Augmentation,
     grid: Grid,
     position: int,
     row: int,
     error: Exception,
+    out_THWC: np.ndarray,
 ) -> Clips:
-    """A clip of the next video that can be read, drawn as the one of the damaged video was.
+    """Reads a clip of another video, drawn as the one of the damaged video was, and returns it.
 
     Which one follows from the damage alone, so that a run that is repeated repeats it.
     """
-    size = (grid.frames, grid.size, grid.size, 3)
     for _ in range(_REPLACEMENTS):
         # Its neighbours are stored next to it and may be damaged as well.
         other = (row + 1 + len(split.videos) // 2) % len(split.videos)
@@ -134,7 +133,7 @@ def _replacement(
         split.damaged.add(row, names[0], error, f"{names[1]} takes its place")
         clip = sampling.clips_of(split.videos, grid, augmentation, position, np.array([other]))
         try:
-            _read_clip(split, clip, 0, np.empty(size, np.uint8))
+            _read_clip(split, clip, 0, out_THWC)
         except DAMAGE as next_error:
             row, error = other, next_error
         else:
@@ -217,6 +216,28 @@ def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
+def host_batches(
+    dataset: tf.data.Dataset, damaged: DamagedVideos
+) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of a data set as NumPy arrays.
+
+    Raises:
+      DataError: if too many videos are damaged.
+    """
+    batches = dataset.as_numpy_iterator()
+    while True:
+        try:
+            batch = next(batches, None)
+        except tf.errors.OpError:
+            # tf.data hides which error a thread raised; too much damage is what we know of.
+            damaged.check()
+            raise
+        damaged.check()
+        if batch is None:
+            return
+        yield batch
+
+
 class DeviceBatches:
     """Iterates over a data set with a few batches on the devices ahead of the one in use.
 
@@ -226,9 +247,8 @@ class DeviceBatches:
 
     def __init__(self, dataset: tf.data.Dataset, mesh: Mesh, damaged: DamagedVideos):
         self.wait_s = 0.0
-        self._host = dataset.as_numpy_iterator()
+        self._host = host_batches(dataset, damaged)
         self._mesh = mesh
-        self._damaged = damaged
         self._queue = collections.deque()
         self.prefetch()
 
@@ -251,17 +271,8 @@ class DeviceBatches:
         """Fills up; to be called when the batch in use has been handed to the device."""
         start = time.perf_counter()
         while len(self._queue) < _DEVICE_AHEAD:
-            batch: Any = self._next()
+            batch: Any = next(self._host, None)
             if batch is None:
                 break
             self._queue.append(parallel.shard(batch, self._mesh))
         self.wait_s += time.perf_counter() - start
-        self._damaged.check()
-
-    def _next(self) -> dict[str, np.ndarray] | None:
-        try:
-            return next(self._host, None)
-        except tf.errors.OpError:
-            # tf.data hides which error a thread raised; too much damage is what we know of.
-            self._damaged.check()
-            raise

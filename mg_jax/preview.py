@@ -6,13 +6,12 @@ import pathlib
 import re
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from mg_jax.atomic_file import replaced
 from mg_jax.datasets import DataSource, Split, open_source
 from mg_jax.grid import Grid
-from mg_jax.input_pipeline import clip_batches
+from mg_jax.input_pipeline import clip_batches, host_batches
 from mg_jax.recipe import is_baseline, schedule_from_config
 from mg_jax.sampling import Augmentation, Clips, sample_clips, training_augmentation
 from mg_jax.schedule import Schedule
@@ -117,13 +116,7 @@ def _first_clips(
     # A clip depends on its position and not on how many share its batch.
     small = [dataclasses.replace(grid, batch=min(grid.batch, _CLIPS)) for grid in grids]
     dataset = clip_batches(split, augmentation, small, zip(small, positions, strict=True))
-    try:
-        batches = list(dataset.as_numpy_iterator())
-    except tf.errors.OpError:
-        split.damaged.check()
-        raise
-    split.damaged.check()
-    return batches
+    return list(host_batches(dataset, split.damaged))
 
 
 def _shown(frames: int) -> np.ndarray:

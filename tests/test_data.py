@@ -12,6 +12,7 @@ from data.moving_shapes import drawing
 from data.moving_shapes.moving_shapes_dataset_builder import draw_videos
 from data.video_frames import VideoError, read_frames
 from mg_jax.datasets import frame_records, open_data_set, open_source, prepare, video_table
+from tests.videos import write_sound_only
 
 
 def config_for(folder, **data):
@@ -47,15 +48,6 @@ def test_frames_are_scaled_down_to_the_short_side_and_never_up(tmp_path, size, s
     frames = read_frames(path, short_side=32, quality=90)
     assert (frames.width, frames.height) == stored
     assert read_frames(path, short_side=200, quality=90).width == size[0]
-
-
-def write_sound_only(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16_000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        frame.rate = 16_000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def write_cut_off(path):

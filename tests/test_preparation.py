@@ -216,15 +216,6 @@ def test_crops_are_those_of_fully_decoded_frames():
 # Broken videos
 
 
-def write_sound_only(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16_000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
-        frame.rate = 16_000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def write_without_frames(path):
     with av.open(str(path), "w", format="matroska") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -256,7 +247,7 @@ def write_folder_with_broken_png(path):
 BROKEN = {
     "empty": lambda path: path.touch(),
     "text": lambda path: videos.write_lines(path, *["not a video"] * 50),
-    "sound": write_sound_only,
+    "sound": videos.write_sound_only,
     "zero_length": write_without_frames,
     "cut_off": write_cut_off,
     "no_images": write_folder_without_images,

@@ -97,3 +97,13 @@ def config_for(source: pathlib.Path, name: str, **prepare) -> ConfigDict:
     config.prepare.workers = 1
     config.prepare.update(prepare)
     return config
+
+
+def write_sound_only(path):
+    """Writes a file that holds sound and no video."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
