@@ -106,7 +106,7 @@ def test_four_devices_give_the_losses_of_one(undisturbed, flags, tmp_path):
     assert one.keys() == four.keys()
     assert len({(line.get("frames"), line.get("size")) for line in runs.log(undisturbed[0])}) > 3
     for step, loss in one.items():
-        assert four[step] == pytest.approx(loss, rel=1e-4), step
+        assert four[step] == pytest.approx(loss, rel=1e-5), step
 
 
 def test_a_killed_run_continues_bit_by_bit(undisturbed, flags, tmp_path):

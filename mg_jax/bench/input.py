@@ -1,11 +1,12 @@
 """How fast the input pipeline serves each grid of a schedule, beside what limits it.
 
-Three limits are measured in the same run, on the same clips, with as many threads:
+Other ways are measured in the same run, on the same clips, with as many threads:
 
  - blocks: decoding alone as the pipeline does it, stored frames in memory in, pixels out;
  - JPEG: decoding alone as TensorFlow does it, `tf.io.decode_and_crop_jpeg` of the same crops;
- - H.264: seek to the key frame before the clip and decode to its end, frames to RGB, as loaders do
-   that read videos directly. Nothing is cropped, scaled or batched.
+ - H.264: seek to the key frame before the clip in the video file and decode to its end, to RGB;
+   nothing is cropped or scaled;
+ - loader: that, and normalised, scaled and cropped as PySlowFast's loader does.
 """
 
 import collections
@@ -18,13 +19,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import av
 import jax
+import numpy as np
 import tensorflow as tf
 
 from mg_jax import frames as frames_lib
 from mg_jax import sampling
-from mg_jax.bench import sources
+from mg_jax.bench import sources, video_loader
 from mg_jax.datasets import DataSource, Split, open_source, prepare
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import clip_batches
@@ -62,7 +63,7 @@ def measure(config, workdir: pathlib.Path) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "video": f"{sources.WIDTH} x {sources.HEIGHT}, {_FRAMES} frames",
         "grids": rows,
-        "memory": _measure_memory(data.train, augmentation, grids[-1]),
+        "memory": _measure_memory(data.train, augmentation, grids),
     }
 
 
@@ -87,45 +88,50 @@ def _measure_grid(
     )
     numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
     jpegs = [split.frames.jpegs(numbers_T) for numbers_T in numbers_BT]
-    every = range(len(jpegs))
+    every, videos = range(len(jpegs)), range(_H264_CLIPS)
+    paths = [folder / split.videos.ids[row] for row in clips.rows_B]
     measured = {
         "pipeline": lambda: _rate_of_pipeline(split, augmentation, grid, len(jpegs)),
         "blocks": lambda: _rate(lambda b: _decode_blocks(split, clips, jpegs[b], b), every),
         "jpeg": lambda: _rate(lambda b: _decode_jpegs(clips, jpegs[b], b), every),
-        "h264": lambda: _rate(lambda b: _decode_h264(split, folder, clips, b), range(_H264_CLIPS)),
+        "h264": lambda: _rate(lambda b: _decode_h264(paths[b], clips, b), videos),
+        "loader": lambda: _rate(lambda b: _load_h264(paths[b], clips, grid, b), videos),
     }
     # In turn, so that what else the machine does hits all of them; the best of each is its own.
     rounds = [{name: rate() for name, rate in measured.items()} for _ in range(_ROUNDS)]
-    (rate, cpu_s), blocks, plain, h264 = (max(r[name] for r in rounds) for name in measured)
-    size = sum(len(jpeg) for clip in jpegs for jpeg in clip) / len(jpegs)
+    best = {name: max(r[name] for r in rounds) for name in measured}
+    rate, cpu_s, read = best.pop("pipeline")
     return {
         "grid": dataclasses.asdict(grid),
         "clips_per_s": rate,
-        "blocks_clips_per_s": blocks,
-        "jpeg_clips_per_s": plain,
-        "h264_clips_per_s": h264,
-        "of_blocks": rate / blocks,
-        "of_jpeg": rate / plain,
-        "of_h264": rate / h264,
-        "iteration_bytes": size * grid.batch,
+        **{f"{name}_clips_per_s": other for name, other in best.items()},
+        **{f"of_{name}": rate / other for name, other in best.items()},
+        "iteration_bytes": read * grid.batch,
         "iteration_cpu_s": cpu_s * grid.batch,
     }
 
 
 def _rate_of_pipeline(
     split: Split, augmentation: Augmentation, grid: Grid, clips: int
-) -> tuple[float, float]:
-    """Clips a second through the whole pipeline, once it is under way, and CPU time of a clip."""
+) -> tuple[float, float, float]:
+    """Through the whole pipeline: clips a second, and CPU seconds and bytes read for each."""
     batch = max(clips // 16, 1)
     small = dataclasses.replace(grid, batch=batch)
-    dataset = clip_batches(split, augmentation, [small], ((small, i * batch) for i in range(24)))
+    # Four batches before and four after those that count keep it busy throughout.
+    dataset = clip_batches(split, augmentation, [small], ((small, i * batch) for i in range(28)))
     batches = dataset.as_numpy_iterator()
     for _ in range(4):
         next(batches)
-    start, cpu = time.perf_counter(), time.process_time()
-    count = sum(len(b["label"]) for b in batches)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return count / seconds, cpu / count
+    start = np.array([time.perf_counter(), time.process_time(), _bytes_read()])
+    count = sum(len(next(batches)["label"]) for _ in range(20))
+    seconds, cpu_s, read = [time.perf_counter(), time.process_time(), _bytes_read()] - start
+    return count / seconds, cpu_s / count, read / count
+
+
+def _bytes_read() -> int:
+    """Bytes this process has read, from the disk or its cache."""
+    lines = pathlib.Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
 
 
 def _decode_blocks(split: Split, clips: Clips, jpegs: list[bytes], b: int) -> None:
@@ -151,19 +157,12 @@ def _decode_and_crop(jpegs_T: tf.Tensor, window_4: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _decode_h264(split: Split, folder: pathlib.Path, clips: Clips, b: int) -> None:
-    first, last = clips.frames_BT[b].min(), clips.frames_BT[b].max()
-    with av.open(str(folder / split.videos.ids[clips.rows_B[b]])) as container:
-        stream = container.streams.video[0]
-        stream.thread_count = 1
-        ticks = 1 / (sources.FPS * stream.time_base)
-        container.seek(int(first * ticks), stream=stream)
-        for frame in container.decode(stream):
-            number = round(frame.pts / ticks)
-            if number >= first:
-                frame.to_rgb().to_ndarray()
-            if number >= last:
-                return
+def _decode_h264(path: pathlib.Path, clips: Clips, b: int) -> None:
+    video_loader.decode_span(path, clips.frames_BT[b].min(), clips.frames_BT[b].max())
+
+
+def _load_h264(path: pathlib.Path, clips: Clips, grid: Grid, b: int) -> None:
+    video_loader.load_clip(path, clips.frames_BT[b], clips.boxes_B3[b], grid.size)
 
 
 def _rate(function: Callable[[int], None], items: range) -> float:
@@ -175,12 +174,13 @@ def _rate(function: Callable[[int], None], items: range) -> float:
     return len(items) / (time.perf_counter() - start)
 
 
-def _measure_memory(split: Split, augmentation: Augmentation, grid: Grid) -> dict[str, Any]:
-    """Resident memory after a tenth and after all of many batches."""
-    grid = dataclasses.replace(grid, batch=jax.process_count())
-    positions = ((grid, i * grid.batch) for i in range(_MEMORY_BATCHES))
+def _measure_memory(split: Split, augmentation: Augmentation, grids: list[Grid]) -> dict[str, Any]:
+    """Resident memory after a tenth and so on of many small batches, of all grids in turn."""
+    clips = jax.process_count()
+    small = [dataclasses.replace(grid, batch=clips) for grid in grids]
+    positions = ((small[i % len(small)], i * clips) for i in range(_MEMORY_BATCHES))
     megabytes = []
-    for i, _ in enumerate(clip_batches(split, augmentation, [grid], positions).as_numpy_iterator()):
+    for i, _ in enumerate(clip_batches(split, augmentation, small, positions).as_numpy_iterator()):
         if (i + 1) % (_MEMORY_BATCHES // 10) == 0:
             megabytes.append(_resident_mb())
     return {"batches": _MEMORY_BATCHES, "resident_mb": megabytes}
@@ -193,7 +193,7 @@ def _resident_mb() -> float:
 
 _HEADER = (
     f"{'clips x frames x size^2':<24} {'clips/s':>8} {'of blocks':>10} {'of JPEG':>8} "
-    f"{'of H.264':>9} {'MB/it':>7} {'CPU s/it':>9} {'of base':>8}"
+    f"{'of H.264':>9} {'of loader':>10} {'MB/it':>7} {'CPU s/it':>9} {'of base':>8}"
 )
 
 
@@ -202,6 +202,6 @@ def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
     name = f"{grid['batch']} x {grid['frames']} x {grid['size']}^2"
     return (
         f"{name:<24} {row['clips_per_s']:>8.1f} {row['of_blocks']:>10.2f} {row['of_jpeg']:>8.2f} "
-        f"{row['of_h264']:>9.1f} {row['iteration_bytes'] / 1e6:>7.0f} "
+        f"{row['of_h264']:>9.1f} {row['of_loader']:>10.1f} {row['iteration_bytes'] / 1e6:>7.0f} "
         f"{row['iteration_cpu_s']:>9.1f} {row['iteration_cpu_s'] / base['iteration_cpu_s']:>8.2f}"
     )
