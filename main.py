@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+import traceback
 
 from absl import app, flags, logging
 
@@ -19,7 +20,14 @@ _MODE = flags.DEFINE_enum(
     "the schedule; preview: draw the first clips of its grids; prepare: prepare the data set; "
     "predict: print the classes of --video.",
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where no launcher says how processes meet."
+)
+_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many there are.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: number of this process.")
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
+
+_INTERRUPTED = "interrupted; the same command continues from {}"
 
 # Only what a user can act on; each line of Orbax and TensorFlow is about their own affairs.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -45,10 +53,9 @@ def main(argv: list[str]) -> None:
         with command_line.errors_as_messages():
             _dispatch(mode, config, workdir)
     except KeyboardInterrupt:
-        continues = {"train": "the newest checkpoint", "prepare": "what is prepared so far"}
-        if mode not in continues:
+        if mode != "prepare":
             sys.exit("interrupted")
-        sys.exit(f"interrupted; the same command continues from {continues[mode]}")
+        sys.exit(_INTERRUPTED.format("what is prepared so far"))
 
 
 def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
@@ -74,13 +81,41 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
 
         print(predict(config, pathlib.Path(_VIDEO.value).expanduser(), workdir))
         return None
-    if mode == "eval":
-        from mg_jax.train import evaluate_run
+    return _train_or_evaluate(mode, config, workdir)
 
-        return evaluate_run(config, workdir)
-    from mg_jax.train import train
 
-    return train(config, workdir)
+def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
+    """With the other processes of the run, where there are any.
+
+    Whatever ends it early ends this process at once: others may be gone, and the compiler busy.
+    """
+    import jax
+
+    from mg_jax import hosts
+    from mg_jax.stops import Preempted
+
+    hosts.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    from mg_jax.train import evaluate_run, train
+
+    try:
+        with command_line.errors_as_messages():
+            train(config, workdir) if mode == "train" else evaluate_run(config, workdir)
+    except Preempted:
+        hosts.say("stopped by SIGTERM; the same command continues")
+    except KeyboardInterrupt:
+        hosts.leave(_INTERRUPTED.format("the newest checkpoint"))
+    except SystemExit as ended:
+        hosts.leave(str(ended))
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        traceback.print_exc()
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        hosts.leave(
+            f"error: process {jax.process_index()} of {jax.process_count()} cannot go on, most "
+            f"likely because another one ended ({reason}). Start all of them again; the run "
+            "continues from the newest checkpoint"
+        )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import shutil
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,16 +16,17 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Mesh
 
-from mg_jax import parallel
-from mg_jax.atomic_file import write_json
+from mg_jax import hosts, parallel
 from mg_jax.metrics import headline
 from mg_jax.train_step import TrainState
+from mg_jax.workdir import WorkdirError, has_checkpoint, read_classes
 
-_CLASSES = "classes.json"
+# The JSON beside the arrays: clocks, metrics, and checksums of everything.
+_RECORD = "record"
 
 
-class WorkdirError(ValueError):
-    """A work directory that belongs to something else."""
+class CheckpointError(ValueError):
+    """A checkpoint that could not be written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +48,13 @@ class Checkpoints:
     A checkpoint holds the TrainState and the run's clocks. The order of samples follows from the
     step alone, so there is nothing else to keep. One at which the model was evaluated also holds
     its metrics and the precise statistics they were measured with. The newest `keep` stay, and the
-    one with the best score.
+    one with the best score. Checksums tell damage that the file format does not.
     """
 
     def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
         self.folder = workdir.absolute() / "checkpoints"
         self._scores = score_by_step(self.folder)
+        self._writing: int | None = None
         options = ocp.CheckpointManagerOptions(
             preservation_policy=NewestAndBest(keep, self._scores),
             # Another process may be writing where this one only reads.
@@ -59,6 +63,15 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
+    def newest(self) -> int:
+        """The step of the newest checkpoint, -1 where there is none."""
+        step = self._manager.latest_step()
+        return -1 if step is None else step
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the checkpoint of a step holds an evaluation."""
+        return step in self._scores
+
     def save(
         self,
         state: TrainState,
@@ -66,13 +79,34 @@ class Checkpoints:
         clocks: dict[str, float],
         evaluation: Evaluation | None = None,
     ) -> None:
-        """Begins to write; the copy off the device is done when this returns."""
-        items = {"state": ocp.args.StandardSave(state), "clocks": ocp.args.JsonSave(clocks)}
+        """Begins to write; the copy off the device is done when this returns.
+
+        One of the same step is replaced.
+
+        Raises:
+          CheckpointError: if the one before could not be written.
+        """
+        items = {"state": ocp.args.StandardSave(state)}
+        checksums = _state_checksums(state)
         if evaluation is not None:
             items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
-            items["evaluation"] = ocp.args.JsonSave(evaluation.metrics)
+            checksums["precise_batch_stats"] = checksum(evaluation.batch_stats)
             self._scores[step] = headline(evaluation.metrics)
-        self._manager.save(step, args=ocp.args.Composite(**items))
+        metrics = evaluation and evaluation.metrics
+        record = {"clocks": clocks, "metrics": metrics, "checksums": checksums}
+        items[_RECORD] = ocp.args.JsonSave({**record, "checksum": _text_checksum(record)})
+        with self._disk_errors():
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._manager.save(step, args=ocp.args.Composite(**items))
+        self._writing = step
+
+    def check(self) -> None:
+        """Raises CheckpointError if the checkpoint in the making could not be written."""
+        if self._writing is not None and not self._manager.is_saving_in_progress():
+            with self._disk_errors():
+                self._manager.wait_until_finished()
+            self._writing = None
 
     def restore(
         self, state: TrainState, mesh: Mesh, repair: bool
@@ -87,16 +121,12 @@ class Checkpoints:
         Raises:
           WorkdirError: if there are checkpoints and none can be read.
         """
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(parallel.abstract(state, mesh, parallel.REPLICATED)),
-            clocks=ocp.args.JsonRestore(),
-        )
         errors = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                restored = self._manager.restore(step, args=items)
+                restored, clocks = self._restore(step, state, mesh)
             except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
-                errors[step] = str(error).splitlines()[0] if str(error) else type(error).__name__
+                errors[step] = _first_line(error)
                 continue
             for failed, reason in errors.items():
                 logging.error(
@@ -106,7 +136,7 @@ class Checkpoints:
                 )
             if errors and repair:
                 self._set_aside(list(errors))
-            return restored["state"], restored["clocks"]
+            return restored, clocks
         if errors:
             raise WorkdirError(
                 f"none of the {len(errors)} checkpoints in {self.folder} can be read; the newest: "
@@ -115,17 +145,93 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits until everything is written."""
-        self._manager.close()
+        """Waits until everything is written.
+
+        Raises:
+          CheckpointError: if it could not be.
+        """
+        with self._disk_errors():
+            self._manager.close()
+
+    def _restore(
+        self, step: int, state: TrainState, mesh: Mesh
+    ) -> tuple[TrainState, dict[str, float]]:
+        record = read_record(self.folder / str(step))
+        shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        restored = self._manager.restore(step, args=items)["state"]
+        _check(_state_checksums(restored), record)
+        if int(restored.step) != step:
+            raise ValueError(f"it is of step {int(restored.step)}")
+        return restored, record["clocks"]
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # as above
+            self._remove_unfinished()
+            whole = [step for step in steps_in(self.folder) if step != self._writing]
+            there = f"step {max(whole)} is the newest whole one" if whole else "there is none yet"
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.folder} ({_first_line(error)}); "
+                f"{there}. Make room and start the same command again, it continues from there"
+            ) from error
+
+    def _remove_unfinished(self) -> None:
+        if hosts.is_first():
+            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
             self._scores.pop(step, None)
             damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
             logging.error("kept as %s", damaged)
-            if jax.process_index() == 0:
+            if hosts.is_first():
                 (self.folder / str(step)).rename(damaged)
+        hosts.barrier("damaged checkpoints are set aside")
         self._manager.reload()
+
+
+def checksum(tree: Any) -> int:
+    """CRC-32 of all arrays of a tree, in the order of their names."""
+    total = 0
+    for leaf in jax.tree.leaves(jax.device_get(tree)):
+        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1), total)
+    return total
+
+
+def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
+    """Clocks, metrics (None where it was not evaluated) and checksums of a checkpoint.
+
+    Raises:
+      ValueError: if it is damaged.
+      OSError: if it is not there.
+    """
+    record = json.loads((checkpoint / _RECORD / "metadata").read_text())
+    if not isinstance(record, dict) or record.pop("checksum", None) != _text_checksum(record):
+        raise ValueError("its record is damaged")
+    return record
+
+
+def _state_checksums(state: TrainState) -> dict[str, int]:
+    parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
+    return {name: checksum(tree) for name, tree in parts.items()}
+
+
+def _text_checksum(record: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
+
+
+def _check(found: dict[str, int], record: dict[str, Any]) -> None:
+    for name, value in found.items():
+        if record["checksums"].get(name) != value:
+            raise ValueError(f"its {name} do not have the checksum they were written with")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,12 +261,19 @@ def best_step(scores: dict[int, float], steps: Iterable[int]) -> int | None:
 
 
 def score_by_step(folder: pathlib.Path) -> dict[int, float]:
-    """Top-1 or mAP of the checkpoints that were evaluated and whose metrics can be read."""
+    """Top-1 or mAP of the checkpoints that were evaluated and whose record can be read."""
     scores = {}
-    for path in folder.glob("[0-9]*/evaluation/metadata"):
+    for step in steps_in(folder):
         with contextlib.suppress(ValueError, KeyError, OSError):
-            scores[int(path.parts[-3])] = headline(json.loads(path.read_text()))
+            metrics = read_record(folder / str(step))["metrics"]
+            if metrics is not None:
+                scores[step] = headline(metrics)
     return scores
+
+
+def steps_in(folder: pathlib.Path) -> set[int]:
+    """The steps of the checkpoints in a folder that were written to their end."""
+    return {int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +310,7 @@ def read_best(workdir: pathlib.Path) -> Best:
         raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
     folder = workdir.absolute() / "checkpoints"
     scores = score_by_step(folder)
-    steps = {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
+    steps = steps_in(folder)
     while steps:
         best = best_step(scores, steps)
         step = max(steps) if best is None else best
@@ -205,17 +318,21 @@ def read_best(workdir: pathlib.Path) -> Best:
             variables = _read_variables(folder / str(step))
             return Best(step, best is not None, variables, classes=read_classes(workdir))
         except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            logging.error("checkpoint %s cannot be read (%s)", folder / str(step), reason)
+            path = folder / str(step)
+            logging.error("checkpoint %s cannot be read (%s)", path, _first_line(error))
         steps.remove(step)
     raise WorkdirError(f"none of the checkpoints in {folder} can be read")
 
 
 def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
-    state = _read_arrays(checkpoint / "state")
-    precise = checkpoint / "batch_stats"
-    batch_stats = _read_arrays(precise) if precise.exists() else state["batch_stats"]
-    return {"params": state["params"], "batch_stats": batch_stats}
+    record, state = read_record(checkpoint), _read_arrays(checkpoint / "state")
+    variables = {name: state[name] for name in ("params", "batch_stats")}
+    _check({name: checksum(tree) for name, tree in variables.items()}, record)
+    if record["metrics"] is not None:
+        precise = _read_arrays(checkpoint / "batch_stats")
+        _check({"precise_batch_stats": checksum(precise)}, record)
+        variables["batch_stats"] = precise
+    return variables
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
@@ -228,112 +345,3 @@ def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
         return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
     finally:
         handler.close()
-
-
-def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether a work directory holds a checkpoint that was written to its end."""
-    return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
-
-
-def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",)) -> None:
-    """Makes sure that the checkpoints of a work directory, if any, belong to the config.
-
-    What is under `run`, `eval` and `prepare`, where the data lies, how much of it may be damaged,
-    and what the run started from may differ.
-
-    Args:
-      workdir: holds `config.json`.
-      config: to compare with it.
-      sections: beginnings of the keys to compare.
-
-    Raises:
-      WorkdirError: naming the keys that differ.
-    """
-    path = workdir / "config.json"
-    if not has_checkpoint(workdir):
-        return
-    if not path.exists():
-        raise WorkdirError(
-            f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
-            "or choose another --workdir"
-        )
-    there, here = json.loads(path.read_text()), json.loads(config.to_json())
-    differing = _differences(_binding(there, sections), _binding(here, sections))
-    if differing:
-        raise WorkdirError(
-            f"{workdir} holds checkpoints of another config; continue it with the same settings "
-            "or choose another --workdir. Differing: " + "; ".join(differing)
-        )
-
-
-def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
-    """Makes sure that the checkpoints of a work directory, if any, are of these classes.
-
-    Raises:
-      WorkdirError: naming the first that differs.
-    """
-    if not has_checkpoint(workdir):
-        return
-    there = read_classes(workdir)
-    if len(there) != len(classes):
-        raise WorkdirError(
-            f"{workdir} holds checkpoints of {len(there)} classes; the data set {len(classes)}; "
-            "use the one it was trained on, or choose another --workdir"
-        )
-    differing = [k for k in range(len(classes)) if there[k] != classes[k]]
-    if differing:
-        k = differing[0]
-        raise WorkdirError(
-            f"{workdir} holds checkpoints of other classes: {len(differing)} of {len(classes)} "
-            f"differ; number {k} is {there[k]!r} there and {classes[k]!r} in the data set. Use the "
-            "data set it was trained on, or choose another --workdir with --config.init_from="
-            f"{workdir}"
-        )
-
-
-def read_classes(workdir: pathlib.Path) -> list[str]:
-    """Names of the classes that a work directory's checkpoints tell apart.
-
-    Raises:
-      WorkdirError: if they are not there.
-    """
-    path = workdir / _CLASSES
-    if not path.exists():
-        raise WorkdirError(
-            f"{workdir} holds checkpoints but no {_CLASSES} to name their classes; put it back "
-            "or choose another --workdir"
-        )
-    return json.loads(path.read_text())
-
-
-def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
-    """Writes `config.json` and `classes.json`."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "config.json", json.loads(config.to_json()))
-    write_json(workdir / _CLASSES, classes)
-
-
-def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in _leaves(config)
-        if name.startswith(sections)
-        and not name.startswith(("run.", "eval.", "prepare."))
-        and name not in ("data.dir", "data.max_damaged", "init_from")
-    }
-
-
-def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _differences(there: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    rows = (
-        (name, there.get(name, "(not set)"), given.get(name, "(not set)"))
-        for name in sorted(there.keys() | given.keys())
-    )
-    return [f"{name} is {old} there and {new} here" for name, old, new in rows if old != new]

@@ -35,7 +35,7 @@ def evaluate(run: Run, state: TrainState, *, clips: int, crops: int) -> dict[str
     batch = max(config.batch // len(views) // devices, 1) * devices
     step = run.executables.get(views_program(batch, len(views), views.frames, views.size))
     batches = DeviceBatches(view_batches(split, views, batch), run.mesh, split.damaged)
-    results = [jax.device_get(result) for result in _results(step, state, batches)]
+    results = [jax.device_get(result) for result in _results(run, step, state, batches)]
     # The last batch is filled up beyond the last video.
     scores_NK, weight_N = (
         np.concatenate(x)[: len(split.videos)] for x in zip(*results, strict=True)
@@ -62,14 +62,15 @@ def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
     )
     step = run.executables.get(statistics_program(grid))
     total = None
-    for result in _results(step, state, DeviceBatches(dataset, run.mesh, split.damaged)):
+    for result in _results(run, step, state, DeviceBatches(dataset, run.mesh, split.damaged)):
         total = result if total is None else jax.tree.map(jnp.add, total, result)
     return jax.tree.map(lambda x: x / batches, total)
 
 
-def _results(step: Callable, state: TrainState, batches: DeviceBatches) -> Iterator[Any]:
+def _results(run: Run, step: Callable, state: TrainState, batches: DeviceBatches) -> Iterator[Any]:
     """What a step returns for each batch, the coming batches on their way meanwhile."""
     for batch in batches:
+        run.stops.check()
         result = step(state, batch)
         batches.prefetch()
         yield result

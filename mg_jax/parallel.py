@@ -48,8 +48,12 @@ def pmap(
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Puts equal copies of host arrays on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
+    """Puts equal copies of host arrays on every device; all processes have the same ones."""
+    sharding = NamedSharding(mesh, REPLICATED)
+    # device_put would compare them over all processes, each time.
+    return jax.tree.map(
+        lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda _: np.asarray(x)), tree
+    )
 
 
 def shard(tree: Any, mesh: Mesh) -> Any:
@@ -121,6 +125,12 @@ class Executables:
         program = self._futures[key].result()
         self.stall_s += time.perf_counter() - start
         return program
+
+    def retain(self, needed: Callable[[Program], bool]) -> None:
+        """Frees the programs that are not needed any more."""
+        for key in [key for key in self._futures if not needed(key)]:
+            if self._futures[key].done():
+                del self._futures[key]
 
     def close(self) -> None:
         """Drops what is queued and not begun."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from data.video_frames import Frames, VideoError, read_frames
-from mg_jax.checkpoint import check_config, read_best, read_classes
+from mg_jax.checkpoint import read_best
 from mg_jax.datasets import class_names, is_prepared, open_data_set, stored
 from mg_jax.evaluate_step import view_scores
 from mg_jax.input_pipeline import video_views
@@ -20,6 +20,7 @@ from mg_jax.train_step import init_variables
 from mg_jax.video_table import Actions, VideoTable
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
+from mg_jax.workdir import check_config, read_classes
 
 _TOP = 5
 # What of a config a trained model is applied with.

@@ -6,18 +6,22 @@ import pathlib
 import time
 from typing import Any, Literal
 
+import filelock
 import jax
+from absl import logging
 from jax.sharding import Mesh
 
-from mg_jax import parallel
-from mg_jax.checkpoint import Checkpoints, check_classes, check_config, has_checkpoint
+from mg_jax import hosts, parallel
+from mg_jax.checkpoint import Checkpoints
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.parallel import Executables
 from mg_jax.programs import cache_programs, create_executables
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.schedule import Schedule
+from mg_jax.stops import Stops
 from mg_jax.train_step import TrainState, create_state, init_variables
 from mg_jax.weights.load import Loaded, load_weights
+from mg_jax.workdir import check_classes, check_config, has_checkpoint
 
 
 @dataclasses.dataclass
@@ -52,6 +56,8 @@ class Run:
     executables: Executables
     checkpoints: Checkpoints
     clocks: Clocks
+    stops: Stops
+    lock: filelock.FileLock
 
     @contextlib.contextmanager
     def timed(self, clock: Literal["train_s", "eval_s"]):
@@ -65,14 +71,17 @@ class Run:
 
     def close(self) -> None:
         """Waits until checkpoints are written; drops programs that wait for the compiler."""
-        self.checkpoints.close()
-        self.executables.close()
+        try:
+            self.checkpoints.close()
+        finally:
+            self.executables.close()
+            self.lock.release()
 
 
-def open_run(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, TrainState]:
+def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, TrainState]:
     """Checks everything that can be checked, then restores or creates the state.
 
-    With `repair`, checkpoints that cannot be read are renamed.
+    A run that trains has its work directory to itself, and renames checkpoints that cannot be read.
 
     Raises:
       ValueError: for settings, data or a work directory that do not fit; before anything is
@@ -89,23 +98,42 @@ def open_run(config, workdir: pathlib.Path, *, repair: bool) -> tuple[Run, Train
         path = pathlib.Path(config.init_from).expanduser()
         shapes = jax.eval_shape(lambda: init_variables(config))
         weights = load_weights(path, shapes, data.classes)
+    lock = filelock.FileLock(workdir / "lock", is_singleton=False)
+    if trains:
+        hosts.agree(lambda: _acquire(lock, workdir))
+        hosts.check_shared(workdir)
     cache_programs(config.run.cache_dir)
     state = create_state(config, mesh)
-    checkpoints = Checkpoints(workdir, config.run.keep, read_only=not repair)
-    restored = checkpoints.restore(state, mesh, repair)
+    checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
+    restored = checkpoints.restore(state, mesh, repair=trains)
     clocks = Clocks()
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
     elif weights is not None:
         state = start_from(weights, state, mesh)
     executables = create_executables(config, mesh, state)
-    return Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks), state
+    run = Run(
+        config, workdir, schedule, mesh, data, executables, checkpoints, clocks, Stops(), lock
+    )
+    return run, state
+
+
+def _acquire(lock: filelock.FileLock, workdir: pathlib.Path) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"another run trains in {workdir}; wait for it, or choose another --workdir"
+        ) from error
+    except NotImplementedError:
+        # Some network file systems have no locks.
+        logging.warning("%s cannot be locked; start only one run there at a time", workdir)
 
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:
     """The state with weights in their places; says what became of every tensor."""
-    if jax.process_index() == 0:
-        print(weights.account)
+    hosts.say(weights.account)
     variables = weights.variables(
         lambda: jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
     )

@@ -9,7 +9,14 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from mg_jax import hosts
 from mg_jax.atomic_file import write_text
+
+
+def open_log(workdir: pathlib.Path, start: int, iterations: int) -> "RunLog":
+    """The log of a run from step `start` on; of several processes, the first one's writes."""
+    log = RunLog if hosts.is_first() else NoLog
+    return log(workdir, start, iterations)
 
 
 class RunLog:
@@ -75,6 +82,28 @@ class RunLog:
             return
         kept = [line for line in self.path.read_text().splitlines() if _step(line) <= start]
         write_text(self.path, "".join(line + "\n" for line in kept))
+
+
+class NoLog(RunLog):
+    """What the other processes of a run log: nothing."""
+
+    def __init__(self, workdir: pathlib.Path, start: int, iterations: int):
+        """Takes what RunLog does."""
+
+    def scalars(self, step: int, values: dict[str, Any], prefix: str = "train") -> None:
+        """Does nothing."""
+
+    def advance(self, step: int) -> None:
+        """Does nothing."""
+
+    def say(self, text: str) -> None:
+        """Does nothing."""
+
+    def flush(self) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
 def _has_terminal() -> bool:

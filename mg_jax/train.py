@@ -1,34 +1,32 @@
 """The training loop."""
 
 import collections
-import contextlib
 import dataclasses
 import json
 import math
 import pathlib
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mg_jax import parallel
+from mg_jax import hosts, parallel
 from mg_jax.atomic_file import write_json
-from mg_jax.checkpoint import Evaluation, has_checkpoint, write_config
+from mg_jax.checkpoint import Evaluation
 from mg_jax.evaluate import evaluate, precise_batch_stats
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
 from mg_jax.metrics import format_headline
 from mg_jax.parallel import Executables
-from mg_jax.programs import train_program
+from mg_jax.programs import statistics_program, train_program
 from mg_jax.run import Run, open_run
-from mg_jax.run_log import RunLog
+from mg_jax.run_log import RunLog, open_log
 from mg_jax.sampling import training_augmentation
+from mg_jax.stops import Preempted
 from mg_jax.train_step import TrainState
+from mg_jax.workdir import has_checkpoint, write_config
 
 
 class Diverged(ArithmeticError):
@@ -41,28 +39,31 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     Raises:
       ValueError: for settings, data or a work directory that do not fit; before anything is
         written.
+      CheckpointError: where a checkpoint could not be written; the last good one stays.
       Diverged: where the loss is not finite; the last good checkpoint stays.
+      Preempted: after SIGTERM; with a checkpoint.
     """
-    run, state = open_run(config, workdir, repair=True)
+    run, state = open_run(config, workdir, trains=True)
     start = int(state.step)
     if start == run.schedule.iterations and (workdir / "summary.json").exists():
         run.close()
-        print(f"{workdir} is finished; --mode=eval evaluates it again")
+        hosts.say(f"{workdir} is finished; --mode=eval evaluates it again")
         return json.loads((workdir / "summary.json").read_text())
-    write_config(workdir, config, run.data.classes)
-    log = RunLog(workdir, start, run.schedule.iterations)
+    if hosts.is_first():
+        write_config(workdir, config, run.data.classes)
+    log = open_log(workdir, start, run.schedule.iterations)
     if start:
         log.say(f"continuing {workdir} at step {start}")
     try:
-        with interrupt_requests() as interrupted:
-            metrics = _iterate(run, state, log, interrupted)
+        with run.stops.listening():
+            metrics = _iterate(run, state, log)
     finally:
-        run.close()
         log.close()
+        run.close()
     summary = _summary(run, metrics)
-    if jax.process_index() == 0:
+    if hosts.is_first():
         write_json(workdir / "summary.json", summary)
-    print(
+    hosts.say(
         f"{workdir}: {summary['iterations']:,} iterations, {format_headline(metrics)}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
         f"see {workdir / 'summary.json'}"
@@ -78,54 +79,45 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
     """
     if not has_checkpoint(workdir):
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
-    run, state = open_run(config, workdir, repair=False)
+    run, state = open_run(config, workdir, trains=False)
     try:
         metrics = _full_evaluation(run, _with_precise_statistics(run, state, int(state.step)))
     finally:
         run.close()
     path = workdir / "evaluation.json"
-    write_json(path, {"step": int(state.step), "metrics": metrics})
-    print(f"step {int(state.step)}: {json.dumps(metrics)}; see {path}")
+    if hosts.is_first():
+        write_json(path, {"step": int(state.step), "metrics": metrics})
+    hosts.say(f"step {int(state.step)}: {json.dumps(metrics)}; see {path}")
     return metrics
 
 
-@contextlib.contextmanager
-def interrupt_requests() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into an event; the second interrupts as usual.
-
-    An exception that Python raises in the middle of anything can be lost in a library's callback.
-    """
-    requested = threading.Event()
-
-    def handle(signum, frame):
-        if requested.is_set():
-            raise KeyboardInterrupt
-        requested.set()
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield requested
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _iterate(
-    run: Run, state: TrainState, log: RunLog, interrupted: threading.Event
-) -> dict[str, float]:
+def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
     config, schedule = run.config, run.schedule
     start, end = int(state.step), schedule.iterations
     if config.run.compile_ahead:
         run.executables.request(map(train_program, schedule.grids_from(start)))
-    with run.timed("train_s"):
-        batches = _train_batches(run, start)
     evaluations = evaluation_steps(end, config.eval.times)
     evaluation = None
+    if start and start in evaluations and not run.checkpoints.evaluated(start):
+        # A run that was preempted while it evaluated.
+        evaluation = _evaluate_and_save(run, state, start, log)
+    with run.timed("train_s"):
+        batches = _train_batches(run, start)
     meter = Meter(log, config.run.log_every, batches, run.executables)
+    saved = start
     for step in range(start, end):
-        if interrupted.is_set():
-            raise KeyboardInterrupt
+        try:
+            run.stops.check()
+        except Preempted:
+            if saved < step:
+                meter.drain()
+                _save(run, state, step, log)
+            raise
+        run.checkpoints.check()
         with run.timed("train_s"):
             grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
+            if step == schedule.phase(step).start:
+                _free_programs(run, step)
             batch = next(batches)
             if not run.executables.ready(train_program(grid)):
                 log.say(f"step {step}: compiling for {grid}")
@@ -134,23 +126,16 @@ def _iterate(
             batches.prefetch()
             meter.add(step, grid, rate, metrics)
             done = step + 1
-            evaluates = done in evaluations
-            saves = evaluates or done == end or done % config.run.checkpoint_every == 0
+            saves = done in (*evaluations, end) or done % config.run.checkpoint_every == 0
             if saves:
                 meter.drain()
                 _check_finite(state, done, grid)
-        # Before the checkpoint: a run that is killed while it evaluates evaluates again.
-        if evaluates:
-            with run.timed("eval_s"):
-                evaluation = _centre_evaluation(run, state, done)
-                log.scalars(done, evaluation.metrics, "eval")
+        if done in evaluations:
+            evaluation = _evaluate_and_save(run, state, done, log)
             meter.restart()
-        if saves:
-            with run.timed("train_s"):
-                log.flush()
-                run.checkpoints.save(
-                    state, done, dataclasses.asdict(run.clocks), evaluation if evaluates else None
-                )
+        elif saves:
+            _save(run, state, done, log)
+        saved = done if saves else saved
     with run.timed("eval_s"):
         if evaluation is None:  # the run was cut off after its last iteration
             state = _with_precise_statistics(run, state, end)
@@ -159,6 +144,35 @@ def _iterate(
         metrics = _full_evaluation(run, state)
     log.scalars(end, metrics, "test")
     return metrics
+
+
+def _evaluate_and_save(run: Run, state: TrainState, done: int, log: RunLog) -> Evaluation:
+    """Evaluates, then writes the checkpoint: a run killed in between evaluates again."""
+    try:
+        with run.timed("eval_s"):
+            evaluation = _centre_evaluation(run, state, done)
+    except Preempted:
+        if done > run.checkpoints.newest():
+            _save(run, state, done, log)
+        raise
+    log.scalars(done, evaluation.metrics, "eval")
+    _save(run, state, done, log, evaluation)
+    return evaluation
+
+
+def _save(
+    run: Run, state: TrainState, done: int, log: RunLog, evaluation: Evaluation | None = None
+) -> None:
+    with run.timed("train_s"):
+        log.flush()
+        run.checkpoints.save(state, done, dataclasses.asdict(run.clocks), evaluation)
+
+
+def _free_programs(run: Run, step: int) -> None:
+    """Drops the programs of grids that the schedule has done with."""
+    ahead = list(run.schedule.grids_from(step))
+    needed = {kind(grid) for grid in ahead for kind in (train_program, statistics_program)}
+    run.executables.retain(lambda program: program.kind == "views" or program in needed)
 
 
 def _check_finite(state: TrainState, done: int, grid: Grid) -> None:
@@ -286,6 +300,8 @@ def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
         "wall_clock_s": run.clocks.wall_clock_s,
         **dataclasses.asdict(run.clocks),
         "programs": len(run.executables.compiled),
-        "damaged_videos": len(run.data.train.damaged) + len(run.data.evaluation.damaged),
+        "damaged_videos": hosts.total(
+            len(run.data.train.damaged) + len(run.data.evaluation.damaged)
+        ),
         "metrics": metrics,
     }

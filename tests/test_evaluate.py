@@ -1,5 +1,6 @@
 import dataclasses
 
+import filelock
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mg_jax.programs import create_executables
 from mg_jax.recipe import schedule_from_config
 from mg_jax.run import Clocks, Run
 from mg_jax.sampling import evaluation_views, training_augmentation
+from mg_jax.stops import Stops
 from mg_jax.train import evaluation_steps
 from mg_jax.train_step import create_state, normalize
 from tests import tiny
@@ -44,6 +46,8 @@ def opened(data_dir, tmp_path_factory):
         executables=create_executables(config, mesh, state),
         checkpoints=Checkpoints(folder, keep=1),
         clocks=Clocks(),
+        stops=Stops(),
+        lock=filelock.FileLock(folder / "lock"),
     )
     yield run, state
     run.close()

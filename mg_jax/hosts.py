@@ -1,0 +1,154 @@
+"""The processes of a run, one to a host or to a GPU: how they meet, agree, and part."""
+
+import os
+import pathlib
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+# What a job's launcher sets where it has started more than one process.
+_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+_KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+# Seconds until a process that gives no sign of life counts as dead, and the others end.
+_HEARTBEAT_S = 30
+# Bytes of a message that the first process spreads.
+_MESSAGE = 2048
+# Seconds that a network file system may take to show the first process's file to the others.
+_SHARED_S = 20
+
+
+def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Joins the other processes of the run; to be called before anything touches a device.
+
+    Without arguments it finds them where SLURM, Open MPI or a Kubernetes Indexed Job has started
+    more than one process; otherwise the run has this process alone.
+
+    Args:
+      coordinator: HOST:PORT of process 0.
+      processes: how many there are.
+      process: number of this one.
+
+    Raises:
+      ValueError: for arguments that do not do, or if the others cannot be reached.
+    """
+    given = (coordinator, processes, process)
+    if given == (None, None, None):
+        if not _launched_with_others():
+            return
+    elif None in given:
+        raise ValueError("--coordinator, --num_processes and --process_id go together")
+    elif not 0 <= process < processes:
+        raise ValueError(f"--process_id={process} must lie in 0 ... {processes - 1}")
+    elif not coordinator.rpartition(":")[2].isdecimal() or ":" not in coordinator:
+        raise ValueError(f"--coordinator={coordinator} must be HOST:PORT of process 0")
+    try:
+        jax.distributed.initialize(
+            coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_S
+        )
+    except (RuntimeError, ValueError) as error:
+        where = coordinator or "the coordinator that the launcher's environment names"
+        raise ValueError(
+            f"the processes of the run did not meet at {where} ({str(error).splitlines()[0]}); "
+            "start the same command on every host, with --coordinator=HOST:PORT "
+            "--num_processes=N --process_id=0 ... N-1 where no launcher says so"
+        ) from error
+
+
+def _launched_with_others() -> bool:
+    several = any(int(os.environ.get(name) or 1) > 1 for name in _COUNTS)
+    return several or all(name in os.environ for name in _KUBERNETES)
+
+
+def is_first() -> bool:
+    """Whether this is the process that prints and writes for all."""
+    return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """Prints a line, once for all processes."""
+    if is_first():
+        print(text, flush=True)
+
+
+def agree(check: Callable[[], None]) -> None:
+    """Runs a check on the first process; what it raises, all processes raise.
+
+    Raises:
+      ValueError: that of the check.
+    """
+    error = None
+    if is_first():
+        try:
+            check()
+        except ValueError as refused:
+            error = refused
+    message = _spread(str(error) if error else "")
+    if message:
+        raise error or ValueError(message)
+
+
+def check_shared(folder: pathlib.Path) -> None:
+    """Makes sure that all processes see the same folder, which exists on the first.
+
+    Raises:
+      ValueError: where they do not.
+    """
+    if jax.process_count() == 1:
+        return
+    name = _spread(f".seen_by_all_{secrets.token_hex(8)}")
+    path = folder / name
+    if is_first():
+        path.touch()
+    multihost_utils.sync_global_devices("the first process has made its file")
+    patience = time.monotonic() + _SHARED_S
+    while not (seen := path.exists()) and time.monotonic() < patience:
+        time.sleep(0.1)
+    seen = multihost_utils.process_allgather(np.array(seen))
+    if is_first():
+        path.unlink()
+    if not seen.all():
+        blind = ", ".join(map(str, np.flatnonzero(~seen)))
+        raise ValueError(
+            f"--workdir={folder} is another folder on process {blind} than on process 0; it must "
+            "lie on a file system that all hosts share"
+        )
+
+
+def barrier(name: str) -> None:
+    """Waits until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def total(count: int) -> int:
+    """The sum of a number over the processes."""
+    if jax.process_count() == 1:
+        return count
+    return int(multihost_utils.process_allgather(np.array(count)).sum())
+
+
+def leave(message: str) -> NoReturn:
+    """Prints a message and ends the process at once, with status 1.
+
+    The orderly way waits for the compiler, and for minutes for processes that may not come.
+    """
+    sys.stdout.flush()
+    print(message, file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def _spread(text: str) -> str:
+    """The first process's text, on every process."""
+    if jax.process_count() == 1:
+        return text
+    content = np.zeros(_MESSAGE, np.uint8)
+    encoded = np.frombuffer(text.encode()[:_MESSAGE], np.uint8)
+    content[: len(encoded)] = encoded
+    content = np.asarray(multihost_utils.broadcast_one_to_all(content))
+    return content.tobytes().rstrip(b"\0").decode(errors="ignore")

@@ -1,0 +1,123 @@
+"""What a work directory's checkpoints belong to: a config and its classes."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from mg_jax.atomic_file import write_json
+
+_CLASSES = "classes.json"
+
+
+class WorkdirError(ValueError):
+    """A work directory that belongs to something else."""
+
+
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether a work directory holds a checkpoint that was written to its end."""
+    return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+
+
+def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",)) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, belong to the config.
+
+    What is under `run`, `eval` and `prepare`, where the data lies, how much of it may be damaged,
+    and what the run started from may differ.
+
+    Args:
+      workdir: holds `config.json`.
+      config: to compare with it.
+      sections: beginnings of the keys to compare.
+
+    Raises:
+      WorkdirError: naming the keys that differ.
+    """
+    path = workdir / "config.json"
+    if not has_checkpoint(workdir):
+        return
+    if not path.exists():
+        raise WorkdirError(
+            f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
+            "or choose another --workdir"
+        )
+    there, here = json.loads(path.read_text()), json.loads(config.to_json())
+    differing = _differences(_binding(there, sections), _binding(here, sections))
+    if differing:
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of another config; continue it with the same settings "
+            "or choose another --workdir. Differing: " + "; ".join(differing)
+        )
+
+
+def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, are of these classes.
+
+    Raises:
+      WorkdirError: naming the first that differs.
+    """
+    if not has_checkpoint(workdir):
+        return
+    there = read_classes(workdir)
+    if len(there) != len(classes):
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of {len(there)} classes; the data set {len(classes)}; "
+            "use the one it was trained on, or choose another --workdir"
+        )
+    differing = [k for k in range(len(classes)) if there[k] != classes[k]]
+    if differing:
+        k = differing[0]
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of other classes: {len(differing)} of {len(classes)} "
+            f"differ; number {k} is {there[k]!r} there and {classes[k]!r} in the data set. Use the "
+            "data set it was trained on, or choose another --workdir with --config.init_from="
+            f"{workdir}"
+        )
+
+
+def read_classes(workdir: pathlib.Path) -> list[str]:
+    """Names of the classes that a work directory's checkpoints tell apart.
+
+    Raises:
+      WorkdirError: if they are not there.
+    """
+    path = workdir / _CLASSES
+    if not path.exists():
+        raise WorkdirError(
+            f"{workdir} holds checkpoints but no {_CLASSES} to name their classes; put it back "
+            "or choose another --workdir"
+        )
+    return json.loads(path.read_text())
+
+
+def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
+    """Writes `config.json` and `classes.json`."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "config.json", json.loads(config.to_json()))
+    write_json(workdir / _CLASSES, classes)
+
+
+def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in _leaves(config)
+        if name.startswith(sections)
+        and not name.startswith(("run.", "eval.", "prepare."))
+        and name not in ("data.dir", "data.max_damaged", "init_from")
+    }
+
+
+def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _differences(there: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    rows = (
+        (name, there.get(name, "(not set)"), given.get(name, "(not set)"))
+        for name in sorted(there.keys() | given.keys())
+    )
+    return [f"{name} is {old} there and {new} here" for name, old, new in rows if old != new]
