@@ -11,14 +11,25 @@ VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wm
 CLASS_FILE = "classes.txt"
 
 
-def path_label_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[str, pathlib.Path, list]]:
+def path_label_rows(
+    path: pathlib.Path, separator: str, root: pathlib.Path
+) -> Iterator[tuple[str, pathlib.Path, list[str]]]:
     """Rows `path label [label ...]` of a list: where each stands, its path and its labels.
 
     A path that holds the separator is in double quotes.
 
+    Args:
+      path: of the list.
+      separator: between columns.
+      root: the folder that paths start from and lie in.
+
+    Yields:
+      Where a row stands, its path from the root on, its labels.
+
     Raises:
-      ValueError: for a row without a label.
+      ValueError: for a row without a label, or with a path that leaves the root.
     """
+    root = pathlib.Path(os.path.abspath(root))
     with path.open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.reader(file, delimiter=separator), 1):
             cells = [cell.strip() for cell in row]
@@ -29,7 +40,14 @@ def path_label_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[str, p
                     f"{path}, line {number}: {separator.join(row)!r} is no path and label with "
                     f"{separator!r} between; --config.prepare.separator=... sets another separator"
                 )
-            yield f"{path}, line {number}", path.parent / cells[0], [c for c in cells[1:] if c]
+            # Not resolved: where links in the root lead is its owner's affair.
+            video = pathlib.Path(os.path.abspath(root / cells[0]))
+            if root not in video.parents or "\0" in cells[0]:
+                raise ValueError(
+                    f"{path}, line {number}: {cells[0]!r} is no path in {root}; "
+                    "--config.prepare.videos=... names the folder that all videos lie in"
+                )
+            yield f"{path}, line {number}", video.relative_to(root), [c for c in cells[1:] if c]
 
 
 def class_names(folder: pathlib.Path) -> list[str] | None:

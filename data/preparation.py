@@ -36,7 +36,7 @@ class Settings:
 
     Attributes:
       source: folder of the original lists and videos.
-      videos: folder in it that holds the videos, where lists give ids only.
+      videos: folder that holds the videos, in the source or absolute; empty for the source itself.
       separator: between the columns of lists.
       stored: how frames are stored.
       max_broken: share of the videos that may be unreadable.

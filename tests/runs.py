@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -27,6 +29,26 @@ def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start_two(workdir, *arguments, **settings):
+    """Starts two processes of one run, two devices each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    together = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    return [
+        start(workdir, *arguments, *together, f"--process_id={i}", devices=2, **settings)
+        for i in range(2)
+    ]
+
+
+def wait_for(workdir, step, processes):
+    """Returns once a run has logged a step."""
+    while step not in losses(workdir):
+        for process in processes:
+            assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
 
 
 def run(workdir, *arguments, expect=0, **settings):
@@ -55,9 +77,17 @@ def summary(workdir):
 
 def final_arrays(workdir):
     """All arrays of the newest checkpoint."""
-    with ocp.CheckpointManager(pathlib.Path(workdir).absolute() / "checkpoints") as manager:
+    steps = (pathlib.Path(workdir) / "checkpoints").glob("[0-9]*")
+    return arrays(workdir, max(int(path.name) for path in steps))
+
+
+def arrays(workdir, step):
+    """All arrays of a checkpoint."""
+    folder = pathlib.Path(workdir).absolute() / "checkpoints"
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    with ocp.CheckpointManager(folder, options=options) as manager:
         items = ocp.args.Composite(state=ocp.args.StandardRestore())
-        restored = manager.restore(manager.latest_step(), args=items)
+        restored = manager.restore(step, args=items)
     return [np.asarray(x) for x in jax.tree.leaves(restored["state"])]
 
 

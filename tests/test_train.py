@@ -1,11 +1,8 @@
 """Whole runs on real videos: real processes, killed for real."""
 
 import json
-import random
 import re
 import shutil
-import signal
-import time
 
 import numpy as np
 import pytest
@@ -100,64 +97,12 @@ def test_one_program_for_each_grid_is_compiled_over_the_whole_schedule(undisturb
     assert runs.summary(undisturbed[0])["programs"] == trained + 2 + 2
 
 
-def test_four_devices_give_the_losses_of_one(undisturbed, flags, tmp_path):
-    runs.run(tmp_path / "four", *flags, devices=4)
-    one, four = runs.losses(undisturbed[0]), runs.losses(tmp_path / "four")
-    assert one.keys() == four.keys()
-    assert len({(line.get("frames"), line.get("size")) for line in runs.log(undisturbed[0])}) > 3
-    for step, loss in one.items():
-        assert four[step] == pytest.approx(loss, rel=1e-5), step
-
-
-def test_a_killed_run_continues_bit_by_bit(undisturbed, flags, tmp_path):
-    workdir = tmp_path / "killed"
-    kill_at = random.randint(2, schedule_from_config(tiny.get_config()).iterations - 2)
-    process = runs.start(workdir, *flags)
-    while len(runs.losses(workdir)) < kill_at:
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    resumable = any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
-    assert ("continuing" in runs.run(workdir, *flags)) == resumable
-    assert runs.losses(workdir) == runs.losses(undisturbed[0]), kill_at
-    for a, b in zip(runs.final_arrays(workdir), runs.final_arrays(undisturbed[0]), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_ctrl_c_ends_with_a_message_and_the_run_continues(undisturbed, flags, tmp_path):
-    process = runs.start(tmp_path / "stopped", *flags)
-    while len(runs.losses(tmp_path / "stopped")) < 12:
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate()
-    assert process.returncode == 1
-    assert "interrupted; the same command continues from the newest checkpoint" in output
-    assert "Traceback" not in output
-    assert "continuing" in runs.run(tmp_path / "stopped", *flags)
-    assert runs.losses(tmp_path / "stopped") == runs.losses(undisturbed[0])
-
-
 def test_a_finished_run_evaluates_to_the_same_metrics(undisturbed, flags, copy):
     output = runs.run(copy, *flags, mode="eval")
     metrics = runs.summary(undisturbed[0])["metrics"]
     for name, value in metrics.items():
         assert f'"{name}": {value}' in output
     assert json.loads((copy / "evaluation.json").read_text())["metrics"] == metrics
-
-
-def test_a_checkpoint_cut_off_half_way_is_set_aside_for_the_one_before(undisturbed, flags, copy):
-    last = newest_checkpoint(copy)
-    largest = max(last.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
-    with largest.open("r+b") as file:
-        file.truncate(largest.stat().st_size // 2)
-    output = runs.run(copy, *flags)
-    assert f"checkpoint {last} cannot be read" in output
-    assert f"kept as {copy}/damaged_checkpoint_{last.name}" in output
-    assert len(list(copy.glob(f"damaged_checkpoint_{last.name}_*"))) == 1
-    assert "continuing" in output
-    assert runs.losses(copy) == runs.losses(undisturbed[0])
 
 
 def test_a_work_directory_of_another_config_is_refused_naming_the_keys(flags, copy):

@@ -15,8 +15,9 @@ class Builder(VideoBuilder):
     """Kinetics from PySlowFast's lists or from class folders.
 
     `prepare.source` holds `train.csv`, `val.csv` and optionally `test.csv` with rows `path label`,
-    paths relative to it or absolute; or folders `train`, `val` and optionally `test` with a folder
-    per class. Names of the classes of lists come from a `classes.txt`, if there is one.
+    paths in `prepare.videos`, by default in the source; or folders `train`, `val` and optionally
+    `test` with a folder per class. Names of the classes of lists come from a `classes.txt`, if
+    there is one.
     """
 
     VARIANTS: ClassVar = "400, 600 or 700"
@@ -60,16 +61,15 @@ class Builder(VideoBuilder):
         return int(self.variant)
 
     def _read_list(self, path: pathlib.Path, classes: list[str]) -> list[Video]:
-        videos = []
-        for where, video, labels in lists.path_label_rows(path, self.settings.separator):
+        root, videos = self.settings.source / self.settings.videos, []
+        for where, video, labels in lists.path_label_rows(path, self.settings.separator, root):
             if len(labels) > 1:
                 raise ValueError(
                     f"{where}: {len(labels)} labels; a Kinetics video has one. A path that holds "
                     "the separator must be in double quotes"
                 )
             label = lists.class_number(labels[0], classes, where)
-            name = video.relative_to(path.parent) if video.is_relative_to(path.parent) else video
-            videos.append(Video(str(name), video, (Action(label),)))
+            videos.append(Video(str(video), root / video, (Action(label),)))
         return videos
 
     def _from_folders(

@@ -12,9 +12,10 @@ class Builder(VideoBuilder):
     """Videos in class folders or named by lists.
 
     `prepare.source` holds for each split, such as train and validation, either a list `SPLIT.csv`
-    with rows `path,label[,label ...]` (`prepare.separator`; paths relative to the list or absolute,
-    labels names or numbers) or a folder `SPLIT` with a folder per class. Classes are those of
-    `classes.txt`, a name per line, or else all that occur, in alphabetical order.
+    with rows `path,label[,label ...]` (`prepare.separator`; paths in `prepare.videos`, which is
+    `prepare.source` if not set; labels names or numbers) or a folder `SPLIT` with a folder per
+    class. Classes are those of `classes.txt`, a name per line, or else all that occur, in
+    alphabetical order.
     """
 
     VARIANTS: ClassVar = "any name you like"
@@ -48,22 +49,21 @@ class Builder(VideoBuilder):
         return lists.from_class_folders(folders, classes)
 
     def _from_lists(self, files: dict[str, pathlib.Path], classes: list[str] | None) -> Listing:
+        root = self.settings.source / self.settings.videos
         rows = {
-            split: list(lists.path_label_rows(path, self.settings.separator))
+            split: list(lists.path_label_rows(path, self.settings.separator, root))
             for split, path in files.items()
         }
         classes = classes or _classes_of(
             {label for r in rows.values() for *_, ls in r for label in ls}
         )
         splits = {}
-        for split, path in files.items():
+        for split in files:
             splits[split] = []
             for where, video, labels in rows[split]:
-                inside = video.is_relative_to(path.parent)
-                name = video.relative_to(path.parent) if inside else video
                 numbers = [lists.class_number(label, classes, where) for label in labels]
                 actions = tuple(map(Action, sorted(set(numbers))))
-                splits[split].append(Video(str(name), video, actions))
+                splits[split].append(Video(str(video), root / video, actions))
         return Listing(classes, splits)
 
 

@@ -1,0 +1,246 @@
+"""What can happen to a run: signals, kills, full disks, damaged files, a second run."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+
+from mg_jax import parallel
+from mg_jax.checkpoint import Checkpoints, read_best
+from mg_jax.recipe import schedule_from_config
+from mg_jax.train_step import create_state
+from mg_jax.workdir import WorkdirError
+from tests import runs, tiny
+
+KILLS = 20
+
+
+def newest_checkpoint(workdir):
+    return max((workdir / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+
+
+def assert_bit_identical(workdir, other):
+    assert runs.losses(workdir) == runs.losses(other)
+    for a, b in zip(runs.final_arrays(workdir), runs.final_arrays(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    """A copy of the finished run's work directory."""
+    return shutil.copytree(undisturbed[0], tmp_path / "copy")
+
+
+# Signals
+
+
+def test_twenty_kills_at_any_moment_change_no_bit(undisturbed, flags, tmp_path):
+    workdir, seed = tmp_path / "killed", random.randrange(2**32)
+    rng = random.Random(seed)
+    # A checkpoint is being written nearly all the time.
+    often = "--config.run.checkpoint_every=1"
+    for _ in range(KILLS):
+        process = runs.start(workdir, *flags, often)
+        before = len(runs.losses(workdir))
+        while len(runs.losses(workdir)) == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        output, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL, output
+    output = runs.run(workdir, *flags, often)
+    assert "continuing" in output, seed
+    assert_bit_identical(workdir, undisturbed[0])
+    assert_every_step_once(workdir)
+
+
+def assert_every_step_once(workdir):
+    """In the log, and in what TensorBoard shows."""
+    iterations = schedule_from_config(tiny.get_config()).iterations
+    trained = [line for line in runs.log(workdir) if line["kind"] == "train"]
+    assert [line["step"] for line in trained] == list(range(1, iterations + 1))
+    shown = {}
+    for path in sorted(workdir.glob("events.out.tfevents.*")):
+        for event in read_events(path):
+            if event.session_log.status == event_pb2.SessionLog.START:
+                # Which is when TensorBoard drops what lies ahead.
+                shown = {key: value for key, value in shown.items() if key[0] < event.step}
+            for value in event.summary.value:
+                assert (event.step, value.tag) not in shown
+                shown[event.step, value.tag] = value.simple_value
+    for line in trained:
+        assert shown[line["step"], "train/loss"] == pytest.approx(line["loss"], rel=1e-6)
+
+
+def read_events(path):
+    """Events of a TensorBoard file: length, checksum, event, checksum; the last may be cut off."""
+    content, position = path.read_bytes(), 0
+    while position + 12 <= len(content):
+        length = int.from_bytes(content[position : position + 8], "little")
+        if position + 16 + length > len(content):
+            return
+        yield event_pb2.Event.FromString(content[position + 12 : position + 12 + length])
+        position += 16 + length
+
+
+def test_sigterm_writes_a_checkpoint_at_once_and_ends_well(undisturbed, flags, tmp_path):
+    workdir = tmp_path / "preempted"
+    process = runs.start(workdir, *flags, "--config.run.checkpoint_every=1000")
+    runs.wait_for(workdir, 12, [process])
+    refused = runs.run(workdir, *flags, expect=1)
+    assert f"error: another run trains in {workdir}; wait for it" in refused
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "stopped by SIGTERM; the same command continues" in output
+    last = max(runs.losses(workdir))
+    assert newest_checkpoint(workdir).name == str(last)
+    assert f"continuing {workdir} at step {last}" in runs.run(workdir, *flags)
+    assert_bit_identical(workdir, undisturbed[0])
+
+
+def test_sigterm_during_an_evaluation_loses_neither_steps_nor_the_evaluation(
+    undisturbed, flags, tmp_path
+):
+    workdir = tmp_path / "preempted"
+    endless = "--config.eval.precise_bn_batches=1000000"
+    process = runs.start(workdir, *flags, endless, "--config.run.checkpoint_every=1000")
+    runs.wait_for(workdir, 9, [process])  # the first evaluation follows
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert newest_checkpoint(workdir).name == "9"
+    assert f"continuing {workdir} at step 9" in runs.run(workdir, *flags)
+    assert_bit_identical(workdir, undisturbed[0])
+    found, expected = (
+        [(line["step"], line["loss"]) for line in runs.log(folder) if line["kind"] == "eval"]
+        for folder in (workdir, undisturbed[0])
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_with_a_message_and_the_run_continues(undisturbed, flags, tmp_path, times):
+    process = runs.start(tmp_path / "stopped", *flags)
+    runs.wait_for(tmp_path / "stopped", 12, [process])
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "interrupted; the same command continues from the newest checkpoint" in output
+    assert "Traceback" not in output
+    assert "continuing" in runs.run(tmp_path / "stopped", *flags)
+    assert_bit_identical(tmp_path / "stopped", undisturbed[0])
+
+
+# Disks
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_continues(undisturbed, flags, copy):
+    steps = sorted(int(path.name) for path in (copy / "checkpoints").glob("[0-9]*"))
+    for step in steps[1:]:
+        shutil.rmtree(copy / "checkpoints" / str(step))
+    (copy / "summary.json").unlink()
+    files = [path for path in newest_checkpoint(copy).rglob("*") if path.is_file()]
+    blocks = max(path.stat().st_size for path in files) // 1024 // 2
+    command = [sys.executable, "main.py", "--config=tests/tiny.py"]
+    limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash"]
+    process = subprocess.run(
+        [*limited, *command, f"--workdir={copy}", *flags],
+        cwd=runs.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 1, process.stdout
+    error = process.stderr.splitlines()[-1]
+    assert error.startswith(f"error: a checkpoint could not be written to {copy}/checkpoints (")
+    assert f"step {steps[0]} is the newest whole one. Make room and start" in error
+    assert [path.name for path in (copy / "checkpoints").iterdir()] == [str(steps[0])]
+    assert f"continuing {copy} at step {steps[0]}" in runs.run(copy, *flags)
+    assert_bit_identical(copy, undisturbed[0])
+
+
+@pytest.fixture(scope="module")
+def template():
+    """A state and the devices to restore to."""
+    mesh = parallel.make_mesh()
+    return create_state(tiny.get_config(), mesh), mesh
+
+
+def restore(workdir, template):
+    """Step and arrays of the checkpoint that is restored; None where there is none."""
+    checkpoints = Checkpoints(workdir, keep=3, read_only=True)
+    try:
+        restored = checkpoints.restore(*template, repair=False)
+    except WorkdirError:
+        return None
+    finally:
+        checkpoints.close()
+    return restored and [np.asarray(x) for x in jax.tree.leaves(restored[0])]
+
+
+def damages(checkpoint, rng):
+    """Each file of a checkpoint missing, emptied, and with some of its bytes flipped."""
+    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        variants = [None, b""]
+        for _ in range(1 + len(content) // 20_000):
+            flipped = bytearray(content)
+            if flipped:
+                flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+            variants.append(bytes(flipped))
+        for variant in variants:
+            path.unlink()
+            if variant is not None:
+                path.write_bytes(variant)
+            yield path, variant
+            path.write_bytes(content)
+
+
+def test_no_damage_to_a_checkpoint_goes_unnoticed(copy, template):
+    newest = newest_checkpoint(copy)
+    before = runs.arrays(copy, sorted(int(p.name) for p in newest.parent.glob("[0-9]*"))[-2])
+    whole, best = restore(copy, template), read_best(copy)
+    seed = random.randrange(2**32)
+    noticed = 0
+    for path, variant in damages(newest, random.Random(seed)):
+        found = restore(copy, template)
+        expected = whole if all(map(np.array_equal, found, whole)) else before
+        noticed += expected is before
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=f"{path} {variant and len(variant)} {seed}")
+        assert_same_variables(read_best(copy), best, copy)
+    assert noticed > 10
+
+
+def assert_same_variables(found, best, workdir):
+    """Of the best checkpoint, or where that is damaged, those of another one as it was."""
+    if found.step == best.step and found.evaluated == best.evaluated:
+        for a, b in zip(*map(jax.tree.leaves, (found.variables, best.variables)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    else:
+        assert (workdir / "checkpoints" / str(found.step)).exists()
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, flags, copy):
+    last = newest_checkpoint(copy)
+    largest = max(last.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    output = runs.run(copy, *flags)
+    assert f"checkpoint {last} cannot be read" in output
+    assert f"kept as {copy}/damaged_checkpoint_{last.name}" in output
+    assert len(list(copy.glob(f"damaged_checkpoint_{last.name}_*"))) == 1
+    assert "continuing" in output
+    assert json.loads((copy / "summary.json").read_text())["iterations"] == int(last.name)
+    assert_bit_identical(copy, undisturbed[0])

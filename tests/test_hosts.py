@@ -1,0 +1,87 @@
+"""Several processes to a run, as on several hosts: real ones, stopped and killed for real."""
+
+import shutil
+import signal
+
+import pytest
+
+from tests import runs
+
+
+def assert_same_losses(workdir, other):
+    """To 5e-6: what agrees so with the run of one device agrees with each other to 1e-5."""
+    found, expected = runs.losses(workdir), runs.losses(other)
+    assert found.keys() == expected.keys()
+    for step, loss in expected.items():
+        assert found[step] == pytest.approx(loss, rel=5e-6), step
+
+
+def test_four_devices_give_the_losses_of_one(undisturbed, flags, tmp_path):
+    runs.run(tmp_path / "four", *flags, devices=4)
+    assert_same_losses(tmp_path / "four", undisturbed[0])
+    assert len({(line.get("frames"), line.get("size")) for line in runs.log(undisturbed[0])}) > 3
+
+
+def test_two_processes_one_killed_then_both_stopped_continue_on_one_device(
+    undisturbed, flags, tmp_path
+):
+    # Two devices each; their sub-batches of eight clips span both processes.
+    workdir = tmp_path / "two"
+    killed = runs.start_two(workdir, *flags)
+    runs.wait_for(workdir, 8, killed)
+    killed[1].kill()
+    output, _ = killed[0].communicate(timeout=300)
+    assert killed[0].returncode != 0
+    # Of mg_jax where a device call fails first, of JAX where its heartbeat does.
+    assert "continues from the newest checkpoint" in output or "another task died" in output
+
+    stopped = runs.start_two(workdir, *flags)
+    runs.wait_for(workdir, 14, stopped)
+    stopped[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=300)[0] for process in stopped]
+    assert [process.returncode for process in stopped] == [0, 0], outputs
+    last = max(runs.losses(workdir))
+    assert (workdir / "checkpoints" / str(last)).exists()
+    # One prints and writes for both.
+    assert f"continuing {workdir} at step" in outputs[0]
+    assert "stopped by SIGTERM; the same command continues" in outputs[0]
+    assert "train " not in outputs[1]
+
+    assert f"continuing {workdir} at step {last}" in runs.run(workdir, *flags)
+    assert_same_losses(workdir, undisturbed[0])
+
+
+def test_checkpoints_of_one_device_continue_in_two_processes(undisturbed, flags, tmp_path):
+    workdir = shutil.copytree(undisturbed[0], tmp_path / "copy")
+    (workdir / "summary.json").unlink()
+    steps = sorted(int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*"))
+    for step in steps[1:]:
+        shutil.rmtree(workdir / "checkpoints" / str(step))
+    processes = runs.start_two(workdir, *flags)
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert f"continuing {workdir} at step {steps[0]}" in outputs[0]
+    assert_same_losses(workdir, undisturbed[0])
+    # Eleven videos over four devices: each counts once, whatever the batches are filled up with.
+    found, expected = (runs.summary(folder)["metrics"] for folder in (workdir, undisturbed[0]))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num_processes=2"], "--coordinator, --num_processes and --process_id go together"),
+        (
+            ["--coordinator=here", "--num_processes=2", "--process_id=0"],
+            "--coordinator=here must be HOST:PORT of process 0",
+        ),
+        (
+            ["--coordinator=localhost:1", "--num_processes=2", "--process_id=2"],
+            "--process_id=2 must lie in 0 ... 1",
+        ),
+    ],
+)
+def test_flags_that_do_not_do_are_refused_at_once(flags, tmp_path, arguments, message):
+    output = runs.run(tmp_path / "none", *flags, *arguments, expect=1)
+    assert f"error: {message}" in output
+    assert not (tmp_path / "none").exists()
