@@ -27,8 +27,6 @@ _PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: ho
 _PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: number of this process.")
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
 
-_INTERRUPTED = "interrupted; the same command continues from {}"
-
 # Only what a user can act on; each line of Orbax and TensorFlow is about their own affairs.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -55,7 +53,7 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         if mode != "prepare":
             sys.exit("interrupted")
-        sys.exit(_INTERRUPTED.format("what is prepared so far"))
+        sys.exit("interrupted; the same command continues from what is prepared so far")
 
 
 def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
@@ -92,7 +90,7 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     import jax
 
     from mg_jax import hosts
-    from mg_jax.stops import Preempted
+    from mg_jax.stops import INTERRUPTED, Preempted
 
     hosts.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from mg_jax.train import evaluate_run, train
@@ -103,7 +101,7 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     except Preempted:
         hosts.say("stopped by SIGTERM; the same command continues")
     except KeyboardInterrupt:
-        hosts.leave(_INTERRUPTED.format("the newest checkpoint"))
+        hosts.leave(INTERRUPTED)
     except SystemExit as ended:
         hosts.leave(str(ended))
     except Exception as error:

@@ -1,9 +1,12 @@
 """Reads the lists that video data sets come with. Every error names file and line."""
 
+import contextlib
 import csv
+import json
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from data.videos import Action, Listing, Video
 
@@ -30,7 +33,7 @@ def path_label_rows(
       ValueError: for a row without a label, or with a path that leaves the root.
     """
     root = pathlib.Path(os.path.abspath(root))
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with _text(path), path.open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.reader(file, delimiter=separator), 1):
             cells = [cell.strip() for cell in row]
             if not any(cells):
@@ -40,14 +43,69 @@ def path_label_rows(
                     f"{path}, line {number}: {separator.join(row)!r} is no path and label with "
                     f"{separator!r} between; --config.prepare.separator=... sets another separator"
                 )
-            # Not resolved: where links in the root lead is its owner's affair.
-            video = pathlib.Path(os.path.abspath(root / cells[0]))
-            if root not in video.parents or "\0" in cells[0]:
-                raise ValueError(
-                    f"{path}, line {number}: {cells[0]!r} is no path in {root}; "
-                    "--config.prepare.videos=... names the folder that all videos lie in"
-                )
-            yield f"{path}, line {number}", video.relative_to(root), [c for c in cells[1:] if c]
+            where = f"{path}, line {number}"
+            yield where, path_inside(root, cells[0], where), [c for c in cells[1:] if c]
+
+
+def path_inside(root: pathlib.Path, name: str, where: str) -> pathlib.Path:
+    """A path that a list names, from the root on.
+
+    Raises:
+      ValueError: if it leads out of the root.
+    """
+    # Not resolved: where links in the root lead is its owner's affair.
+    root = pathlib.Path(os.path.abspath(root))
+    path = pathlib.Path(os.path.abspath(root / name))
+    if root not in path.parents or "\0" in name:
+        raise ValueError(
+            f"{where}: {name!r} is no path in {root}; --config.prepare.videos=... names the "
+            "folder that all videos lie in"
+        )
+    return path.relative_to(root)
+
+
+def table_rows(path: pathlib.Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Rows of a CSV file with a header; cells that a short row lacks are empty.
+
+    Raises:
+      ValueError: if a column is missing or the file is no CSV.
+    """
+    with _text(path), path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restval="")
+        found = reader.fieldnames or ()
+        missing = [name for name in columns if name not in found]
+        if missing:
+            raise ValueError(f"{path} has no column {', '.join(missing)}, but {', '.join(found)}")
+        yield from reader
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      ValueError: if it is none.
+    """
+    with _text(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+    """The lines of a text file, without empty ones and blanks at their ends.
+
+    Raises:
+      ValueError: if it is no text.
+    """
+    with _text(path):
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    return [line for line in lines if line]
+
+
+@contextlib.contextmanager
+def _text(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except (csv.Error, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def class_names(folder: pathlib.Path) -> list[str] | None:
@@ -59,7 +117,7 @@ def class_names(folder: pathlib.Path) -> list[str] | None:
     path = folder / CLASS_FILE
     if not path.exists():
         return None
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = read_lines(path)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{path}: {', '.join(map(repr, twice[:3]))} occurs more than once")

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import multihost_utils
 
+from mg_jax import hosts
+
+INTERRUPTED = "interrupted; the same command continues from the newest checkpoint"
+
 
 class Preempted(Exception):
     """SIGTERM has come; the run is to write a checkpoint and end."""
@@ -26,7 +30,7 @@ class Stops:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Holds back signals for `check`; a second Ctrl-C interrupts at once."""
+        """Holds back signals for `check`; a second Ctrl-C ends at once."""
         handlers = {signal.SIGINT: self._interrupt}
         if jax.process_count() == 1:
             # With several, the coordination service listens on each and tells all.
@@ -53,5 +57,6 @@ class Stops:
 
     def _interrupt(self, signum, frame) -> None:
         if self._interrupted.is_set():
-            raise KeyboardInterrupt
+            # Libraries log an exception in their midst as if something had failed.
+            hosts.leave(INTERRUPTED)
         self._interrupted.set()

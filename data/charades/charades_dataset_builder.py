@@ -1,6 +1,6 @@
 """Charades (Sigurdsson et al., 2016): videos with any number of timed actions."""
 
-import csv
+import math
 import pathlib
 
 from data import lists
@@ -30,7 +30,7 @@ class Builder(VideoBuilder):
         what = "an official file of Charades"
         path = lists.required(source / CLASSES, what)
         # Each line is a code, c000 ..., and the name.
-        lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        lines = lists.read_lines(path)
         codes = {line.split()[0]: k for k, line in enumerate(lines)}
         classes = [line.split(maxsplit=1)[-1] for line in lines]
         found = lists.indexed(source / self.settings.videos)
@@ -45,24 +45,23 @@ class Builder(VideoBuilder):
     ) -> list[Video]:
         folder = self.settings.source / self.settings.videos
         videos = []
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if not {"id", "actions"} <= row.keys():
-                    raise ValueError(f"{path} has no columns id and actions, but {', '.join(row)}")
-                where = f"{path}, video {row['id']}"
-                actions = [
-                    _action(text, codes, where) for text in row["actions"].split(";") if text
-                ]
-                video = found.get(row["id"], folder / f"{row['id']}.mp4")
-                videos.append(Video(row["id"], video, tuple(actions), FPS))
+        for row in lists.table_rows(path, ("id", "actions")):
+            where = f"{path}, video {row['id']}"
+            actions = [_action(text, codes, where) for text in row["actions"].split(";") if text]
+            name = lists.path_inside(folder, f"{row['id']}.mp4", where)
+            video = found.get(row["id"], folder / name)
+            videos.append(Video(row["id"], video, tuple(actions), FPS))
         return videos
 
 
 def _action(text: str, codes: dict[str, int], where: str) -> Action:
     """`c092 11.90 21.20`: class, start and end in seconds."""
     try:
-        code, start, end = text.split()
-        return Action(codes[code], float(start), float(end))
+        code, *times = text.split()
+        start, end = map(float, times)
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ValueError
+        return Action(codes[code], start, end)
     except KeyError as error:
         raise ValueError(f"{where}: {code} is none of the {len(codes)} classes") from error
     except ValueError as error:

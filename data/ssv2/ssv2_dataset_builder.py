@@ -1,8 +1,6 @@
 """Something-Something V2 (Goyal et al., 2017)."""
 
-import json
 import pathlib
-from typing import Any
 
 from data import lists
 from data.builder import VideoBuilder
@@ -26,7 +24,10 @@ class Builder(VideoBuilder):
           ValueError: if a file is missing or a template is none of the labels.
         """
         path = self._file("labels")
-        numbers = {name: int(number) for name, number in _read_json(path).items()}
+        labels = lists.read_json(path)
+        if not isinstance(labels, dict) or not all(str(n).isdecimal() for n in labels.values()):
+            raise ValueError(f"{path} is no object of labels with their numbers")
+        numbers = {name: int(number) for name, number in labels.items()}
         if sorted(numbers.values()) != list(range(len(numbers))):
             raise ValueError(f"{path}: labels must be numbered 0 ... {len(numbers) - 1}, each once")
         found = lists.indexed(self.settings.source / self.settings.videos)
@@ -39,24 +40,26 @@ class Builder(VideoBuilder):
         path = self._file(split)
         folder = self.settings.source / self.settings.videos
         videos = []
-        for entry in _read_json(path):
+        entries = lists.read_json(path)
+        if not isinstance(entries, list):
+            raise ValueError(f"{path} is no list of videos")
+        for entry in entries:
+            texts = (
+                [entry.get(name) for name in ("id", "template")] if isinstance(entry, dict) else []
+            )
+            if not texts or not all(isinstance(text, str) and text for text in texts):
+                raise ValueError(f"{path}: {str(entry)[:100]} is no video with id and template")
             template = entry["template"].replace("[", "").replace("]", "")
             if template not in numbers:
                 raise ValueError(
                     f"{path}: the template of video {entry['id']}, {template!r}, is none of the "
                     f"{len(numbers)} labels of {self._file('labels').name}"
                 )
-            video = found.get(entry["id"], folder / f"{entry['id']}.webm")
+            name = lists.path_inside(folder, f"{entry['id']}.webm", str(path))
+            video = found.get(entry["id"], folder / name)
             videos.append(Video(entry["id"], video, (Action(numbers[template]),), FPS))
         return videos
 
     def _file(self, name: str) -> pathlib.Path:
         path = self.settings.source / f"something-something-v2-{name}.json"
         return lists.required(path, "the official labels and splits of Something-Something V2")
-
-
-def _read_json(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error

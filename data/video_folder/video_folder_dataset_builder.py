@@ -7,6 +7,8 @@ from data import lists
 from data.builder import VideoBuilder
 from data.videos import Action, Listing, Video
 
+_MOST_CLASSES = 100_000
+
 
 class Builder(VideoBuilder):
     """Videos in class folders or named by lists.
@@ -69,6 +71,12 @@ class Builder(VideoBuilder):
 
 def _classes_of(labels: set[str]) -> list[str]:
     """Names in order; where all are numbers, as many classes as the largest asks for."""
-    if all(label.isdecimal() for label in labels):
-        return [f"class {k}" for k in range(max(map(int, labels), default=0) + 1)]
+    if all(label.isdecimal() and len(label) < 10 for label in labels):
+        count = max(map(int, labels), default=0) + 1
+        if count > _MOST_CLASSES:
+            raise ValueError(
+                f"label {count - 1} asks for {count:,} classes; number them from 0, or name them "
+                f"in {lists.CLASS_FILE}"
+            )
+        return [f"class {k}" for k in range(count)]
     return sorted(labels)

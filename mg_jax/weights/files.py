@@ -47,7 +47,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         tensors = _read_caffe2(path)
     else:
         tensors = _read_torch(path)
-    return {name: _as_float32(tensor) for name, tensor in tensors.items()}
+    return {name: _as_float32(tensor, f"{name} of {path}") for name, tensor in tensors.items()}
 
 
 def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
@@ -57,10 +57,13 @@ def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
         unfinished.write_bytes(safetensors.numpy.save(contiguous, metadata={"format": "pt"}))
 
 
-def _as_float32(tensor: np.ndarray) -> np.ndarray:
+def _as_float32(tensor: np.ndarray, name: str) -> np.ndarray:
     """Floats of any precision as float32; integers, which are counters, stay."""
-    tensor = np.asarray(tensor)
-    return tensor if tensor.dtype.kind in "iub" else tensor.astype(np.float32)
+    if tensor.dtype.kind in "iub":
+        return tensor
+    if tensor.dtype.kind != "f" and tensor.dtype != ml_dtypes.bfloat16:
+        raise WeightsError(f"{name} holds {tensor.dtype}, not numbers")
+    return tensor.astype(np.float32)
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
