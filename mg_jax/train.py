@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mg_jax import hosts, parallel
+from mg_jax import hosts, memory, parallel
 from mg_jax.atomic_file import write_json
 from mg_jax.checkpoint import Evaluation
 from mg_jax.evaluate import evaluate, precise_batch_stats
@@ -285,6 +285,7 @@ class Meter:
             "size": grid.size,
             "clips_per_s": self._clips / seconds,
             "input_wait_share": (self._batches.wait_s - self._wait_s) / seconds,
+            **memory.in_use_gb(),
         }
         self._log.scalars(step + 1, scalars)
         self._window.clear()

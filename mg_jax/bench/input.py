@@ -14,7 +14,6 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
-import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from mg_jax import frames as frames_lib
-from mg_jax import sampling
+from mg_jax import memory, sampling
 from mg_jax.bench import sources, video_loader
 from mg_jax.datasets import DataSource, Split, open_source, prepare
 from mg_jax.grid import Grid
@@ -182,13 +181,8 @@ def _measure_memory(split: Split, augmentation: Augmentation, grids: list[Grid])
     megabytes = []
     for i, _ in enumerate(clip_batches(split, augmentation, small, positions).as_numpy_iterator()):
         if (i + 1) % (_MEMORY_BATCHES // 10) == 0:
-            megabytes.append(_resident_mb())
+            megabytes.append(memory.host_bytes() / 1e6)
     return {"batches": _MEMORY_BATCHES, "resident_mb": megabytes}
-
-
-def _resident_mb() -> float:
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
 
 
 _HEADER = (
