@@ -76,7 +76,12 @@ def prepare(config) -> None:
         f"{info.num_examples:,} {name}" for name, info in sorted(builder.info.splits.items())
     )
     more = f", see {_folder(config) / SKIPPED}" if skipped else ""
-    print(f"{builder.data_path}: {counts}; {len(skipped)} videos skipped{more}")
+    classes = class_names(builder)
+    names = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
+    print(
+        f"{builder.data_path}: {counts}; {len(classes)} classes ({names}); "
+        f"{len(skipped)} videos skipped{more}"
+    )
 
 
 def open_source(config) -> DataSource:
@@ -262,6 +267,11 @@ def _builder(config, settings) -> VideoBuilder:
     if name != "moving_shapes" and not config.prepare.source and not is_prepared(config):
         raise ValueError(
             f"prepare.source is not set; --config.prepare.source=DIR says where {name} lies"
+        )
+    if variant == "NAME":
+        raise ValueError(
+            f"data.name={config.data.name!r} is a placeholder; give the data set a name of your "
+            f"own with --config.data.name={name}/..."
         )
     builder = importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
     if bool(variant) != bool(builder.VARIANTS):

@@ -7,6 +7,7 @@ batch, each clip in its place.
 
 import collections
 import concurrent.futures
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,8 @@ _TASK_FRAMES = 128
 _REPLACEMENTS = 16
 # Batches on the device ahead of the one that trains.
 _DEVICE_AHEAD = 2
+# Bytes to which TensorFlow's tensors are aligned.
+_ALIGNMENT = 64
 # Threads that read and decode.
 _WORKERS = len(os.sched_getaffinity(0))
 
@@ -82,7 +85,7 @@ def _read_batch(
     share = grid.batch // jax.process_count()
     first = position + jax.process_index() * share
     clips = sampling.sample_clips(split.videos, grid, augmentation, first, share)
-    out_BTHWC = np.empty((share, grid.frames, grid.size, grid.size, 3), np.uint8)
+    out_BTHWC = _aligned((share, grid.frames, grid.size, grid.size, 3))
 
     def read(start: int) -> None:
         for b in range(start, min(start + task, share)):
@@ -97,6 +100,14 @@ def _read_batch(
     for _ in pool.map(read, range(0, share, task)):
         pass
     return out_BTHWC, clips.flip_B, _labels(split, clips)
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """An array that TensorFlow takes without a copy, uint8."""
+    size = math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].reshape(shape)
 
 
 def _read_clip(split: Split, clips: Clips, b: int, out_THWC: np.ndarray) -> None:

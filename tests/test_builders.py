@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -58,8 +59,8 @@ def test_kinetics_is_prepared_from_the_lists_of_pyslowfast(source, count):
         videos.write(source / "clips" / f"{i}.mp4", 5 + i)
     videos.write_lines(source / "train.csv", "clips/0.mp4 0", f"clips/1.mp4 {count - 1}")
     videos.write_lines(source / "val.csv", f"{source}/clips/2.mp4 7")
-    elsewhere = videos.write(source.parent / "elsewhere" / "9.mp4", 3)
-    videos.write_lines(source / "test.csv", f"{elsewhere} 8", "", "clips/3.mp4 9")
+    videos.write(source / "9.mp4", 3)
+    videos.write_lines(source / "test.csv", f"{source}/clips/../9.mp4 8", "", "clips/3.mp4 9")
     config = videos.config_for(source, f"kinetics/{count}")
     config.model.num_classes = count
     prepare(config)
@@ -68,10 +69,29 @@ def test_kinetics_is_prepared_from_the_lists_of_pyslowfast(source, count):
         "clips/1.mp4": ([count - 1], 6),
     }
     assert contents(config, "validation") == {"clips/2.mp4": ([7], 7)}
-    assert contents(config, "test") == {str(elsewhere): ([8], 3), "clips/3.mp4": ([9], 8)}
+    assert contents(config, "test") == {"9.mp4": ([8], 3), "clips/3.mp4": ([9], 8)}
     data = open_source(config)
     assert (len(data.classes), data.classes[-1]) == (count, f"class {count - 1}")
     np.testing.assert_array_equal(data.train.videos.label(np.array([1, 0])), [count - 1, 0])
+
+
+@pytest.mark.parametrize("name", ["kinetics/400", "video_folder/x"])
+@pytest.mark.parametrize("path", ["../9.mp4", "a/../../9.mp4", "{elsewhere}/9.mp4", ".", ""])
+def test_paths_of_lists_do_not_leave_the_folder_of_the_videos(source, name, path):
+    elsewhere = videos.write(source.parent / "9.mp4").parent
+    videos.write_lines(source / "train.csv", f'"{path.format(elsewhere=elsewhere)}" 3')
+    config = videos.config_for(source, name, separator=" ")
+    refused(config, rf"train.csv, line 1: .* is no path in {source}; --config.prepare.videos=... ")
+
+
+def test_videos_may_lie_in_another_folder_than_their_lists(source):
+    elsewhere = videos.write(source.parent / "elsewhere" / "9.mp4").parent
+    videos.write_lines(source / "train.csv", "9.mp4 3")
+    videos.write_lines(source / "val.csv", f"{elsewhere}/9.mp4 4")
+    config = videos.config_for(source, "kinetics/400", videos=str(elsewhere))
+    prepare(config)
+    assert contents(config, "train") == {"9.mp4": ([3], 5)}
+    assert contents(config, "validation") == {"9.mp4": ([4], 5)}
 
 
 def test_lists_may_have_another_separator_and_paths_with_blanks(source):
@@ -215,7 +235,7 @@ def test_a_few_missing_files_are_named_skipped_and_reported(source, capsys):
     printed = capsys.readouterr().out
     assert f"2 of 4 files do not exist: {source}/gone/1.mp4, {source}/2.mp4" in printed
     assert f"skipped {source}/2.mp4: No such file or directory" in printed
-    assert "2 validation, 10 validation_frames; 2 videos skipped" in printed
+    assert re.search(r"2 validation, 10 validation_frames; .* classes.*; 2 videos skipped", printed)
     assert sorted(skipped(config)) == ["2.mp4", "gone/1.mp4"]
     assert [count for _, count in contents(config, "validation").values()] == [5, 5]
 
