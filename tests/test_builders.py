@@ -340,7 +340,7 @@ def test_bad_files_of_ssv2_are_refused(source):
     write_ssv2(source, good, {})
     refused(config, r"split 'validation' of .*source lists no videos")
     (source / "something-something-v2-train.json").write_text("id,template\n")
-    refused(config, r"train.json is not JSON")
+    refused(config, r"train.json cannot be read: Expecting value")
     write_json(source, "train", [{"id": "1", "template": good["1"]}] * 2)
     refused(config, r"split 'train' of .*source lists 1 twice")
 
@@ -462,7 +462,7 @@ def test_actions_that_cannot_be_read_are_refused(source, actions, message):
 def test_other_columns_than_those_of_charades_are_refused(source):
     write_charades(source, {}, {"A": ""})
     videos.write_lines(source / "Charades_v1_train.csv", "video,label", "A,c001")
-    refused(charades_config(source), r"train.csv has no columns id and actions, but")
+    refused(charades_config(source), r"train.csv has no column id, actions, but")
 
 
 def test_videos_without_actions_are_kept(source):

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +92,18 @@ def test_programs_are_compiled_once_however_often_they_are_asked_for():
     executables.close()
     assert lowered == programs
     assert executables.stall_s > 0
+
+
+def test_programs_that_are_not_needed_any_more_are_freed():
+    executables = Executables(lambda program: jax.jit(lambda x: x + program.batch).lower(0.0))
+    programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
+    alive = {program: weakref.ref(executables.get(program)) for program in programs}
+    executables.retain(lambda program: program.batch > 1)
+    gc.collect()
+    assert [alive[program]() is None for program in programs] == [True, False, False]
+    assert executables.get(programs[0])(0.0) == 1
+    assert executables.compiled == [*programs, programs[0]]
+    executables.close()
 
 
 def test_a_program_that_does_not_compile_raises_where_it_is_asked_for():
