@@ -100,8 +100,9 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
             train(config, workdir) if mode == "train" else evaluate_run(config, workdir)
     except Preempted:
         hosts.say("stopped by SIGTERM; the same command continues")
+        hosts.part()
     except KeyboardInterrupt:
-        hosts.leave(INTERRUPTED)
+        hosts.leave(INTERRUPTED if mode == "train" else "interrupted")
     except SystemExit as ended:
         hosts.leave(str(ended))
     except Exception as error:

@@ -86,7 +86,11 @@ def read_json(path: pathlib.Path) -> Any:
       ValueError: if it is none.
     """
     with _text(path):
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            return json.loads(text)
+        except ValueError as error:  # numbers of thousands of digits, too
+            raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
@@ -104,7 +108,7 @@ def read_lines(path: pathlib.Path) -> list[str]:
 def _text(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
-    except (csv.Error, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (csv.Error, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
@@ -219,7 +223,7 @@ def class_number(label: str, classes: list[str], where: str) -> int:
     """
     if label in classes:
         return classes.index(label)
-    if not label.isdecimal():
+    if not label.isdecimal() or len(label) > 9:
         raise ValueError(
             f"{where}: {label!r} is none of the {len(classes)} classes, such as {classes[0]!r}"
         )

@@ -12,4 +12,4 @@
 #SBATCH --signal=TERM@120
 #SBATCH --requeue
 set -euo pipefail
-srun --kill-on-bad-exit=1 python main.py "$@"
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 python main.py "$@"

@@ -17,6 +17,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from mg_jax import hosts, parallel
+from mg_jax.atomic_file import write_json
 from mg_jax.metrics import headline
 from mg_jax.train_step import TrainState
 from mg_jax.workdir import WorkdirError, has_checkpoint, read_classes
@@ -55,6 +56,7 @@ class Checkpoints:
         self.folder = workdir.absolute() / "checkpoints"
         self._scores = score_by_step(self.folder)
         self._writing: int | None = None
+        self._failed = False
         options = ocp.CheckpointManagerOptions(
             preservation_policy=NewestAndBest(keep, self._scores),
             # Another process may be writing where this one only reads.
@@ -62,11 +64,6 @@ class Checkpoints:
             read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
-
-    def newest(self) -> int:
-        """The step of the newest checkpoint, -1 where there is none."""
-        step = self._manager.latest_step()
-        return -1 if step is None else step
 
     def evaluated(self, step: int) -> bool:
         """Whether the checkpoint of a step holds an evaluation."""
@@ -81,8 +78,6 @@ class Checkpoints:
     ) -> None:
         """Begins to write; the copy off the device is done when this returns.
 
-        One of the same step is replaced.
-
         Raises:
           CheckpointError: if the one before could not be written.
         """
@@ -94,15 +89,34 @@ class Checkpoints:
             self._scores[step] = headline(evaluation.metrics)
         metrics = evaluation and evaluation.metrics
         record = {"clocks": clocks, "metrics": metrics, "checksums": checksums}
-        items[_RECORD] = ocp.args.JsonSave({**record, "checksum": _text_checksum(record)})
+        items[_RECORD] = ocp.args.JsonSave(_with_checksum(record))
         with self._disk_errors():
-            if step in self._manager.all_steps():
-                self._manager.delete(step)
             self._manager.save(step, args=ocp.args.Composite(**items))
         self._writing = step
 
+    def add_evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Adds to a checkpoint that was written without; until this is done it is as it was.
+
+        Raises:
+          CheckpointError: if it could not be written.
+        """
+        folder = self.folder / str(step)
+        record = read_record(folder)
+        record["metrics"] = evaluation.metrics
+        record["checksums"]["precise_batch_stats"] = checksum(evaluation.batch_stats)
+        with self._disk_errors():
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
+            if hosts.is_first():
+                write_json(folder / _RECORD / "metadata", _with_checksum(record))
+        hosts.barrier("the evaluation is written")
+        self._scores[step] = headline(evaluation.metrics)
+
     def check(self) -> None:
         """Raises CheckpointError if the checkpoint in the making could not be written."""
+        with self._disk_errors():
+            # Where it failed this raises at once; other processes would wait for it to end.
+            self._manager.check_for_errors()
         if self._writing is not None and not self._manager.is_saving_in_progress():
             with self._disk_errors():
                 self._manager.wait_until_finished()
@@ -123,10 +137,13 @@ class Checkpoints:
         """
         errors = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
+            error = None
             try:
                 restored, clocks = self._restore(step, state, mesh)
-            except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
-                errors[step] = _first_line(error)
+            except Exception as damage:  # Orbax and TensorStore raise whatever the damage causes.
+                error = damage
+            if hosts.total(error is not None):  # on any process
+                errors[step] = _first_line(error) if error else "another process cannot read it"
                 continue
             for failed, reason in errors.items():
                 logging.error(
@@ -145,13 +162,14 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits until everything is written.
+        """Waits until everything is written; after an error there is nothing to wait for.
 
         Raises:
           CheckpointError: if it could not be.
         """
-        with self._disk_errors():
-            self._manager.close()
+        if not self._failed:
+            with self._disk_errors():
+                self._manager.close()
 
     def _restore(
         self, step: int, state: TrainState, mesh: Mesh
@@ -170,6 +188,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # as above
+            self._failed = True
             self._remove_unfinished()
             whole = [step for step in steps_in(self.folder) if step != self._writing]
             there = f"step {max(whole)} is the newest whole one" if whole else "there is none yet"
@@ -186,9 +205,9 @@ class Checkpoints:
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
             self._scores.pop(step, None)
-            damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
-            logging.error("kept as %s", damaged)
             if hosts.is_first():
+                damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
+                logging.error("kept as %s", damaged)
                 (self.folder / str(step)).rename(damaged)
         hosts.barrier("damaged checkpoints are set aside")
         self._manager.reload()
@@ -218,6 +237,10 @@ def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
 def _state_checksums(state: TrainState) -> dict[str, int]:
     parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
     return {name: checksum(tree) for name, tree in parts.items()}
+
+
+def _with_checksum(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "checksum": _text_checksum(record)}
 
 
 def _text_checksum(record: dict[str, Any]) -> int:

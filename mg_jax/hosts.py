@@ -5,15 +5,21 @@ import pathlib
 import secrets
 import sys
 import time
+import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.experimental import multihost_utils
 
+from mg_jax import parallel
+
 # What a job's launcher sets where it has started more than one process.
-_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 _KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
 # Seconds until a process that gives no sign of life counts as dead, and the others end.
 _HEARTBEAT_S = 30
@@ -47,6 +53,8 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
         raise ValueError(f"--process_id={process} must lie in 0 ... {processes - 1}")
     elif not coordinator.rpartition(":")[2].isdecimal() or ":" not in coordinator:
         raise ValueError(f"--coordinator={coordinator} must be HOST:PORT of process 0")
+    # It would take SIGTERM for itself, and Orbax asks it by another count of steps than we would.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_S
@@ -80,17 +88,34 @@ def agree(check: Callable[[], None]) -> None:
     """Runs a check on the first process; what it raises, all processes raise.
 
     Raises:
-      ValueError: that of the check.
+      ValueError: that of the check, as does OSError.
     """
     error = None
     if is_first():
         try:
             check()
-        except ValueError as refused:
+        except (ValueError, OSError) as refused:
             error = refused
     message = _spread(str(error) if error else "")
     if message:
         raise error or ValueError(message)
+
+
+def check_same(text: str, what: str) -> None:
+    """Makes sure that all processes have the same text.
+
+    Raises:
+      ValueError: where they do not.
+    """
+    if jax.process_count() == 1:
+        return
+    checksums = multihost_utils.process_allgather(np.array(zlib.crc32(text.encode()), np.uint32))
+    differing = ", ".join(map(str, np.flatnonzero(checksums != checksums[0])))
+    if differing:
+        raise ValueError(
+            f"{what} of process {differing} is not that of process 0; start the same command on "
+            "every host"
+        )
 
 
 def check_shared(folder: pathlib.Path) -> None:
@@ -131,6 +156,29 @@ def total(count: int) -> int:
     if jax.process_count() == 1:
         return count
     return int(multihost_utils.process_allgather(np.array(count)).sum())
+
+
+def any_of(flag: bool) -> jax.Array:
+    """Whether any process says so, to be read later: a bool on every device."""
+    mesh = parallel.make_mesh()
+    flags_D = np.full(jax.local_device_count(), flag)
+    return _any(parallel.shard(flags_D, mesh), mesh)
+
+
+@partial(jax.jit, static_argnums=1)
+def _any(flags_D: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
+    sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
+    return lax.with_sharding_constraint(jnp.any(flags_D), sharding)
+
+
+def part() -> NoReturn:
+    """Ends the process in good order, with status 0, as all processes do."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Else Python waits for the compiler.
+    os._exit(0)
 
 
 def leave(message: str) -> NoReturn:

@@ -21,8 +21,9 @@ SPLIT = P(AXIS)
 
 
 def make_mesh() -> Mesh:
-    """All devices of all processes along the one axis 'batch'."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+    """All devices along the one axis 'batch', those of a process side by side."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), (AXIS,))
 
 
 def pmap(
@@ -118,13 +119,23 @@ class Executables:
         """Whether the program of `key` is compiled."""
         return key in self._futures and self._futures[key].done()
 
-    def get(self, key: Program) -> jax.stages.Compiled:
-        """The program of `key`, waiting for its compilation if need be."""
+    def get(
+        self, key: Program, meanwhile: Callable[[], None] = lambda: None
+    ) -> jax.stages.Compiled:
+        """The program of `key`, waiting for its compilation if need be.
+
+        Args:
+          key: of the program.
+          meanwhile: called now and then while it waits; may raise.
+        """
         self.request([key])
         start = time.perf_counter()
-        program = self._futures[key].result()
-        self.stall_s += time.perf_counter() - start
-        return program
+        try:
+            while not concurrent.futures.wait([self._futures[key]], timeout=0.5).done:
+                meanwhile()
+            return self._futures[key].result()
+        finally:
+            self.stall_s += time.perf_counter() - start
 
     def retain(self, needed: Callable[[Program], bool]) -> None:
         """Frees the programs that are not needed any more."""
@@ -133,8 +144,8 @@ class Executables:
                 del self._futures[key]
 
     def close(self) -> None:
-        """Drops what is queued and not begun."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Drops what is queued; what has begun ends by itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)

@@ -6,14 +6,13 @@ import pathlib
 import time
 from typing import Any, Literal
 
-import filelock
 import jax
-from absl import logging
 from jax.sharding import Mesh
 
 from mg_jax import hosts, parallel
 from mg_jax.checkpoint import Checkpoints
 from mg_jax.datasets import DataSource, open_source
+from mg_jax.lock import locked
 from mg_jax.parallel import Executables
 from mg_jax.programs import cache_programs, create_executables
 from mg_jax.recipe import check_devices, schedule_from_config
@@ -21,7 +20,7 @@ from mg_jax.schedule import Schedule
 from mg_jax.stops import Stops
 from mg_jax.train_step import TrainState, create_state, init_variables
 from mg_jax.weights.load import Loaded, load_weights
-from mg_jax.workdir import check_classes, check_config, has_checkpoint
+from mg_jax.workdir import check_classes, check_config, has_checkpoint, shared_settings
 
 
 @dataclasses.dataclass
@@ -57,17 +56,19 @@ class Run:
     checkpoints: Checkpoints
     clocks: Clocks
     stops: Stops
-    lock: filelock.FileLock
+    lock: contextlib.ExitStack
 
     @contextlib.contextmanager
     def timed(self, clock: Literal["train_s", "eval_s"]):
         """Books the time of a block on a clock, what it waited for the compiler on compile_s."""
         start, stall = time.perf_counter(), self.executables.stall_s
-        yield
-        stall = self.executables.stall_s - stall
-        self.clocks.compile_s += stall
-        spent = time.perf_counter() - start - stall
-        setattr(self.clocks, clock, getattr(self.clocks, clock) + spent)
+        try:
+            yield
+        finally:
+            stall = self.executables.stall_s - stall
+            self.clocks.compile_s += stall
+            spent = time.perf_counter() - start - stall
+            setattr(self.clocks, clock, getattr(self.clocks, clock) + spent)
 
     def close(self) -> None:
         """Waits until checkpoints are written; drops programs that wait for the compiler."""
@@ -75,7 +76,7 @@ class Run:
             self.checkpoints.close()
         finally:
             self.executables.close()
-            self.lock.release()
+            self.lock.close()
 
 
 def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, TrainState]:
@@ -90,6 +91,7 @@ def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, Train
     schedule = schedule_from_config(config)
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
+    hosts.check_same(shared_settings(config), "the config")
     data = open_source(config)
     check_config(workdir, config)
     check_classes(workdir, data.classes)
@@ -98,9 +100,9 @@ def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, Train
         path = pathlib.Path(config.init_from).expanduser()
         shapes = jax.eval_shape(lambda: init_variables(config))
         weights = load_weights(path, shapes, data.classes)
-    lock = filelock.FileLock(workdir / "lock", is_singleton=False)
+    lock = contextlib.ExitStack()
     if trains:
-        hosts.agree(lambda: _acquire(lock, workdir))
+        hosts.agree(lambda: lock.enter_context(locked(workdir)))
         hosts.check_shared(workdir)
     cache_programs(config.run.cache_dir)
     state = create_state(config, mesh)
@@ -116,19 +118,6 @@ def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, Train
         config, workdir, schedule, mesh, data, executables, checkpoints, clocks, Stops(), lock
     )
     return run, state
-
-
-def _acquire(lock: filelock.FileLock, workdir: pathlib.Path) -> None:
-    workdir.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise ValueError(
-            f"another run trains in {workdir}; wait for it, or choose another --workdir"
-        ) from error
-    except NotImplementedError:
-        # Some network file systems have no locks.
-        logging.warning("%s cannot be locked; start only one run there at a time", workdir)
 
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:

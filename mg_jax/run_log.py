@@ -1,5 +1,6 @@
 """What a run tells: TensorBoard scalars, log.jsonl, and a progress bar or plain lines."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -13,10 +14,17 @@ from mg_jax import hosts
 from mg_jax.atomic_file import write_text
 
 
-def open_log(workdir: pathlib.Path, start: int, iterations: int) -> "RunLog":
-    """The log of a run from step `start` on; of several processes, the first one's writes."""
+def open_log(workdir: pathlib.Path, start: int, iterations: int, evaluated: bool) -> "RunLog":
+    """The log of a run from step `start` on; of several processes, the first one's writes.
+
+    Args:
+      workdir: holds it.
+      start: iterations done.
+      iterations: of the whole run.
+      evaluated: what the log says of an evaluation at `start` stays.
+    """
     log = RunLog if hosts.is_first() else NoLog
-    return log(workdir, start, iterations)
+    return log(workdir, start, iterations, evaluated)
 
 
 class RunLog:
@@ -26,9 +34,9 @@ class RunLog:
       path: `log.jsonl`, an object with `step` and scalars on each line.
     """
 
-    def __init__(self, workdir: pathlib.Path, start: int, iterations: int):
+    def __init__(self, workdir: pathlib.Path, start: int, iterations: int, evaluated: bool):
         self.path = workdir / "log.jsonl"
-        self._drop_after(start)
+        self._drop_after(start, evaluated)
         self._file = self.path.open("a")
         # Events of steps after `start` are from a run that was cut off.
         self._events = SummaryWriter(str(workdir), purge_step=start + 1)
@@ -41,8 +49,11 @@ class RunLog:
 
     def scalars(self, step: int, values: dict[str, Any], prefix: str = "train") -> None:
         """Writes scalars after `step` iterations."""
-        self._file.write(json.dumps({"step": step, "kind": prefix, **values}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, "kind": prefix, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:  # which does not say where
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         for name, value in values.items():
             self._events.add_scalar(f"{prefix}/{name}", value, step)
         text = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
@@ -67,27 +78,31 @@ class RunLog:
 
     def flush(self) -> None:
         """Writes what a killed process would lose."""
-        self._file.flush()
         self._events.flush()
 
     def close(self) -> None:
-        """Writes out everything."""
-        self._file.close()
-        self._events.close()
+        """Writes out everything; what could not be written has been said before."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._events.close()
         if self._bar is not None:
             self._bar.close()
 
-    def _drop_after(self, start: int) -> None:
+    def _drop_after(self, start: int, evaluated: bool) -> None:
+        """Drops what the run will log again."""
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_text().splitlines() if _step(line) <= start]
+        last = {"train": start, "eval": start if evaluated else start - 1, "test": -1}
+        lines = self.path.read_text().splitlines()
+        kept = [line for line in lines if _precedes(line, last)]
         write_text(self.path, "".join(line + "\n" for line in kept))
 
 
 class NoLog(RunLog):
     """What the other processes of a run log: nothing."""
 
-    def __init__(self, workdir: pathlib.Path, start: int, iterations: int):
+    def __init__(self, workdir: pathlib.Path, start: int, iterations: int, evaluated: bool):
         """Takes what RunLog does."""
 
     def scalars(self, step: int, values: dict[str, Any], prefix: str = "train") -> None:
@@ -111,12 +126,13 @@ def _has_terminal() -> bool:
     return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
-def _step(line: str) -> float:
-    """The step of a line; one that was cut off counts as past everything."""
+def _precedes(line: str, last: dict[str, int]) -> bool:
+    """Whether a line is of the last step of its kind or before; one that was cut off is not."""
     try:
-        return json.loads(line)["step"]
+        entry = json.loads(line)
     except json.JSONDecodeError:
-        return float("inf")
+        return False
+    return entry["step"] <= last[entry["kind"]]
 
 
 def _short(value: Any) -> str:

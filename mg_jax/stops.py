@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 
 import jax
-from jax.experimental import multihost_utils
 
 from mg_jax import hosts
 
@@ -26,19 +25,19 @@ class Stops:
     def __init__(self):
         self._interrupted = threading.Event()
         self._terminated = threading.Event()
-        self._checks = 0
+        self._listening = False
+        self._said: jax.Array | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Holds back signals for `check`; a second Ctrl-C ends at once."""
-        handlers = {signal.SIGINT: self._interrupt}
-        if jax.process_count() == 1:
-            # With several, the coordination service listens on each and tells all.
-            handlers[signal.SIGTERM] = lambda signum, frame: self._terminated.set()
+        handlers = {signal.SIGINT: self._interrupt, signal.SIGTERM: self._terminate}
         previous = {number: signal.signal(number, handlers[number]) for number in handlers}
+        self._listening = True
         try:
             yield
         finally:
+            self._listening = False
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -49,11 +48,32 @@ class Stops:
           KeyboardInterrupt: after Ctrl-C, on the process that got it.
           Preempted: after a SIGTERM to any process, on all of them at the same call.
         """
+        if jax.process_count() == 1:
+            return self.check_alone()
         if self._interrupted.is_set():
             raise KeyboardInterrupt
-        self._checks += 1
-        if self._terminated.is_set() or multihost_utils.reached_preemption_sync_point(self._checks):
+        if not self._listening:
+            return None
+        # What the processes said at the last check: devices have long agreed, nothing waits.
+        said, self._said = self._said, hosts.any_of(self._terminated.is_set())
+        if said is not None and bool(said):
             raise Preempted
+        return None
+
+    def check_alone(self) -> None:
+        """While one process waits for itself; several go on to the next `check`.
+
+        Raises:
+          KeyboardInterrupt: after Ctrl-C.
+          Preempted: after SIGTERM, where this process is the only one.
+        """
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+        if self._terminated.is_set() and jax.process_count() == 1:
+            raise Preempted
+
+    def _terminate(self, signum, frame) -> None:
+        self._terminated.set()
 
     def _interrupt(self, signum, frame) -> None:
         if self._interrupted.is_set():

@@ -51,15 +51,17 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         return json.loads((workdir / "summary.json").read_text())
     if hosts.is_first():
         write_config(workdir, config, run.data.classes)
-    log = open_log(workdir, start, run.schedule.iterations)
+    log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
     if start:
         log.say(f"continuing {workdir} at step {start}")
-    try:
-        with run.stops.listening():
+    with run.stops.listening():
+        try:
             metrics = _iterate(run, state, log)
-    finally:
-        log.close()
-        run.close()
+        finally:
+            try:
+                run.close()
+            finally:
+                log.close()
     summary = _summary(run, metrics)
     if hosts.is_first():
         write_json(workdir / "summary.json", summary)
@@ -92,71 +94,77 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 
 def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
-    config, schedule = run.config, run.schedule
-    start, end = int(state.step), schedule.iterations
-    if config.run.compile_ahead:
-        run.executables.request(map(train_program, schedule.grids_from(start)))
-    evaluations = evaluation_steps(end, config.eval.times)
+    start, end = int(state.step), run.schedule.iterations
+    if run.config.run.compile_ahead:
+        run.executables.request(map(train_program, run.schedule.grids_from(start)))
+    evaluations = evaluation_steps(end, run.config.eval.times)
     evaluation = None
     if start and start in evaluations and not run.checkpoints.evaluated(start):
         # A run that was preempted while it evaluated.
-        evaluation = _evaluate_and_save(run, state, start, log)
+        evaluation = _evaluate(run, state, start, log)
+        run.checkpoints.add_evaluation(start, evaluation)
     with run.timed("train_s"):
         batches = _train_batches(run, start)
-    meter = Meter(log, config.run.log_every, batches, run.executables)
-    saved = start
+    meter = Meter(log, run.config.run.log_every, batches, run.executables)
     for step in range(start, end):
         try:
             run.stops.check()
+            run.checkpoints.check()
+            with run.timed("train_s"):
+                state = _step(run, state, step, batches, meter, log)
         except Preempted:
-            if saved < step:
+            if step > start and not _saves(run, step):
                 meter.drain()
+                _check_finite(run, state, step)
                 _save(run, state, step, log)
             raise
-        run.checkpoints.check()
-        with run.timed("train_s"):
-            grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
-            if step == schedule.phase(step).start:
-                _free_programs(run, step)
-            batch = next(batches)
-            if not run.executables.ready(train_program(grid)):
-                log.say(f"step {step}: compiling for {grid}")
-            program = run.executables.get(train_program(grid))
-            state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
-            batches.prefetch()
-            meter.add(step, grid, rate, metrics)
-            done = step + 1
-            saves = done in (*evaluations, end) or done % config.run.checkpoint_every == 0
-            if saves:
-                meter.drain()
-                _check_finite(state, done, grid)
+        done = step + 1
+        if _saves(run, done):
+            meter.drain()
+            _check_finite(run, state, done)
         if done in evaluations:
-            evaluation = _evaluate_and_save(run, state, done, log)
+            try:
+                evaluation = _evaluate(run, state, done, log)
+            except Preempted:
+                _save(run, state, done, log)
+                raise
+            _save(run, state, done, log, evaluation)
             meter.restart()
-        elif saves:
+        elif _saves(run, done):
             _save(run, state, done, log)
-        saved = done if saves else saved
+    return _last_evaluation(run, state, log, evaluation)
+
+
+def _step(
+    run: Run, state: TrainState, step: int, batches: DeviceBatches, meter: "Meter", log: RunLog
+) -> TrainState:
+    """Begins an iteration; returns the state that it will leave."""
+    schedule = run.schedule
+    grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
+    if step == schedule.phase(step).start:
+        _free_programs(run, step)
+    if not run.executables.ready(train_program(grid)):
+        log.say(f"step {step}: compiling for {grid}")
+    program = run.executables.get(train_program(grid), meanwhile=run.stops.check_alone)
+    batch = next(batches)
+    state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
+    batches.prefetch()
+    meter.add(step, grid, rate, metrics)
+    return state
+
+
+def _saves(run: Run, done: int) -> bool:
+    """Whether a checkpoint is written after so many iterations."""
+    end = run.schedule.iterations
+    evaluations = evaluation_steps(end, run.config.eval.times)
+    return done in (*evaluations, end) or done % run.config.run.checkpoint_every == 0
+
+
+def _evaluate(run: Run, state: TrainState, done: int, log: RunLog) -> Evaluation:
+    """Evaluates; before the checkpoint, so that a run killed meanwhile evaluates again."""
     with run.timed("eval_s"):
-        if evaluation is None:  # the run was cut off after its last iteration
-            state = _with_precise_statistics(run, state, end)
-        else:
-            state = state.replace(batch_stats=evaluation.batch_stats)
-        metrics = _full_evaluation(run, state)
-    log.scalars(end, metrics, "test")
-    return metrics
-
-
-def _evaluate_and_save(run: Run, state: TrainState, done: int, log: RunLog) -> Evaluation:
-    """Evaluates, then writes the checkpoint: a run killed in between evaluates again."""
-    try:
-        with run.timed("eval_s"):
-            evaluation = _centre_evaluation(run, state, done)
-    except Preempted:
-        if done > run.checkpoints.newest():
-            _save(run, state, done, log)
-        raise
+        evaluation = _centre_evaluation(run, state, done)
     log.scalars(done, evaluation.metrics, "eval")
-    _save(run, state, done, log, evaluation)
     return evaluation
 
 
@@ -168,6 +176,21 @@ def _save(
         run.checkpoints.save(state, done, dataclasses.asdict(run.clocks), evaluation)
 
 
+def _last_evaluation(
+    run: Run, state: TrainState, log: RunLog, evaluation: Evaluation | None
+) -> dict[str, float]:
+    """From all views of the config."""
+    end = run.schedule.iterations
+    with run.timed("eval_s"):
+        if evaluation is None:  # the run was cut off after its last iteration
+            state = _with_precise_statistics(run, state, end)
+        else:
+            state = state.replace(batch_stats=evaluation.batch_stats)
+        metrics = _full_evaluation(run, state)
+    log.scalars(end, metrics, "test")
+    return metrics
+
+
 def _free_programs(run: Run, step: int) -> None:
     """Drops the programs of grids that the schedule has done with."""
     ahead = list(run.schedule.grids_from(step))
@@ -175,11 +198,12 @@ def _free_programs(run: Run, step: int) -> None:
     run.executables.retain(lambda program: program.kind == "views" or program in needed)
 
 
-def _check_finite(state: TrainState, done: int, grid: Grid) -> None:
+def _check_finite(run: Run, state: TrainState, done: int) -> None:
     """A step whose loss was finite can still have left parameters or statistics that are not."""
     if not all_finite(state):
         raise Diverged(
-            f"parameters or statistics are not finite after {done} iterations, the last on {grid}"
+            f"parameters or statistics are not finite after {done} iterations, the last on "
+            f"{run.schedule.grid(done - 1)}"
         )
 
 

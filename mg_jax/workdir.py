@@ -97,6 +97,13 @@ def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
     write_json(workdir / _CLASSES, classes)
 
 
+def shared_settings(config) -> str:
+    """What all processes of a run must agree on; where data and programs lie is each one's own."""
+    own = ("data.dir", "run.cache_dir", "init_from", "prepare.")
+    leaves = _leaves(json.loads(config.to_json()))
+    return json.dumps([leaf for leaf in leaves if not leaf[0].startswith(own)])
+
+
 def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:
     return {
         name: value

@@ -45,3 +45,12 @@ def undisturbed(tmp_path_factory, flags):
 
     workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
     return workdir, runs.run(workdir, *flags)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    """Ends what a test that failed has left running."""
+    yield
+    from tests import runs
+
+    runs.end_all()

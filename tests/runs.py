@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 ROOT = pathlib.Path(__file__).parent.parent
+STARTED: list[subprocess.Popen] = []
 
 
 def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
@@ -21,7 +22,7 @@ def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
     command = [sys.executable, "main.py", f"--config={config}"]
     if workdir is not None:
         command.append(f"--workdir={workdir}")
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*command, f"--mode={mode}", *arguments],
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": flags, "PYTHONUNBUFFERED": "1"},
@@ -29,6 +30,8 @@ def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
         stderr=subprocess.STDOUT,
         text=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def start_two(workdir, *arguments, **settings):
@@ -45,10 +48,26 @@ def start_two(workdir, *arguments, **settings):
 
 def wait_for(workdir, step, processes):
     """Returns once a run has logged a step."""
-    while step not in losses(workdir):
+    wait_until(lambda: step in losses(workdir), processes)
+
+
+def wait_until(happens, processes):
+    """Returns once something has happened; until then the processes must live."""
+    deadline = time.monotonic() + 400
+    while not happens():
         for process in processes:
             assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def end_all():
+    """Kills what has been started and still runs."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def run(workdir, *arguments, expect=0, **settings):

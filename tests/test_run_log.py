@@ -1,5 +1,6 @@
 """What a run prints: a progress bar on a terminal, plain lines elsewhere."""
 
+import json
 import os
 import pty
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 CODE = """
 import pathlib, sys
 from mg_jax.run_log import RunLog
-log = RunLog(pathlib.Path(sys.argv[1]), start=0, iterations=40)
+log = RunLog(pathlib.Path(sys.argv[1]), start=0, iterations=40, evaluated=False)
 for step in range(1, 41):
     log.advance(step)
     if step % 20 == 0:
@@ -60,10 +61,16 @@ def test_a_pipe_gets_plain_lines(tmp_path):
     assert "40/40 [" not in done.stderr
 
 
-def test_a_continued_run_drops_what_lies_past_its_start(tmp_path):
-    lines = ['{"step": 1}', '{"step": 2}', '{"step": 3}', '{"step": 4, "lo']
-    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_continued_run_drops_what_it_will_log_again(tmp_path, evaluated):
     from mg_jax.run_log import RunLog
 
-    RunLog(tmp_path, start=2, iterations=5).close()
-    assert (tmp_path / "log.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+    def line(step, kind):
+        return json.dumps({"step": step, "kind": kind})
+
+    lines = [line(1, "train"), line(1, "eval"), line(2, "train"), line(2, "eval")]
+    again = [line(2, "test"), line(3, "train"), '{"step": 4, "lo']
+    (tmp_path / "log.jsonl").write_text("\n".join(lines + again))
+    RunLog(tmp_path, start=2, iterations=5, evaluated=evaluated).close()
+    kept = lines if evaluated else lines[:3]
+    assert (tmp_path / "log.jsonl").read_text().splitlines() == kept

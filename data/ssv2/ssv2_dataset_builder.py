@@ -1,6 +1,8 @@
 """Something-Something V2 (Goyal et al., 2017)."""
 
 import pathlib
+import re
+from typing import Any
 
 from data import lists
 from data.builder import VideoBuilder
@@ -25,7 +27,7 @@ class Builder(VideoBuilder):
         """
         path = self._file("labels")
         labels = lists.read_json(path)
-        if not isinstance(labels, dict) or not all(str(n).isdecimal() for n in labels.values()):
+        if not isinstance(labels, dict) or not all(_is_number(n) for n in labels.values()):
             raise ValueError(f"{path} is no object of labels with their numbers")
         numbers = {name: int(number) for name, number in labels.items()}
         if sorted(numbers.values()) != list(range(len(numbers))):
@@ -63,3 +65,7 @@ class Builder(VideoBuilder):
     def _file(self, name: str) -> pathlib.Path:
         path = self.settings.source / f"something-something-v2-{name}.json"
         return lists.required(path, "the official labels and splits of Something-Something V2")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (str, int)) and re.fullmatch("[0-9]{1,6}", str(value)) is not None
