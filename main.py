@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
     if workdir is not None and workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     try:
         with command_line.errors_as_messages():
             _dispatch(mode, config, workdir)

@@ -33,6 +33,13 @@ from data.videos import Listing, missing
 VERSION = tfds.core.Version("2.0.0")
 
 
+class _LocalInfo(tfds.core.DatasetInfo):
+    """Of a data set that TFDS's servers do not know; asking them leaves an empty folder behind."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing."""
+
+
 class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration=True):
     """A builder that lists videos; all the rest is done here."""
 
@@ -89,7 +96,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             shutil.rmtree(folder, ignore_errors=True)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return _LocalInfo(
             builder=self,
             description="Videos as JPEG frames that can be fetched singly.",
             features=_features(),

@@ -108,7 +108,9 @@ def read_lines(path: pathlib.Path) -> list[str]:
 def _text(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
-    except (csv.Error, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
+    except (csv.Error, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
@@ -225,7 +227,8 @@ def class_number(label: str, classes: list[str], where: str) -> int:
         return classes.index(label)
     if not label.isdecimal() or len(label) > 9:
         raise ValueError(
-            f"{where}: {label!r} is none of the {len(classes)} classes, such as {classes[0]!r}"
+            f"{where}: {label[:50]!r} is none of the {len(classes)} classes, such as "
+            f"{classes[0]!r}, and no number 0 ... {len(classes) - 1}"
         )
     if int(label) >= len(classes):
         raise ValueError(

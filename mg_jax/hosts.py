@@ -1,8 +1,11 @@
 """The processes of a run, one to a host or to a GPU: how they meet, agree, and part."""
 
+import faulthandler
 import os
 import pathlib
 import secrets
+import signal
+import socket
 import sys
 import time
 import zlib
@@ -43,34 +46,68 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
     Raises:
       ValueError: for arguments that do not do, or if the others cannot be reached.
     """
-    given = (coordinator, processes, process)
-    if given == (None, None, None):
-        if not _launched_with_others():
-            return
-    elif None in given:
-        raise ValueError("--coordinator, --num_processes and --process_id go together")
-    elif not 0 <= process < processes:
-        raise ValueError(f"--process_id={process} must lie in 0 ... {processes - 1}")
-    elif not coordinator.rpartition(":")[2].isdecimal() or ":" not in coordinator:
-        raise ValueError(f"--coordinator={coordinator} must be HOST:PORT of process 0")
+    launcher = _launcher()
+    if (coordinator, processes, process) != (None, None, None):
+        _check_arguments(coordinator, processes, process)
+        where, others = coordinator, f"the {processes} processes"
+    elif launcher:
+        where, others = "the host that the launcher's environment names", launcher
+    else:
+        return
+    print(f"waiting for {others} of the run to meet at {where}", file=sys.stderr, flush=True)
     # It would take SIGTERM for itself, and Orbax asks it by another count of steps than we would.
     jax.config.update("jax_enable_preemption_service", False)
+    # Waiting happens outside of Python, where its handler for Ctrl-C would wait along.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         jax.distributed.initialize(
             coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_S
         )
     except (RuntimeError, ValueError) as error:
-        where = coordinator or "the coordinator that the launcher's environment names"
         raise ValueError(
-            f"the processes of the run did not meet at {where} ({str(error).splitlines()[0]}); "
-            "start the same command on every host, with --coordinator=HOST:PORT "
-            "--num_processes=N --process_id=0 ... N-1 where no launcher says so"
+            f"{others} of the run did not meet at {where} ({str(error).splitlines()[0]}); start "
+            "the same command on every host, with --coordinator=HOST:PORT --num_processes=N "
+            "--process_id=0 ... N-1 where no launcher says so"
         ) from error
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+    # If another process dies JAX ends this one, and its reason is to be the last that is printed.
+    faulthandler.disable()
 
 
-def _launched_with_others() -> bool:
-    several = any(int(os.environ.get(name) or 1) > 1 for name in _COUNTS)
-    return several or all(name in os.environ for name in _KUBERNETES)
+def _check_arguments(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    if None in (coordinator, processes, process):
+        raise ValueError("--coordinator, --num_processes and --process_id go together")
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(
+            f"--coordinator={coordinator} must be HOST:PORT of process 0 (1 ... 65535)"
+        )
+    if processes < 1:
+        raise ValueError(f"--num_processes={processes} must be positive")
+    if not 0 <= process < processes:
+        raise ValueError(f"--process_id={process} must lie in 0 ... {processes - 1}")
+    if process == 0:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", int(port)))
+            except OSError as error:
+                raise ValueError(
+                    f"--coordinator={coordinator}: port {port} cannot be opened on this host "
+                    f"({error.strerror}); choose another one, for all processes"
+                ) from error
+
+
+def _launcher() -> str | None:
+    """What says that there are other processes, if anything does."""
+    for name in _COUNTS:
+        count = os.environ.get(name, "1")
+        if count.isdecimal() and int(count) > 1:
+            return f"the {count} processes of {name}"
+    if all(name in os.environ for name in _KUBERNETES):
+        return "the pods of the Kubernetes Job"
+    return None
 
 
 def is_first() -> bool:

@@ -6,8 +6,6 @@ import fcntl
 import pathlib
 from collections.abc import Iterator
 
-from absl import logging
-
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -16,11 +14,16 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other runs out of a work directory, which is created if need be.
 
     Raises:
-      ValueError: if another run is in there.
-      OSError: if it cannot be written to.
+      ValueError: if another run is in there, or it cannot be written to.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / "lock").open("a") as file:
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((workdir / "lock").open("a"))
+        except OSError as error:
+            raise ValueError(
+                f"--workdir={workdir} cannot be written to ({error.strerror}); choose another one"
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -29,6 +32,6 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                raise
-            logging.warning("%s has no locks (%s); start only one run there", workdir, error)
+                raise ValueError(f"--workdir={workdir} cannot be locked: {error}") from error
+            print(f"{workdir} lies where there are no locks; start only one run there")
         yield

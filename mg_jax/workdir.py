@@ -41,7 +41,7 @@ def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",
             f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
             "or choose another --workdir"
         )
-    there, here = json.loads(path.read_text()), json.loads(config.to_json())
+    there, here = _read(path), json.loads(config.to_json())
     differing = _differences(_binding(there, sections), _binding(here, sections))
     if differing:
         raise WorkdirError(
@@ -87,7 +87,17 @@ def read_classes(workdir: pathlib.Path) -> list[str]:
             f"{workdir} holds checkpoints but no {_CLASSES} to name their classes; put it back "
             "or choose another --workdir"
         )
-    return json.loads(path.read_text())
+    return _read(path)
+
+
+def _read(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise WorkdirError(
+            f"{path} is damaged ({error}); put it back, for example from another run of the same "
+            "config, or choose another --workdir"
+        ) from error
 
 
 def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:

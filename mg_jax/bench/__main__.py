@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     """Measures by the flags."""
     if len(argv) > 1:
         sys.exit(f"error: unexpected arguments {argv[1:]}")
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     config = command_line.CONFIG.value or get_config()
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     # Without effect once JAX and TensorFlow are loaded.
