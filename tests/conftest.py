@@ -54,3 +54,11 @@ def _no_process_is_left():
     from tests import runs
 
     runs.end_all()
+
+
+@pytest.fixture
+def source(tmp_path):
+    """An empty folder for the originals of a data set."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder

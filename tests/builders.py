@@ -1,0 +1,41 @@
+"""What the tests of builders share."""
+
+import csv
+import pathlib
+
+import numpy as np
+import pytest
+
+from mg_jax.datasets import (
+    frame_records,
+    open_data_set,
+    prepare,
+    video_table,
+)
+from tests import videos
+
+
+def contents(config, split):
+    """By video: its labels and how many frames are stored; they are the video's, in order."""
+    data_set = open_data_set(config)
+    table, frames = video_table(data_set, split), frame_records(data_set, split)
+    found = {}
+    for row, (name, first, count) in enumerate(
+        zip(table.ids.tolist(), table.first_frame, table.num_frames, strict=True)
+    ):
+        assert videos.numbers(frames.jpegs(first + np.arange(count))) == list(range(count))
+        found[name] = (np.flatnonzero(table.labels(np.array([row]))[0]).tolist(), int(count))
+    return found
+
+
+def refused(config, message):
+    """Preparing ends with the message and leaves nothing behind."""
+    with pytest.raises(ValueError, match=message):
+        prepare(config)
+    assert not pathlib.Path(config.data.dir).exists()
+
+
+def skipped(config):
+    """The rows of skipped.csv by id."""
+    with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
