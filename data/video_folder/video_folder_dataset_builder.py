@@ -57,7 +57,7 @@ class Builder(VideoBuilder):
             for split, path in files.items()
         }
         classes = classes or _classes_of(
-            {label for r in rows.values() for *_, ls in r for label in ls}
+            {label for r in rows.values() for *_, ls in r for label in ls}, self.settings.source
         )
         splits = {}
         for split in files:
@@ -69,13 +69,13 @@ class Builder(VideoBuilder):
         return Listing(classes, splits)
 
 
-def _classes_of(labels: set[str]) -> list[str]:
+def _classes_of(labels: set[str], source: pathlib.Path) -> list[str]:
     """Names in order; where all are numbers, as many classes as the largest asks for."""
     if all(label.isdecimal() and len(label) < 10 for label in labels):
         count = max(map(int, labels), default=0) + 1
         if count > _MOST_CLASSES:
             raise ValueError(
-                f"label {count - 1} asks for {count:,} classes; number them from 0, or name them "
+                f"{source}: label {count - 1} asks for {count:,} classes; number them from 0, or name them "
                 f"in {lists.CLASS_FILE}"
             )
         return [f"class {k}" for k in range(count)]

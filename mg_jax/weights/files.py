@@ -2,7 +2,8 @@
 
 import pathlib
 import pickle
-from typing import Any
+import pickletools
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -136,9 +137,18 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def _check_memo(file: BinaryIO, size: int) -> None:
+    """Refuses places in the pickle's memo beyond its size, for which memory would be taken."""
+    for opcode, place, _ in pickletools.genops(file):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > size:
+            raise pickle.UnpicklingError(f"it asks for {place} places in a file of {size} bytes")
+    file.seek(0)
+
+
 def _read_caffe2(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
+            _check_memo(file, path.stat().st_size)
             # The zoo's pickles were written by Python 2.
             content = _ArraysOnly(file, encoding="latin1").load()
     except Exception as error:  # Unpickling raises whatever the damage causes.
