@@ -75,8 +75,8 @@ def _classes_of(labels: set[str], source: pathlib.Path) -> list[str]:
         count = max(map(int, labels), default=0) + 1
         if count > _MOST_CLASSES:
             raise ValueError(
-                f"{source}: label {count - 1} asks for {count:,} classes; number them from 0, or name them "
-                f"in {lists.CLASS_FILE}"
+                f"{source}: label {count - 1} asks for {count:,} classes; number them from 0, or "
+                f"name them in {lists.CLASS_FILE}"
             )
         return [f"class {k}" for k in range(count)]
     return sorted(labels)
