@@ -25,7 +25,7 @@ from data.video_frames import VideoError, read_frames
 from mg_jax.weights.files import WeightsError, read_tensors
 from tests import videos
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 # A file that takes longer hangs.
 LONGEST_S = 60

@@ -32,6 +32,7 @@ def settings(data_dir, tmp_path_factory):
         "data.dir": str(source / "prepared"),
         "data.multi_label": True,
         "prepare.source": str(source),
+        "prepare.videos": str(data_dir),
         "prepare.separator": ",",
         "model.num_classes": 3,
         "schedule.steps": (1,),
