@@ -110,7 +110,7 @@ def test_a_work_directory_of_another_config_is_refused_naming_the_keys(flags, co
     changes = ["--config.schedule.learning_rate=0.5", "--config.multigrid.short_cycle=False"]
     output = runs.run(copy, *flags, *changes, expect=1)
     assert "holds checkpoints of another config" in output
-    assert "schedule.learning_rate is 0.0001 there and 0.5 here" in output
+    assert "schedule.learning_rate is 1e-05 there and 0.5 here" in output
     assert "multigrid.short_cycle is True there and False here" in output
     assert before == sorted((p, p.stat().st_mtime_ns) for p in copy.rglob("*"))
 
