@@ -95,9 +95,10 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     hosts.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from mg_jax.train import evaluate_run, train
 
+    work = train if mode == "train" else evaluate_run
     try:
         with command_line.errors_as_messages():
-            train(config, workdir) if mode == "train" else evaluate_run(config, workdir)
+            work(config, workdir)
     except Preempted:
         hosts.say("stopped by SIGTERM; the same command continues")
         hosts.part()

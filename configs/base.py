@@ -66,9 +66,7 @@ def _prepare() -> ConfigDict:
     """How --mode=prepare makes the data set that `data` names."""
     prepare = ConfigDict()
     prepare.source = ""  # folder of the original lists and videos
-    prepare.videos = (
-        ""  # the folder of videos or frame folders, if not the source: in it or absolute
-    )
+    prepare.videos = ""  # the folder of the videos, in the source or absolute; empty: the source
     prepare.separator = " "  # between the columns of lists of paths and labels
     prepare.short_side = 256  # frames with a longer short side are scaled down to it, pixels
     prepare.quality = 90  # of the JPEGs, 1 ... 95

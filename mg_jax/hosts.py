@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
 
 from mg_jax import parallel
 
@@ -195,16 +196,15 @@ def total(count: int) -> int:
     return int(multihost_utils.process_allgather(np.array(count)).sum())
 
 
-def any_of(flag: bool) -> jax.Array:
-    """Whether any process says so, to be read later: a bool on every device."""
-    mesh = parallel.make_mesh()
+def any_of(flag: bool, mesh: Mesh) -> jax.Array:
+    """Whether any process says so, to be read later: a bool on every device of the mesh."""
     flags_D = np.full(jax.local_device_count(), flag)
     return _any(parallel.shard(flags_D, mesh), mesh)
 
 
 @partial(jax.jit, static_argnums=1)
-def _any(flags_D: jax.Array, mesh: jax.sharding.Mesh) -> jax.Array:
-    sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
+def _any(flags_D: jax.Array, mesh: Mesh) -> jax.Array:
+    sharding = NamedSharding(mesh, parallel.REPLICATED)
     return lax.with_sharding_constraint(jnp.any(flags_D), sharding)
 
 

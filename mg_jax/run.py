@@ -114,9 +114,8 @@ def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, Train
     elif weights is not None:
         state = start_from(weights, state, mesh)
     executables = create_executables(config, mesh, state)
-    run = Run(
-        config, workdir, schedule, mesh, data, executables, checkpoints, clocks, Stops(), lock
-    )
+    stops = Stops(mesh)
+    run = Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks, stops, lock)
     return run, state
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import jax
+from jax.sharding import Mesh
 
 from mg_jax import hosts
 
@@ -22,7 +23,9 @@ class Stops:
     An exception that Python raises in the middle of anything can be lost in a library's callback.
     """
 
-    def __init__(self):
+    def __init__(self, mesh: Mesh):
+        """Takes the devices of all processes."""
+        self._mesh = mesh
         self._interrupted = threading.Event()
         self._terminated = threading.Event()
         self._listening = False
@@ -55,7 +58,7 @@ class Stops:
         if not self._listening:
             return None
         # What the processes said at the last check: devices have long agreed, nothing waits.
-        said, self._said = self._said, hosts.any_of(self._terminated.is_set())
+        said, self._said = self._said, hosts.any_of(self._terminated.is_set(), self._mesh)
         if said is not None and bool(said):
             raise Preempted
         return None

@@ -98,6 +98,7 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
     if run.config.run.compile_ahead:
         run.executables.request(map(train_program, run.schedule.grids_from(start)))
     evaluations = evaluation_steps(end, run.config.eval.times)
+    saves = evaluations | {end} | set(range(0, end, run.config.run.checkpoint_every))
     evaluation = None
     if start and start in evaluations and not run.checkpoints.evaluated(start):
         # A run that was preempted while it evaluated.
@@ -113,13 +114,13 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
             with run.timed("train_s"):
                 state = _step(run, state, step, batches, meter, log)
         except Preempted:
-            if step > start and not _saves(run, step):
+            if step > start and step not in saves:
                 meter.drain()
                 _check_finite(run, state, step)
                 _save(run, state, step, log)
             raise
         done = step + 1
-        if _saves(run, done):
+        if done in saves:
             meter.drain()
             _check_finite(run, state, done)
         if done in evaluations:
@@ -130,7 +131,7 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
                 raise
             _save(run, state, done, log, evaluation)
             meter.restart()
-        elif _saves(run, done):
+        elif done in saves:
             _save(run, state, done, log)
     return _last_evaluation(run, state, log, evaluation)
 
@@ -151,13 +152,6 @@ def _step(
     batches.prefetch()
     meter.add(step, grid, rate, metrics)
     return state
-
-
-def _saves(run: Run, done: int) -> bool:
-    """Whether a checkpoint is written after so many iterations."""
-    end = run.schedule.iterations
-    evaluations = evaluation_steps(end, run.config.eval.times)
-    return done in (*evaluations, end) or done % run.config.run.checkpoint_every == 0
 
 
 def _evaluate(run: Run, state: TrainState, done: int, log: RunLog) -> Evaluation:
