@@ -7,11 +7,11 @@ import pathlib
 import sys
 from typing import Any
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from mg_jax import hosts
 from mg_jax.atomic_file import write_text
+from mg_jax.events import EventFile
 
 
 def open_log(workdir: pathlib.Path, start: int, iterations: int, evaluated: bool) -> "RunLog":
@@ -39,7 +39,7 @@ class RunLog:
         self._drop_after(start, evaluated)
         self._file = self.path.open("a")
         # Events of steps after `start` are from a run that was cut off.
-        self._events = SummaryWriter(str(workdir), purge_step=start + 1)
+        self._events = EventFile(workdir, purge_from=start + 1)
         self._bar = (
             tqdm(total=iterations, initial=start, unit="it", dynamic_ncols=True)
             if _has_terminal()
@@ -54,8 +54,8 @@ class RunLog:
             self._file.flush()
         except OSError as error:  # which does not say where
             raise OSError(error.errno, error.strerror, str(self.path)) from error
-        for name, value in values.items():
-            self._events.add_scalar(f"{prefix}/{name}", value, step)
+        tagged = {f"{prefix}/{name}": value for name, value in values.items()}
+        self._events.scalars(step, tagged)
         text = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
         if self._bar is None:
             print(f"{prefix} {step}/{self._iterations}  {text}", flush=True)
@@ -84,8 +84,7 @@ class RunLog:
         """Writes out everything; what could not be written has been said before."""
         with contextlib.suppress(OSError):
             self._file.close()
-        with contextlib.suppress(OSError):
-            self._events.close()
+        self._events.close()
         if self._bar is not None:
             self._bar.close()
 

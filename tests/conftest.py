@@ -1,5 +1,6 @@
 """Tests run on eight CPU devices; nothing here imports TensorFlow before a test needs it."""
 
+import fcntl
 import os
 import pathlib
 
@@ -17,19 +18,38 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory) -> pathlib.Path:
-    """A small prepared moving_shapes: 48 videos to train on, 11 to evaluate."""
-    from configs.demo import get_config
-    from data.moving_shapes import moving_shapes_dataset_builder as moving_shapes
-    from mg_jax.datasets import prepare
+def once(tmp_path_factory, worker_id):
+    """Makes a folder by name for the tests of all workers: the first to ask calls `make`."""
+    own = tmp_path_factory.getbasetemp()
+    root = own if worker_id == "master" else own.parent
 
-    folder = tmp_path_factory.mktemp("data")
-    config = get_config()
-    config.data.dir = str(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moving_shapes, "VIDEOS", {"train": 48, "validation": 11})
-        prepare(config)
-    return folder
+    def made(name, make):
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (root / f"{name}.made").exists():
+                make(root / name)
+                (root / f"{name}.made").touch()
+        return root / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def data_dir(once) -> pathlib.Path:
+    """A small prepared moving_shapes: 48 videos to train on, 11 to evaluate."""
+
+    def make(folder):
+        from configs.demo import get_config
+        from data.moving_shapes import moving_shapes_dataset_builder as moving_shapes
+        from mg_jax.datasets import prepare
+
+        config = get_config()
+        config.data.dir = str(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(moving_shapes, "VIDEOS", {"train": 48, "validation": 11})
+            prepare(config)
+
+    return once("data", make)
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +59,17 @@ def flags(data_dir) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, flags):
+def undisturbed(once, flags):
     """A run from start to end on one device, and what it printed."""
-    from tests import runs
 
-    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
-    return workdir, runs.run(workdir, *flags)
+    def make(folder):
+        from tests import runs
+
+        folder.mkdir()
+        (folder / "output").write_text(runs.run(folder / "run", *flags))
+
+    folder = once("undisturbed", make)
+    return folder / "run", (folder / "output").read_text()
 
 
 @pytest.fixture(autouse=True)

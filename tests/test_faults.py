@@ -11,7 +11,6 @@ import time
 import jax
 import numpy as np
 import pytest
-from tensorboardX.proto import event_pb2
 
 from mg_jax import parallel
 from mg_jax.checkpoint import Checkpoints, read_best
@@ -84,6 +83,8 @@ def unfinished(workdir):
 
 def assert_every_step_once(workdir):
     """In the log, and in what TensorBoard shows."""
+    import tensorflow as tf
+
     iterations = schedule_from_config(tiny.get_config()).iterations
     logged = [(line["kind"], line["step"]) for line in runs.log(workdir)]
     assert len(logged) == len(set(logged))
@@ -92,7 +93,7 @@ def assert_every_step_once(workdir):
     shown = {}
     for path in sorted(workdir.glob("events.out.tfevents.*")):
         for event in read_events(path):
-            if event.session_log.status == event_pb2.SessionLog.START:
+            if event.session_log.status == tf.compat.v1.SessionLog.START:
                 # Which is when TensorBoard drops what lies ahead.
                 shown = {key: value for key, value in shown.items() if key[0] < event.step}
             for value in event.summary.value:
@@ -104,12 +105,14 @@ def assert_every_step_once(workdir):
 
 def read_events(path):
     """Events of a TensorBoard file: length, checksum, event, checksum; the last may be cut off."""
+    import tensorflow as tf
+
     content, position = path.read_bytes(), 0
     while position + 12 <= len(content):
         length = int.from_bytes(content[position : position + 8], "little")
         if position + 16 + length > len(content):
             return
-        yield event_pb2.Event.FromString(content[position + 12 : position + 12 + length])
+        yield tf.compat.v1.Event.FromString(content[position + 12 : position + 12 + length])
         position += 16 + length
 
 

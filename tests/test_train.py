@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from tensorboardX.proto import event_pb2
 
 from mg_jax.recipe import schedule_from_config
 from tests import runs, tiny
@@ -80,12 +79,10 @@ def newest_checkpoint(workdir):
 
 
 def read_events(path):
-    """(step, tag, value) of a TensorBoard file: length, checksum, record, checksum."""
-    content, position = path.read_bytes(), 0
-    while position < len(content):
-        length = int.from_bytes(content[position : position + 8], "little")
-        event = event_pb2.Event.FromString(content[position + 12 : position + 12 + length])
-        position += 16 + length
+    """(step, tag, value) of a TensorBoard file."""
+    import tensorflow as tf
+
+    for event in tf.compat.v1.train.summary_iterator(str(path)):
         for value in event.summary.value:
             yield event.step, value.tag, value.simple_value
 

@@ -1,0 +1,65 @@
+"""Scalars for TensorBoard: its files are TFRecords of Event messages."""
+
+import contextlib
+import errno
+import pathlib
+import secrets
+import time
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+_Event = tf.compat.v1.Event
+
+
+class EventFile:
+    """A new file of events in a run's folder.
+
+    TensorBoard's own writer needs its server installed; tensorboardX imports PyTorch where there is
+    one, which takes longer than all else that a run loads.
+    """
+
+    def __init__(self, folder: pathlib.Path, purge_from: int):
+        """Takes the folder and the step from which on events of earlier files do not count."""
+        self.path = folder / f"events.out.tfevents.{int(time.time())}.{secrets.token_hex(4)}"
+        self._writer = tf.io.TFRecordWriter(str(self.path))
+        self._write(_Event(file_version="brain.Event:2"))
+        started = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        self._write(_Event(step=purge_from, session_log=started))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Writes scalars by tag.
+
+        Raises:
+          OSError: naming the file.
+        """
+        summary = tf.compat.v1.Summary()
+        for tag, value in values.items():
+            summary.value.add(tag=tag, simple_value=value)
+        self._write(_Event(step=step, summary=summary))
+
+    def flush(self) -> None:
+        """Writes what a killed process would lose.
+
+        Raises:
+          OSError: naming the file.
+        """
+        with self._named_errors():
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Writes what is left, if it can be written; what could not has been said before."""
+        with contextlib.suppress(tf.errors.OpError):
+            self._writer.close()
+
+    def _write(self, event: _Event) -> None:
+        event.wall_time = time.time()
+        with self._named_errors():
+            self._writer.write(event.SerializeToString())
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise OSError(errno.EIO, error.message, str(self.path)) from error
