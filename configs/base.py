@@ -139,6 +139,7 @@ def _run() -> ConfigDict:
     run.log_every = 20  # iterations
     run.checkpoint_every = 1000  # iterations
     run.keep = 3  # checkpoints
+    run.remat = False  # less memory: compute what is inside blocks again for the backward pass
     run.compile_ahead = True  # compile the coming grids' programs while training
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
     return run

@@ -17,7 +17,9 @@ from mg_jax.train_step import TrainState, batch_shapes, flip, normalize
 def lower_statistics_step(
     config, mesh: Mesh, state: TrainState, program: Program
 ) -> jax.stages.Lowered:
-    """A step (state, batch) -> batch_stats of this batch alone, for precise BN.
+    """A step (state, batch, total) -> total + batch_stats of this batch alone / batches.
+
+    After all batches of precise BN the total, which starts at zero, is their mean. It is donated.
 
     Args:
       config: of the run.
@@ -33,7 +35,7 @@ def lower_statistics_step(
         momentum=0.0,
     )
 
-    def step(state, batch):
+    def step(state, batch, total):
         clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]))
         _, updated = model.apply(
             {"params": state.params, "batch_stats": state.batch_stats},
@@ -41,9 +43,12 @@ def lower_statistics_step(
             rngs={"dropout": jax.random.key(0)},  # of the classifier's input: no statistics follow
             mutable=["batch_stats"],
         )
-        return lax.pmean(updated["batch_stats"], parallel.AXIS)
+        batch_stats = lax.pmean(updated["batch_stats"], parallel.AXIS)
+        batches = config.eval.precise_bn_batches
+        return jax.tree.map(lambda x, sum_: sum_ + x / batches, batch_stats, total)
 
-    return _lower(step, mesh, state, batch_shapes(config, program))
+    shapes = batch_shapes(config, program)
+    return _lower(step, mesh, state, shapes, state.batch_stats)
 
 
 def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
@@ -93,14 +98,18 @@ def view_scores(
     return jax.nn.softmax(logits_NK).reshape(B, V, -1).mean(1)
 
 
-def _lower(step, mesh: Mesh, state: TrainState, shapes: dict) -> jax.stages.Lowered:
+def _lower(step, mesh: Mesh, state: TrainState, shapes: dict, *carry: Any) -> jax.stages.Lowered:
+    """Lowers a step (state, batch, *carry); what is carried from batch to batch is donated."""
+    carried = range(2, 2 + len(carry))
     mapped = parallel.pmap(
         step,
         mesh,
-        in_specs=(parallel.REPLICATED, parallel.SPLIT),
+        in_specs=(parallel.REPLICATED, parallel.SPLIT, *(parallel.REPLICATED for _ in carried)),
         out_specs=parallel.REPLICATED,
+        donate=tuple(carried),
     )
     return mapped.lower(
         parallel.abstract(state, mesh, parallel.REPLICATED),
         parallel.abstract(shapes, mesh, parallel.SPLIT),
+        *(parallel.abstract(tree, mesh, parallel.REPLICATED) for tree in carry),
     )

@@ -15,6 +15,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from mg_jax import memory
+
 AXIS = "batch"
 REPLICATED = P()
 SPLIT = P(AXIS)
@@ -89,6 +91,10 @@ class Program:
     sub_batch: int = 0
     views: int = 0
 
+    def __str__(self) -> str:
+        views = f"{self.views} x " if self.views else ""
+        return f"{self.kind} on {self.batch} x {views}{self.frames} x {self.size}^2"
+
 
 class Executables:
     """Compiled programs, one for each distinct key, each compiled once.
@@ -100,11 +106,14 @@ class Executables:
       compiled: keys in the order in which their compilation began.
     """
 
-    def __init__(self, lower: Callable[[Program], jax.stages.Lowered]):
-        """Takes the function that traces and lowers the program of a key."""
+    def __init__(
+        self, lower: Callable[[Program], jax.stages.Lowered], memory_bytes: int | None = None
+    ):
+        """Takes the function that lowers the program of a key, and what a device's memory holds."""
         self.stall_s = 0.0
         self.compiled: list[Program] = []
         self._lower = lower
+        self._memory_bytes = memory_bytes
         self._futures: dict[Program, concurrent.futures.Future] = {}
         # One at a time: XLA's compiler is itself parallel, and two took twice as long.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compiler")
@@ -137,9 +146,15 @@ class Executables:
         finally:
             self.stall_s += time.perf_counter() - start
 
-    def retain(self, needed: Callable[[Program], bool]) -> None:
-        """Frees the programs that are not needed any more."""
-        for key in [key for key in self._futures if not needed(key)]:
+    def check(self) -> None:
+        """Raises what has become of programs that cannot be compiled, before they are needed."""
+        for future in self._futures.values():
+            if future.done():
+                future.result()
+
+    def retain(self, needed: Iterable[Program]) -> None:
+        """Frees all programs but those that are still needed."""
+        for key in self._futures.keys() - set(needed):
             if self._futures[key].done():
                 del self._futures[key]
 
@@ -149,4 +164,12 @@ class Executables:
 
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
-        return self._lower(key).compile()
+        program = self._lower(key).compile()
+        needed = memory.needed_bytes(program)
+        if self._memory_bytes is not None and needed > self._memory_bytes:
+            raise ValueError(
+                f"{key} needs {needed / 1e9:.1f} GB of each device, which has "
+                f"{self._memory_bytes / 1e9:.1f} GB; --mode=plan names the largest batch that fits"
+                ", and --config.run.remat=True or --config.model.dtype=bfloat16 need less"
+            )
+        return program

@@ -5,9 +5,10 @@ import pathlib
 import jax
 from jax.sharding import Mesh
 
-from mg_jax import evaluate_step, train_step
+from mg_jax import evaluate_step, memory, train_step
 from mg_jax.grid import Grid
 from mg_jax.parallel import Executables, Program
+from mg_jax.sampling import Views
 from mg_jax.train_step import TrainState
 
 
@@ -21,9 +22,10 @@ def statistics_program(grid: Grid) -> Program:
     return Program("statistics", grid.batch, grid.frames, grid.size, sub_batch=grid.sub_batch)
 
 
-def views_program(videos: int, views: int, frames: int, size: int) -> Program:
-    """Scores test videos from their views."""
-    return Program("views", videos, frames, size, views=views)
+def views_program(config, views: Views, mesh: Mesh) -> Program:
+    """Scores test videos, about as many clips at once as a training iteration has."""
+    videos = max(config.batch // len(views) // mesh.size, 1) * mesh.size
+    return Program("views", videos, views.frames, views.size, views=len(views))
 
 
 def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
@@ -38,7 +40,7 @@ def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
     def lower(program: Program) -> jax.stages.Lowered:
         return lowerings[program.kind](config, mesh, shapes, program)
 
-    return Executables(lower)
+    return Executables(lower, memory.limit_bytes())
 
 
 def cache_programs(folder: str) -> None:

@@ -72,6 +72,13 @@ def is_baseline(config) -> bool:
     return not (config.multigrid.long_cycle or config.multigrid.short_cycle)
 
 
+def as_baseline(config):
+    """A copy of a config with both cycles off."""
+    config = config.copy_and_resolve_references()
+    config.multigrid.long_cycle = config.multigrid.short_cycle = False
+    return config
+
+
 def check_devices(schedule: Schedule, devices: int) -> None:
     """Raises ValueError where the devices do not divide the batch, naming batches that would do."""
     base = schedule.recipe.base

@@ -86,6 +86,16 @@ def training_augmentation(data, seed: int) -> Augmentation:
     return Augmentation(seed, data.flip, data.inverse_uniform, segments=data.sampling == "segments")
 
 
+def centre_view(config) -> Views:
+    """The one view of evaluations while a run trains."""
+    return evaluation_views(config, clips=1, crops=1)
+
+
+def all_views(config) -> Views:
+    """The views of the config, for its last evaluation."""
+    return evaluation_views(config, config.eval.clips, config.eval.crops)
+
+
 def evaluation_views(config, clips: int, crops: int) -> Views:
     """Views of a test video: `clips` times `crops` on the config's grid of evaluation."""
     return Views(

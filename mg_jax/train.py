@@ -1,36 +1,27 @@
 """The training loop."""
 
-import collections
 import dataclasses
 import json
-import math
 import pathlib
-import time
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mg_jax import hosts, memory, parallel
+from mg_jax import hosts, parallel
 from mg_jax.atomic_file import write_json
 from mg_jax.checkpoint import Evaluation
 from mg_jax.evaluate import evaluate, precise_batch_stats
-from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
+from mg_jax.meter import Meter
 from mg_jax.metrics import format_headline
-from mg_jax.parallel import Executables
-from mg_jax.programs import statistics_program, train_program
+from mg_jax.parallel import Program
+from mg_jax.programs import statistics_program, train_program, views_program
 from mg_jax.run import Run, open_run
 from mg_jax.run_log import RunLog, open_log
-from mg_jax.sampling import training_augmentation
+from mg_jax.sampling import all_views, centre_view, training_augmentation
 from mg_jax.stops import Preempted
 from mg_jax.train_step import TrainState
 from mg_jax.workdir import has_checkpoint, write_config
-
-
-class Diverged(ArithmeticError):
-    """The loss is no longer finite."""
 
 
 def train(config, workdir: pathlib.Path) -> dict[str, Any]:
@@ -83,7 +74,8 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
     run, state = open_run(config, workdir, trains=False)
     try:
-        metrics = _full_evaluation(run, _with_precise_statistics(run, state, int(state.step)))
+        state = _with_precise_statistics(run, state, int(state.step))
+        metrics = evaluate(run, state, all_views(config))
     finally:
         run.close()
     path = workdir / "evaluation.json"
@@ -96,7 +88,7 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
 def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
     start, end = int(state.step), run.schedule.iterations
     if run.config.run.compile_ahead:
-        run.executables.request(map(train_program, run.schedule.grids_from(start)))
+        run.executables.request(_programs_ahead(run, start))
     evaluations = evaluation_steps(end, run.config.eval.times)
     saves = evaluations | {end} | set(range(0, end, run.config.run.checkpoint_every))
     evaluation = None
@@ -111,18 +103,17 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
         try:
             run.stops.check()
             run.checkpoints.check()
+            run.executables.check()
             with run.timed("train_s"):
                 state = _step(run, state, step, batches, meter, log)
         except Preempted:
             if step > start and step not in saves:
                 meter.drain()
-                _check_finite(run, state, step)
                 _save(run, state, step, log)
             raise
         done = step + 1
         if done in saves:
             meter.drain()
-            _check_finite(run, state, done)
         if done in evaluations:
             try:
                 evaluation = _evaluate(run, state, done, log)
@@ -137,13 +128,13 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
 
 
 def _step(
-    run: Run, state: TrainState, step: int, batches: DeviceBatches, meter: "Meter", log: RunLog
+    run: Run, state: TrainState, step: int, batches: DeviceBatches, meter: Meter, log: RunLog
 ) -> TrainState:
     """Begins an iteration; returns the state that it will leave."""
     schedule = run.schedule
     grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
     if step == schedule.phase(step).start:
-        _free_programs(run, step)
+        run.executables.retain(_programs_ahead(run, step))
     if not run.executables.ready(train_program(grid)):
         log.say(f"step {step}: compiling for {grid}")
     program = run.executables.get(train_program(grid), meanwhile=run.stops.check_alone)
@@ -180,31 +171,28 @@ def _last_evaluation(
             state = _with_precise_statistics(run, state, end)
         else:
             state = state.replace(batch_stats=evaluation.batch_stats)
-        metrics = _full_evaluation(run, state)
+        metrics = evaluate(run, state, all_views(run.config))
     log.scalars(end, metrics, "test")
     return metrics
 
 
-def _free_programs(run: Run, step: int) -> None:
-    """Drops the programs of grids that the schedule has done with."""
-    ahead = list(run.schedule.grids_from(step))
-    needed = {kind(grid) for grid in ahead for kind in (train_program, statistics_program)}
-    run.executables.retain(lambda program: program.kind == "views" or program in needed)
-
-
-def _check_finite(run: Run, state: TrainState, done: int) -> None:
-    """A step whose loss was finite can still have left parameters or statistics that are not."""
-    if not all_finite(state):
-        raise Diverged(
-            f"parameters or statistics are not finite after {done} iterations, the last on "
-            f"{run.schedule.grid(done - 1)}"
-        )
-
-
-@jax.jit
-def all_finite(state: TrainState) -> jax.Array:
-    """Whether every number of the state is finite."""
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
+def _programs_ahead(run: Run, step: int) -> list[Program]:
+    """The programs that the run needs from iteration `step` on, in the order of their first use."""
+    schedule, config = run.schedule, run.config
+    evaluations = evaluation_steps(schedule.iterations, config.eval.times)
+    centre, full = (
+        views_program(config, views(config), run.mesh) for views in (centre_view, all_views)
+    )
+    ahead = []
+    for phase in schedule.phases:
+        if phase.end <= step:
+            continue
+        first = max(phase.start, step)
+        last = min(first + len(phase.grids), phase.end)
+        ahead += [train_program(phase.grid(i)) for i in range(first, last)]
+        if any(first < done <= phase.end for done in evaluations):
+            ahead += [statistics_program(phase.grids[-1]), centre]
+    return list(dict.fromkeys([*ahead, full]))
 
 
 def _train_batches(run: Run, start: int) -> DeviceBatches:
@@ -231,83 +219,7 @@ def _with_precise_statistics(run: Run, state: TrainState, done: int) -> TrainSta
 
 def _centre_evaluation(run: Run, state: TrainState, done: int) -> Evaluation:
     state = _with_precise_statistics(run, state, done)
-    return Evaluation(evaluate(run, state, clips=1, crops=1), state.batch_stats)
-
-
-def _full_evaluation(run: Run, state: TrainState) -> dict[str, float]:
-    return evaluate(run, state, clips=run.config.eval.clips, crops=run.config.eval.crops)
-
-
-class Meter:
-    """Reads metrics one iteration late, so that the device never waits for the host.
-
-    Raises Diverged from any method that meets a loss that is not finite.
-    """
-
-    def __init__(self, log: RunLog, every: int, batches: DeviceBatches, executables: Executables):
-        """Takes where to log, how often, and what knows the waits for input and compiler."""
-        self._log = log
-        self._every = every
-        self._pending = collections.deque()
-        self._window: list[dict[str, float]] = []
-        self._batches = batches
-        self._executables = executables
-        self.restart()
-
-    def restart(self) -> None:
-        """Begins a window of throughput anew, after a pause."""
-        self._start = time.perf_counter()
-        self._wait_s = self._batches.wait_s
-        self._stall_s = self._executables.stall_s
-        self._clips = 0
-
-    def add(self, step: int, grid: Grid, rate: float, metrics: dict[str, jax.Array]) -> None:
-        """Takes the metrics of iteration `step`, still being computed, and reads the previous."""
-        self._pending.append((step, grid, rate, metrics))
-        while len(self._pending) > 1:
-            self._read(*self._pending.popleft())
-
-    def drain(self) -> None:
-        """Reads and logs all that is left; the device is then idle."""
-        while self._pending:
-            step, grid, rate, metrics = self._pending.popleft()
-            self._read(step, grid, rate, metrics)
-        if self._window:
-            self._write(step, grid, rate)
-
-    def _read(self, step, grid, rate, metrics) -> None:
-        metrics = {name: float(value) for name, value in metrics.items()}
-        if not math.isfinite(metrics["loss"]):
-            raise Diverged(
-                f"the loss is {metrics['loss']} at step {step} on grid {grid}, learning rate {rate}"
-            )
-        self._window.append(metrics)
-        self._clips += grid.batch
-        self._log.advance(step + 1)
-        if (step + 1) % self._every == 0:
-            self._write(step, grid, rate)
-
-    def _write(self, step, grid, rate) -> None:
-        """Logs the means since the last time; at a checkpoint too, so that none span a restart.
-
-        Rates are those of training, without the wait for the compiler.
-        """
-        stall_s = self._executables.stall_s - self._stall_s
-        seconds = time.perf_counter() - self._start - stall_s
-        names = self._window[0]
-        scalars = {
-            **{name: float(np.mean([row[name] for row in self._window])) for name in names},
-            "learning_rate": float(rate),
-            "clips": grid.batch,
-            "frames": grid.frames,
-            "size": grid.size,
-            "clips_per_s": self._clips / seconds,
-            "input_wait_share": (self._batches.wait_s - self._wait_s) / seconds,
-            **memory.in_use_gb(),
-        }
-        self._log.scalars(step + 1, scalars)
-        self._window.clear()
-        self.restart()
+    return Evaluation(evaluate(run, state, centre_view(run.config)), state.batch_stats)
 
 
 def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:

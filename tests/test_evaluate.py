@@ -88,7 +88,7 @@ def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened
     run, state = opened
     config, data = run.config, run.data
     stats = precise_batch_stats(run, state, run.schedule.phases[-1].grids[-1])
-    found = evaluate(run, state.replace(batch_stats=stats), clips=clips, crops=crops)
+    found = evaluate(run, state.replace(batch_stats=stats), evaluation_views(config, clips, crops))
     model = create_model(config.model, train=False)
     views = evaluation_views(config, clips, crops)
     videos = view_batches(data.evaluation, views, batch=1)
@@ -126,7 +126,7 @@ def test_with_several_labels_scores_are_the_maximum_over_views_of_sigmoids(opene
     executables = create_executables(config, run.mesh, state)
     multi = dataclasses.replace(run, config=config, data=data, executables=executables)
     stats = precise_batch_stats(run, state, run.schedule.phases[-1].grids[-1])
-    found = evaluate(multi, state.replace(batch_stats=stats), clips=3, crops=1)
+    found = evaluate(multi, state.replace(batch_stats=stats), evaluation_views(config, 3, 1))
     model = create_model(config.model, train=False)
     split = data.evaluation
     scores = []

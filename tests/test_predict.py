@@ -131,6 +131,19 @@ def test_a_file_of_weights_for_other_classes_than_the_data_sets_is_refused(
         predict(config, videos(data_dir)[0], None)
 
 
+def test_weights_that_give_no_finite_loss_end_the_run_before_its_first_checkpoint(
+    trained, flags, tmp_path
+):
+    tensors = to_tensors(read_best(trained).variables)
+    tensors["head.projection.weight"] = np.full_like(tensors["head.projection.weight"], 3e38)
+    write_tensors(tmp_path / "huge.safetensors", tensors)
+    start = f"--config.init_from={tmp_path / 'huge.safetensors'}"
+    every = "--config.run.checkpoint_every=1"
+    output = runs.run(tmp_path / "run", *flags, start, every, expect=1)
+    assert re.search(r"error: the loss is (nan|inf) at step 0 on grid \d+ x \d x \d+\^2", output)
+    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
 def renamed(trained, tmp_path):
     """A copy of the run whose classes are other ones."""
     copy = shutil.copytree(trained, tmp_path / "renamed")
@@ -198,7 +211,7 @@ def test_a_run_starts_from_weights_and_says_what_became_of_them(trained, flags, 
 
 
 def test_weights_of_another_network_are_refused_before_anything_is_written(flags, tmp_path):
-    wrong = GOLDEN / "i3d_nl_r50_w8_caffe2.pkl"
+    wrong = GOLDEN / "slowfast_r50_w8_caffe2.pkl"
     output = runs.run(tmp_path / "run", *flags, f"--config.init_from={wrong}", expect=1)
-    assert re.search(r"error: .* holds 1 pathway.* the config's model has 2 pathway", output)
+    assert re.search(r"error: .* holds 2 pathway.* the config's model has 1 pathway", output)
     assert not (tmp_path / "run").exists()

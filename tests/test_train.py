@@ -149,22 +149,15 @@ def test_a_checkpoint_that_was_never_finished_is_none(flags, tmp_path):
     assert "holds no checkpoint to evaluate" in output
 
 
-@pytest.mark.parametrize(
-    ("checkpoint_every", "message"),
-    [(1, "error: parameters or statistics are not finite after"), (1000, "error: the loss is")],
-)
-def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
-    flags, tmp_path, checkpoint_every, message
-):
+def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(flags, tmp_path):
     workdir = tmp_path / "diverged"
     changes = [
         "--config.schedule.learning_rate=1e30",  # absurd after a healthy warm-up
         "--config.eval.times=1",
-        f"--config.run.checkpoint_every={checkpoint_every}",
+        "--config.run.checkpoint_every=1",
     ]
     output = runs.run(workdir, *flags, *changes, expect=1)
-    assert message in output
+    assert "error: parameters or statistics are not finite after" in output
     assert re.search(r"on (grid )?\d+ x \d x \d+\^2", output)
-    if checkpoint_every == 1:
-        for array in runs.final_arrays(workdir):
-            assert np.all(np.isfinite(array))
+    for array in runs.final_arrays(workdir):
+        assert np.all(np.isfinite(array))

@@ -14,10 +14,12 @@ flags.adopt_module_key_flags(command_line)
 _WHAT = flags.DEFINE_enum(
     "what",
     "input",
-    ["input", "prepare"],
+    ["input", "prepare", "step"],
     "input: clips per second of each grid of the config (default: Kinetics SlowFast); prepare: "
-    "preparing with 1, 2 ... workers.",
+    "preparing with 1, 2 ... workers; step: an iteration on each grid, and the wall clock of the "
+    "whole schedule.",
 )
+_ITERATIONS = flags.DEFINE_integer("iterations", 20, "Of --what=step, on each grid.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps what is measured with, and results.")
 
 
@@ -43,6 +45,12 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
 
         result = preparation.measure(config, workdir)
         print(preparation.format_table(result))
+        return result
+    if what == "step":
+        from mg_jax.bench import step
+
+        result = step.measure(config, _ITERATIONS.value)
+        print(f"see {step.plot(result, workdir)}")
         return result
     from mg_jax.bench import input as input_bench
 

@@ -9,7 +9,7 @@ from mg_jax.architectures import check_model
 from mg_jax.models.conv import Conv
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
-from mg_jax.models.resnet3d import I3D
+from mg_jax.models.resnet3d import I3D, ResBlock
 from mg_jax.models.slowfast import SlowFast
 
 
@@ -20,6 +20,7 @@ def create_model(
     sub_batch: int = 1,
     axis_name: str | None = None,
     momentum: float = 0.9,
+    remat: bool = False,
 ) -> nn.Module:
     """The model of a config for one use; all uses share the same variables.
 
@@ -30,6 +31,7 @@ def create_model(
       sub_batch: clips that share batch-norm statistics in training.
       axis_name: the mapped axis over which the batch is split, or None.
       momentum: of the running statistics.
+      remat: keep only what goes into residual blocks, and compute the rest again for gradients.
 
     Raises:
       ValueError: for a model, depth or dtype that does not exist.
@@ -56,6 +58,7 @@ def create_model(
             instantiation=config.non_local.instantiation,
             pool=tuple(config.non_local.pool),
         ),
+        "block": nn.remat(ResBlock) if remat else ResBlock,
         "train": train,
         "axis_name": axis_name,
     }

@@ -6,6 +6,7 @@ alone, never on the number of devices.
 """
 
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -45,23 +46,21 @@ class SubBatchNorm(nn.Module):
         scale_C = self.param("scale", self.scale_init, (C,), jnp.float32)
         bias_C = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
 
-        if self.train:
-            mean_BC, var_BC = sub_batch_moments(x_BTHWC, self.sub_batch, self.axis_name)
-            if not self.is_initializing():
-                count = self.sub_batch * math.prod(x_BTHWC.shape[1:4])
-                unbiased = count / max(count - 1, 1)
-                running_mean.value = self._update(running_mean.value, mean_BC.mean(0))
-                running_var.value = self._update(running_var.value, var_BC.mean(0) * unbiased)
-        else:
-            mean_BC, var_BC = running_mean.value[None], running_var.value[None]
-
-        factor_BC = scale_C * lax.rsqrt(var_BC + self.epsilon)
-        offset_BC = bias_C - mean_BC * factor_BC
-        factor, offset = (v[:, None, None, None, :] for v in (factor_BC, offset_BC))
-        return (at_least_float32(x_BTHWC) * factor + offset).astype(self.dtype)
+        if self.is_initializing() or not self.train:
+            inverse_std_C = lax.rsqrt(running_var.value + self.epsilon)
+            moments_1C = running_mean.value[None], inverse_std_C[None]
+            return _normalize(x_BTHWC, *moments_1C, scale_C, bias_C).astype(self.dtype)
+        y_BTHWC, mean_BC, var_BC = batch_norm(
+            x_BTHWC, scale_C, bias_C, self.sub_batch, self.axis_name, self.epsilon
+        )
+        count = self.sub_batch * math.prod(x_BTHWC.shape[1:4])
+        unbiased = count / max(count - 1, 1)
+        running_mean.value = self._update(running_mean.value, mean_BC.mean(0))
+        running_var.value = self._update(running_var.value, var_BC.mean(0) * unbiased)
+        return y_BTHWC.astype(self.dtype)
 
     def _update(self, running_C: jax.Array, batch_C: jax.Array) -> jax.Array:
-        return self.momentum * running_C + (1 - self.momentum) * lax.stop_gradient(batch_C)
+        return self.momentum * running_C + (1 - self.momentum) * batch_C
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
@@ -69,40 +68,109 @@ def at_least_float32(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def sub_batch_moments(
-    x_BTHWC: jax.Array, sub_batch: int, axis_name: str | None
-) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance of each clip's sub-batch, in float32 at least.
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def batch_norm(
+    x_BTHWC: jax.Array,
+    scale_C: jax.Array,
+    bias_C: jax.Array,
+    sub_batch: int,
+    axis_name: str | None,
+    epsilon: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises each clip with the moments of its sub-batch.
+
+    Forward and backward read their inputs twice, once for sums and once for the result, and keep
+    nothing between them but `x` as it is.
 
     Args:
       x_BTHWC: this device's clips, p of them; clip j of device d is clip d * p + j of the batch.
+      scale_C: factors.
+      bias_C: offsets.
       sub_batch: s, clips of a sub-batch; divides the global batch.
       axis_name: the mapped axis, or None on a single device.
+      epsilon: added to the variance.
 
     Returns:
-      mean_BC and var_BC, a row for each of this device's clips.
+      The normalised clips in the dtype of `x`, and mean_BC and biased var_BC, a row for each of
+      this device's clips, in float32 at least. Gradients do not pass through these two.
+    """
+    return _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon)[0]
+
+
+def _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon):
+    wide_BTHWC = at_least_float32(x_BTHWC)
+    mean_BC, square_BC = _sub_batch_means(
+        _position_means(wide_BTHWC), _position_means(wide_BTHWC * wide_BTHWC), sub_batch, axis_name
+    )
+    var_BC = jnp.maximum(square_BC - mean_BC * mean_BC, 0.0)
+    inverse_std_BC = lax.rsqrt(var_BC + epsilon)
+    y_BTHWC = _normalize(x_BTHWC, mean_BC, inverse_std_BC, scale_C, bias_C).astype(x_BTHWC.dtype)
+    return (y_BTHWC, mean_BC, var_BC), (x_BTHWC, mean_BC, inverse_std_BC, scale_C)
+
+
+def _backward(sub_batch, axis_name, epsilon, kept, cotangents):
+    """With g the gradient of y, x' = (x - mean) / std, and <> the mean over a sub-batch:
+
+    dx = scale / std (g - <g> - x' <g x'>).
+    """
+    x_BTHWC, mean_BC, inverse_std_BC, scale_C = kept
+    wide_BTHWC, g_BTHWC = at_least_float32(x_BTHWC), at_least_float32(cotangents[0])
+    g_BC = _position_means(g_BTHWC)
+    gx_BC = inverse_std_BC * (_position_means(g_BTHWC * wide_BTHWC) - mean_BC * g_BC)
+    positions = math.prod(x_BTHWC.shape[1:4])
+    in_scale_C, in_bias_C = positions * gx_BC.sum(0), positions * g_BC.sum(0)
+    g_BC, gx_BC = _sub_batch_means(g_BC, gx_BC, sub_batch, axis_name)
+    factor_BC, slope_BC = scale_C * inverse_std_BC, inverse_std_BC * gx_BC
+    in_x_BTHWC = _over_positions(factor_BC) * (
+        g_BTHWC
+        - _over_positions(slope_BC) * wide_BTHWC
+        + _over_positions(slope_BC * mean_BC - g_BC)
+    )
+    dtype = scale_C.dtype
+    return in_x_BTHWC.astype(x_BTHWC.dtype), in_scale_C.astype(dtype), in_bias_C.astype(dtype)
+
+
+batch_norm.defvjp(_forward, _backward)
+
+
+def _normalize(x_BTHWC, mean_BC, inverse_std_BC, scale_C, bias_C) -> jax.Array:
+    factor_BC = scale_C * inverse_std_BC
+    offset_BC = bias_C - mean_BC * factor_BC
+    return at_least_float32(x_BTHWC) * _over_positions(factor_BC) + _over_positions(offset_BC)
+
+
+def _position_means(x_BTHWC: jax.Array) -> jax.Array:
+    return jnp.mean(x_BTHWC, (1, 2, 3))
+
+
+def _over_positions(x_BC: jax.Array) -> jax.Array:
+    return lax.expand_dims(x_BC, (1, 2, 3))
+
+
+def _sub_batch_means(
+    a_BC: jax.Array, b_BC: jax.Array, sub_batch: int, axis_name: str | None
+) -> tuple[jax.Array, jax.Array]:
+    """For each clip the means over its sub-batch. The transpose of this map is the map itself.
 
     Sub-batches and devices meet every m = lcm(p, s) clips. Such a block of m clips lies on m / p
     neighbouring devices and holds m / s sub-batches; sums are taken within it.
     """
-    x_BTHWC = at_least_float32(x_BTHWC)
-    clip_means = jnp.mean(x_BTHWC, (1, 2, 3)), jnp.mean(jnp.square(x_BTHWC), (1, 2, 3))
-    moments_B2C = jnp.stack(clip_means, 1)
-    p = x_BTHWC.shape[0]
+    p, C = a_BC.shape
     block = math.lcm(p, sub_batch)
+    ab_BK = jnp.concatenate([a_BC, b_BC], 1)
     if block == p:
-        moments_G2C = moments_B2C.reshape(p // sub_batch, sub_batch, *moments_B2C.shape[1:]).mean(1)
-        moments_B2C = jnp.repeat(moments_G2C, sub_batch, 0)
+        means_G1K = ab_BK.reshape(-1, sub_batch, 2 * C).mean(1, keepdims=True)
+        shape = (p // sub_batch, sub_batch, 2 * C)
+        ab_BK = jnp.broadcast_to(means_G1K, shape).reshape(p, 2 * C)
     else:
-        moments_B2C = _moments_across_devices(moments_B2C, sub_batch, block, axis_name)
-    mean_BC, square_BC = moments_B2C[:, 0], moments_B2C[:, 1]
-    return mean_BC, jnp.maximum(square_BC - jnp.square(mean_BC), 0.0)
+        ab_BK = _means_across_devices(ab_BK, sub_batch, block, axis_name)
+    return ab_BK[:, :C], ab_BK[:, C:]
 
 
-def _moments_across_devices(
-    moments_B2C: jax.Array, sub_batch: int, block: int, axis_name: str | None
+def _means_across_devices(
+    x_BK: jax.Array, sub_batch: int, block: int, axis_name: str | None
 ) -> jax.Array:
-    p = moments_B2C.shape[0]
+    p = x_BK.shape[0]
     neighbours = block // p
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     if devices % neighbours:
@@ -113,6 +181,6 @@ def _moments_across_devices(
     groups = [list(range(i, i + neighbours)) for i in range(0, devices, neighbours)]
     first = lax.axis_index(axis_name) % neighbours * p
     group_B = (first + jnp.arange(p)) // sub_batch
-    sums_G2C = jnp.zeros((block // sub_batch, *moments_B2C.shape[1:])).at[group_B].add(moments_B2C)
-    sums_G2C = lax.psum(sums_G2C, axis_name, axis_index_groups=groups)
-    return sums_G2C[group_B] / sub_batch
+    sums_GK = jnp.zeros((block // sub_batch, *x_BK.shape[1:]), x_BK.dtype).at[group_B].add(x_BK)
+    sums_GK = lax.psum(sums_GK, axis_name, axis_index_groups=groups)
+    return sums_GK[group_B] / sub_batch

@@ -116,6 +116,7 @@ class Stage(nn.Module):
       conv: convolution.
       norm: normalisation.
       non_local: makes a non-local block.
+      block: residual block.
     """
 
     pathways: tuple[Pathway, ...]
@@ -124,6 +125,7 @@ class Stage(nn.Module):
     conv: ModuleDef
     norm: ModuleDef
     non_local: ModuleDef
+    block: ModuleDef
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
@@ -131,7 +133,7 @@ class Stage(nn.Module):
         for i, (pathway, x) in enumerate(zip(self.pathways, inputs, strict=True)):
             for j in range(self.blocks):
                 stride = 2 if j == 0 and self.index > 0 else 1
-                x = ResBlock(
+                x = self.block(
                     inner=pathway.width * 2**self.index,
                     frames=pathway.stage_frames[self.index],
                     stride=stride,
@@ -198,6 +200,7 @@ class I3D(nn.Module):
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
       non_local: non-local block, called with conv and norm.
+      block: residual block, called with inner, frames, stride, conv and norm.
       train: training or inference.
       axis_name: the mapped axis over which the batch is split, or None.
     """
@@ -210,6 +213,7 @@ class I3D(nn.Module):
     conv: ModuleDef
     norm: ModuleDef
     non_local: ModuleDef
+    block: ModuleDef
     train: bool
     axis_name: str | None = None
 
@@ -220,8 +224,8 @@ class I3D(nn.Module):
             Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3), non_local=self.positions),
         )
         common = {"conv": self.conv, "norm": self.norm}
+        parts = {**common, "non_local": self.non_local, "block": self.block}
         x = Stems(pathways, **common, name="s1")([clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
-            stage = Stage(pathways, i, blocks, **common, non_local=self.non_local, name=f"s{i + 2}")
-            x = stage(x)
+            x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
         return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)

@@ -45,6 +45,7 @@ class SlowFast(nn.Module):
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
       non_local: non-local block, called with conv and norm.
+      block: residual block, called with inner, frames, stride, conv and norm.
       train: training or inference.
       axis_name: the mapped axis over which the batch is split, or None.
     """
@@ -59,6 +60,7 @@ class SlowFast(nn.Module):
     conv: ModuleDef
     norm: ModuleDef
     non_local: ModuleDef
+    block: ModuleDef
     train: bool
     axis_name: str | None = None
 
@@ -70,12 +72,12 @@ class SlowFast(nn.Module):
             Pathway(round(self.width * self.beta), stem_frames=5, stage_frames=(3, 3, 3, 3)),
         )
         common = {"conv": self.conv, "norm": self.norm}
+        parts = {**common, "non_local": self.non_local, "block": self.block}
         slow = slow_frames(clips_BTHWC.shape[1], self.alpha)
         x = Stems(pathways, **common, name="s1")([clips_BTHWC[:, slow], clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
             x = FuseFastToSlow(self.alpha, **common, name=f"s{i + 1}_fuse")(x)
-            stage = Stage(pathways, i, blocks, **common, non_local=self.non_local, name=f"s{i + 2}")
-            x = stage(x)
+            x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
         return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)
 
 

@@ -1,0 +1,69 @@
+"""What the devices can do at most, measured: multiply matrices, and move memory."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+_ROUNDS = 5
+# Sides of matrices and elements of vectors: large enough to fill an accelerator, small on a CPU.
+_SIDE = {"cpu": 1024, "gpu": 8192, "tpu": 8192}
+_ELEMENTS = {"cpu": 2**24, "gpu": 2**29, "tpu": 2**29}
+# Products in a row, so that the call itself does not count.
+_PRODUCTS = 8
+
+
+def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
+    """Peak rates of all devices together, of one measured alone.
+
+    Args:
+      dtype: of the matrices.
+      mesh: the devices.
+
+    Returns:
+      device, devices, matmul_flops_per_s, and copy_bytes_per_s, read and written.
+    """
+    device = mesh.devices.flat[0]
+    side, elements = _SIDE[device.platform], _ELEMENTS[device.platform]
+    with jax.default_device(device):
+        a = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype) / side**0.5
+        x = jnp.zeros(elements, jnp.float32)
+
+        @jax.jit
+        def multiply(a):
+            product = a
+            for _ in range(_PRODUCTS):
+                product = product @ a
+            return product
+
+        multiply_s = _fastest(multiply, a)
+        copy_s = _fastest(jax.jit(lambda x: x + 1), x)
+    return {
+        "device": device.device_kind,
+        "devices": mesh.size,
+        "dtype": dtype,
+        "matmul_flops_per_s": mesh.size * 2 * side**3 * _PRODUCTS / multiply_s,
+        "copy_bytes_per_s": mesh.size * 2 * x.nbytes / copy_s,
+    }
+
+
+def _fastest(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> float:
+    """Seconds of the fastest call."""
+    seconds = []
+    for _ in range(_ROUNDS + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(function(x))
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def format_limits(limits: dict[str, Any]) -> str:
+    """One line."""
+    return (
+        f"{limits['devices']} x {limits['device']}: {limits['matmul_flops_per_s'] / 1e12:.3g} "
+        f"TFLOP/s of {limits['dtype']} matrix products, {limits['copy_bytes_per_s'] / 1e9:.3g} "
+        "GB/s of memory, measured"
+    )

@@ -1,0 +1,236 @@
+"""Time, memory and compilation of an iteration on each grid, and the wall clock that they foretell.
+
+Needs neither TensorFlow nor data: batches are random and lie on the devices. Iterations run as in
+training, the next one handed to the devices before the last one's metrics are read.
+"""
+
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from mg_jax import memory, parallel
+from mg_jax.bench import device_limits
+from mg_jax.grid import Grid
+from mg_jax.parallel import Program
+from mg_jax.programs import train_program
+from mg_jax.recipe import as_baseline, check_devices, is_baseline, schedule_from_config
+from mg_jax.schedule import Schedule
+from mg_jax.train_step import TrainState, batch_shapes, create_state, lower_train_step
+
+_WARM_UP = 2  # iterations before those that count
+
+
+def measure(config, iterations: int) -> dict[str, Any]:
+    """Measures every grid of the config's schedules, multigrid's and the baseline's.
+
+    Args:
+      config: of a run.
+      iterations: on each grid.
+    """
+    schedules = {"baseline": schedule_from_config(as_baseline(config))}
+    if not is_baseline(config):
+        schedules["multigrid"] = schedule_from_config(config)
+    mesh = parallel.make_mesh()
+    check_devices(schedules["baseline"], mesh.size)
+    limits = device_limits.measure(config.model.dtype, mesh)
+    counts = {name: grid_counts(schedule) for name, schedule in schedules.items()}
+    grids = sorted({grid for count in counts.values() for grid in count}, key=_extent, reverse=True)
+    state, rows = create_state(config, mesh), {}
+    print(device_limits.format_limits(limits), _HEADER, sep="\n")
+    for grid in tqdm(grids, unit="grid", leave=False, disable=None):
+        state, rows[grid] = _measure_grid(config, mesh, state, grid, iterations, limits)
+        tqdm.write(_line(rows[grid], rows[grids[0]]))
+    result = {
+        "jax": jax.__version__,
+        "model": config.model.to_dict(),
+        "remat": config.run.remat,
+        "limits": limits,
+        "grids": list(rows.values()),
+        "schedules": {
+            name: foretell(schedule, counts[name], rows) for name, schedule in schedules.items()
+        },
+    }
+    if "multigrid" in schedules:
+        slow, fast = (result["schedules"][name] for name in ("baseline", "multigrid"))
+        result["speed_up"] = slow["train_s"] / fast["train_s"]
+        result["flops_ratio"] = slow["flops"] / fast["flops"]
+        result["iterations_ratio"] = slow["iterations"] / fast["iterations"]
+    print(format_schedules(result))
+    return result
+
+
+def _extent(grid: Grid) -> tuple[int, int, int]:
+    """By which the base grid comes first."""
+    return grid.frames, grid.size, grid.sub_batch
+
+
+def grid_counts(schedule: Schedule) -> dict[Grid, int]:
+    """How many iterations a schedule spends on each of its grids, in order of first use."""
+    counts: dict[Grid, int] = {}
+    for phase in schedule.phases:
+        for i in range(len(phase.grids)):
+            first = phase.start + i
+            grid = phase.grid(first)
+            counts[grid] = counts.get(grid, 0) + len(range(first, phase.end, len(phase.grids)))
+    return {grid: count for grid, count in counts.items() if count}
+
+
+def foretell(
+    schedule: Schedule, counts: dict[Grid, int], rows: dict[Grid, dict[str, Any]]
+) -> dict[str, Any]:
+    """The wall clock of a schedule's iterations, of which evaluation and input are no part."""
+    return {
+        "iterations": schedule.iterations,
+        "clips": schedule.clips,
+        "train_s": sum(rows[grid]["iteration_s"] * count for grid, count in counts.items()),
+        "flops": sum(rows[grid]["flops"] * count for grid, count in counts.items()),
+        "compile_s": sum(rows[grid]["lower_s"] + rows[grid]["compile_s"] for grid in counts),
+    }
+
+
+def _measure_grid(
+    config, mesh: Mesh, state: TrainState, grid: Grid, iterations: int, limits: dict[str, Any]
+) -> tuple[TrainState, dict[str, Any]]:
+    program = train_program(grid)
+    start = time.perf_counter()
+    lowered = lower_train_step(config, mesh, state, program)
+    lowered_at = time.perf_counter()
+    step = lowered.compile()
+    compiled_at = time.perf_counter()
+    batch = random_batch(config, mesh, program)
+    rate = parallel.replicate(np.float32(0), mesh)
+    state, seconds = _time_iterations(step, state, batch, rate, iterations)
+    # Of one device's program.
+    flops = lowered.cost_analysis()["flops"] * mesh.size
+    moved = step.cost_analysis().get("bytes accessed", 0) * mesh.size
+    median = float(np.median(seconds))
+    row = {
+        "grid": {
+            "batch": grid.batch,
+            "frames": grid.frames,
+            "size": grid.size,
+            "sub_batch": grid.sub_batch,
+        },
+        "iteration_s": median,
+        "iteration_s_p10": float(np.percentile(seconds, 10)),
+        "iteration_s_p90": float(np.percentile(seconds, 90)),
+        "clips_per_s": grid.batch / median,
+        "flops": flops,
+        "of_matmul_peak": flops / median / limits["matmul_flops_per_s"],
+        "bytes": moved,
+        "of_bandwidth": moved / median / limits["copy_bytes_per_s"],
+        "memory_bytes": memory.needed_bytes(step),
+        "lower_s": lowered_at - start,
+        "compile_s": compiled_at - lowered_at,
+    }
+    return state, row
+
+
+def _time_iterations(
+    step: jax.stages.Compiled,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    rate: jax.Array,
+    iterations: int,
+) -> tuple[TrainState, np.ndarray]:
+    """Seconds from the end of an iteration to the end of the next."""
+    ends, previous = [], None
+    for _ in range(_WARM_UP + iterations + 1):
+        state, metrics = step(state, batch, rate)
+        if previous is not None:
+            jax.block_until_ready(previous)
+            ends.append(time.perf_counter())
+        previous = metrics
+    return state, np.diff(ends[_WARM_UP - 1 :])
+
+
+def random_batch(config, mesh: Mesh, program: Program) -> dict[str, jax.Array]:
+    """A batch of noise that is made where it is needed."""
+    sharding = NamedSharding(mesh, parallel.SPLIT)
+
+    def make():
+        batch = {}
+        for name, leaf in batch_shapes(config, program).items():
+            bits = jax.random.bits(jax.random.key(0), leaf.shape, jnp.uint8)
+            # Labels of 0 and 1 are what a model of any classes takes.
+            batch[name] = (bits if name == "clips" else bits % 2).astype(leaf.dtype)
+        return batch
+
+    return jax.jit(make, out_shardings=sharding)()
+
+
+_HEADER = (
+    f"{'clips x frames x size^2':<24} {'ms/it':>8} {'p10 - p90':>15} {'of base':>8} {'clips/s':>8} "
+    f"{'TFLOP/s':>8} {'of peak':>8} {'GB':>6} {'of base':>8} {'compile s':>9}"
+)
+
+
+def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
+    seconds = row["iteration_s"]
+    spread = f"{1e3 * row['iteration_s_p10']:.1f} - {1e3 * row['iteration_s_p90']:.1f}"
+    return (
+        f"{_name(row['grid']):<24} {1e3 * seconds:>8.1f} {spread:>15} "
+        f"{seconds / base['iteration_s']:>8.2f} "
+        f"{row['clips_per_s']:>8.1f} {row['flops'] / seconds / 1e12:>8.3f} "
+        f"{row['of_matmul_peak']:>8.1%} {row['memory_bytes'] / 1e9:>6.2f} "
+        f"{row['memory_bytes'] / base['memory_bytes']:>8.2f} "
+        f"{row['lower_s'] + row['compile_s']:>9.1f}"
+    )
+
+
+def _name(grid: dict[str, int]) -> str:
+    return f"{grid['batch']} x {grid['frames']} x {grid['size']}^2"
+
+
+def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
+    """Draws time per iteration and memory by grid, and returns the PNG's path."""
+    rows = result["grids"]
+    names = [_name(row["grid"]).replace(" x ", "\u00d7").replace("^2", "\u00b2") for row in rows]
+    panels = (
+        ("ms per iteration", [1e3 * row["iteration_s"] for row in rows]),
+        ("GB on each device", [row["memory_bytes"] / 1e9 for row in rows]),
+    )
+    figure = Figure(figsize=(10, 1.2 + 0.35 * len(rows)), layout="constrained")
+    for axes, (title, values) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+        bars = axes.barh(names, values, color=["#444444", *["#4c78a8"] * (len(rows) - 1)])
+        axes.bar_label(bars, fmt="%.3g", padding=3)
+        axes.axvline(values[0], color="#444444", linewidth=0.8, linestyle=":")
+        axes.margins(x=0.15)
+        axes.set_xlabel(title)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.invert_yaxis()
+    path = workdir / "step.png"
+    workdir.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def format_schedules(result: dict[str, Any]) -> str:
+    """What the schedules will take, by the measured iterations."""
+    lines = ["", "iterations alone, without input and evaluation:"]
+    for name, schedule in result["schedules"].items():
+        lines.append(
+            f"{name:<10} {schedule['iterations']:>9,} iterations "
+            f"{_duration(schedule['train_s']):>9}  {schedule['flops']:.3g} FLOPs, compilation "
+            f"{schedule['compile_s']:.0f} s"
+        )
+    if "speed_up" in result:
+        lines.append(
+            f"{result['speed_up']:.2f}x faster; {result['flops_ratio']:.2f}x fewer FLOPs, "
+            f"{result['iterations_ratio']:.2f}x fewer iterations"
+        )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
