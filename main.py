@@ -1,5 +1,6 @@
 """Trains, evaluates, plans, previews or applies a video model by a config. See README.md."""
 
+import importlib.util
 import os
 import pathlib
 import sys
@@ -25,6 +26,12 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many there are.")
 _PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: number of this process.")
+_DEVICE_MEMORY = flags.DEFINE_float(
+    "device_memory_gb",
+    None,
+    "For --mode=plan: what a device has, to see whether the grids fit. On a GPU it is known.",
+    lower_bound=0,
+)
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
 
 # Only what a user can act on; each line of Orbax and TensorFlow is about their own affairs.
@@ -65,7 +72,11 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     if mode == "plan":
         from mg_jax.plan import write_plan
 
-        print(write_plan(config, workdir))
+        print(write_plan(config, workdir), flush=True)
+        if _DEVICE_MEMORY.value is not None or _has_accelerator():
+            from mg_jax.plan_memory import write_memory_plan
+
+            write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
         return None
     if mode == "preview":
         from mg_jax.preview import write_preview
@@ -80,6 +91,15 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
         print(predict(config, pathlib.Path(_VIDEO.value).expanduser(), workdir))
         return None
     return _train_or_evaluate(mode, config, workdir)
+
+
+def _has_accelerator() -> bool:
+    """Whether JAX, which a plan alone does not need, finds more than a CPU."""
+    if importlib.util.find_spec("jax") is None:
+        return False
+    import jax
+
+    return jax.default_backend() != "cpu"
 
 
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:

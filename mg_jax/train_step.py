@@ -1,5 +1,6 @@
 """The state of training and one iteration of it, as per-device code."""
 
+from functools import partial
 from typing import Any
 
 import flax
@@ -39,17 +40,23 @@ class TrainState:
 
 def create_state(config, mesh: Mesh) -> TrainState:
     """A freshly initialised state on every device of the mesh."""
-    optimizer = create_optimizer(config.optimizer)
-
-    def init():
-        variables = init_variables(config)
-        params, batch_stats = variables["params"], variables["batch_stats"]
-        return TrainState(jnp.int32(0), params, batch_stats, optimizer.init(params))
-
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
     # It runs once and is compiled in a third of the time.
     quickly = {"xla_backend_optimization_level": 0}
-    return jax.jit(init, out_shardings=sharding, compiler_options=quickly)()
+    init = jax.jit(partial(_init_state, config), out_shardings=sharding, compiler_options=quickly)
+    return init()
+
+
+def state_shapes(config) -> TrainState:
+    """Shapes and dtypes of a state."""
+    return jax.eval_shape(partial(_init_state, config))
+
+
+def _init_state(config) -> TrainState:
+    variables = init_variables(config)
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    opt_state = create_optimizer(config.optimizer).init(params)
+    return TrainState(jnp.int32(0), params, batch_stats, opt_state)
 
 
 def init_variables(config) -> dict[str, Any]:

@@ -14,11 +14,12 @@ flags.adopt_module_key_flags(command_line)
 _WHAT = flags.DEFINE_enum(
     "what",
     "input",
-    ["input", "prepare", "step"],
+    ["input", "prepare", "step", "kernels"],
     "input: clips per second of each grid of the config (default: Kinetics SlowFast); prepare: "
     "preparing with 1, 2 ... workers; step: an iteration on each grid, and the wall clock of the "
-    "whole schedule.",
+    "whole schedule; kernels: blocks of the network in several forms.",
 )
+_CLIPS = flags.DEFINE_integer("clips", 1, "Of --what=kernels, in a batch.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer("iterations", 20, "Of --what=step, on each grid.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps what is measured with, and results.")
 
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> None:
     keep_freed_memory()
     with command_line.errors_as_messages():
         result = _measure(_WHAT.value, config, workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / f"{_WHAT.value}.json"
     write_json(path, result)
     print(f"see {path}")
@@ -52,6 +54,10 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
         result = step.measure(config, _ITERATIONS.value)
         print(f"see {step.plot(result, workdir)}")
         return result
+    if what == "kernels":
+        from mg_jax.bench import kernels
+
+        return {"clips": _CLIPS.value, "blocks": kernels.measure(config, _CLIPS.value)}
     from mg_jax.bench import input as input_bench
 
     return input_bench.measure(config, workdir)

@@ -6,7 +6,9 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
 
  - 1 x k x k: frames fold into the batch;
  - k x 1 x 1: rows and columns fold into one axis;
- - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k.
+ - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k;
+ - 7 x 7 with stride 2, of few channels: 2 x 2 pixels lie side by side as channels, then as 4 x 4
+   with stride 1.
 """
 
 from collections.abc import Callable
@@ -74,7 +76,7 @@ def convolve(
     if height == width == 1 and strides[1:] == (1, 1):
         return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
     if time > 1 or strides[0] > 1:
-        x_BTHWC = _stack_frames(x_BTHWC, time, strides[0])
+        x_BTHWC = stack_frames(x_BTHWC, time, strides[0])
         kernel_THWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(
             1, height, width, -1, kernel_THWIO.shape[-1]
         )
@@ -92,12 +94,26 @@ def _convolve_space(
     x_BTHWC: jax.Array, kernel_HWIO: jax.Array, strides: tuple[int, int]
 ) -> jax.Array:
     B, T, H, W, C = x_BTHWC.shape
-    pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
-    y = _conv2d(x_BTHWC.reshape(B * T, H, W, C), kernel_HWIO, strides, pads)
+    x_BHWC = x_BTHWC.reshape(B * T, H, W, C)
+    if kernel_HWIO.shape[:2] == (7, 7) and strides == (2, 2) and H % 2 == W % 2 == 0:
+        y = _convolve_7x7_by_2(x_BHWC, kernel_HWIO)
+    else:
+        pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
+        y = _conv2d(x_BHWC, kernel_HWIO, strides, pads)
     return y.reshape(B, T, *y.shape[1:])
 
 
-def _stack_frames(x_BTHWC: jax.Array, time: int, stride: int) -> jax.Array:
+def _convolve_7x7_by_2(x_BHWC: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
+    B, H, W, C = x_BHWC.shape
+    x = x_BHWC.reshape(B, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 2, 4, 5)
+    # Taps -3 ... 3 around pixel 2 i lie in the pairs i - 2 ... i + 1, which begin at tap -4.
+    kernel = jnp.pad(kernel_HWIO, ((1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(4, 2, 4, 2, C, -1).transpose(0, 2, 1, 3, 4, 5)
+    kernel = kernel.reshape(4, 4, 4 * C, -1)
+    return _conv2d(x.reshape(B, H // 2, W // 2, 4 * C), kernel, (1, 1), ((2, 1), (2, 1)))
+
+
+def stack_frames(x_BTHWC: jax.Array, time: int, stride: int) -> jax.Array:
     """Lays the `time` frames under a temporal kernel side by side as channels."""
     T, pad = x_BTHWC.shape[1], time // 2
     x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (pad, pad), (0, 0), (0, 0), (0, 0)))

@@ -1,0 +1,153 @@
+"""The building blocks of the networks in the forms that we run, beside others that give the same.
+
+Forward and backward together, in one run on one device. What wins depends on the device: the forms
+in `mg_jax/models` are to be those that win on what most people train on.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from mg_jax.models.conv import convolve, max_pool_3x3, stack_frames
+from mg_jax.models.norm import at_least_float32, batch_norm
+from mg_jax.models.slowfast import FUSION_FRAMES
+
+Form = Callable[..., jax.Array]
+_ROUNDS = 5
+
+
+def measure(config, clips: int) -> list[dict[str, Any]]:
+    """Times every block of a SlowFast network on the config's base grid.
+
+    Args:
+      config: of a run: frames, size, and the model's width, alpha, beta and dtype.
+      clips: in a batch.
+    """
+    print(_HEADER)
+    rows = []
+    for name, shape, forms in _blocks(config, clips):
+        ours_s = None
+        for form, (function, *parameters) in forms.items():
+            seconds = _seconds(function, shape, parameters, config.model.dtype)
+            ours_s = ours_s or seconds
+            rows.append({"block": name, "input": shape, "form": form, "seconds": seconds})
+            rows[-1]["of_ours"] = seconds / ours_s
+            print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def _blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tuple]]]:
+    """Name, shape of the input, and by form the function and the shapes of its parameters."""
+    fast, side, width = config.frames, config.size, config.model.width
+    slow, thin = fast // config.model.alpha, round(width * config.model.beta)
+    fusion = (config.model.alpha, 1, 1)
+    kernels = [
+        ("slow stem", slow, 1, 3, (1, 7, 7), width, (1, 2, 2)),
+        ("fast stem", fast, 1, 3, (5, 7, 7), thin, (1, 2, 2)),
+        ("slow res2 b", slow, 4, width, (1, 3, 3), width, (1, 1, 1)),
+        ("slow res2 c", slow, 4, width, (1, 1, 1), 4 * width, (1, 1, 1)),
+        ("slow res3 b, strided", slow, 4, 2 * width, (1, 3, 3), 2 * width, (1, 2, 2)),
+        ("slow res4 a", slow, 16, 16 * width, (3, 1, 1), 4 * width, (1, 1, 1)),
+        ("fast res2 a", fast, 4, 4 * thin, (3, 1, 1), thin, (1, 1, 1)),
+        ("fast res2 b", fast, 4, thin, (1, 3, 3), thin, (1, 1, 1)),
+        ("fast to slow", fast, 4, 4 * thin, (FUSION_FRAMES, 1, 1), 8 * thin, fusion),
+    ]
+    blocks = []
+    for name, frames, scale, channels, kernel, features, strides in kernels:
+        shape = (clips, frames, side // scale, side // scale, channels)
+        weights = (*kernel, channels, features)
+        forms = {
+            "ours": (partial(convolve, strides=strides), weights),
+            "3-D": (partial(_convolve_3d, strides=strides), weights),
+        }
+        if kernel[1:] == (7, 7):
+            forms["2-D of pixels"] = (_stem_of_pixels, weights)
+        blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
+    pooled = (clips, slow, side // 2, side // 2, width)
+    blocks.append(("max-pool", pooled, {"ours": (max_pool_3x3,), "windows": (_window_max_pool,)}))
+    sub_batch = min(config.sub_batch, clips)
+    normed = {"ours": _ours_norm_relu, "automatic gradient": _automatic_norm_relu}
+    forms = {name: (partial(f, sub_batch), (width,), (width,)) for name, f in normed.items()}
+    blocks.append(("BN and ReLU", pooled, forms))
+    return blocks
+
+
+def _convolve_3d(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax.Array:
+    pads = tuple((k // 2, k // 2) for k in kernel_THWIO.shape[:3])
+    numbers = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(x_BTHWC, kernel_THWIO, strides, pads, dimension_numbers=numbers)
+
+
+def _stem_of_pixels(x_BTHWC: jax.Array, kernel_THWIO: jax.Array) -> jax.Array:
+    """The stem as a strided 2-D convolution of single pixels."""
+    time, height, width, _, features = kernel_THWIO.shape
+    if time > 1:
+        x_BTHWC = stack_frames(x_BTHWC, time, 1)
+    B, T, *image = x_BTHWC.shape
+    kernel_HWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(height, width, -1, features)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    y = lax.conv_general_dilated(
+        x_BTHWC.reshape(B * T, *image),
+        kernel_HWIO,
+        (2, 2),
+        ((3, 3), (3, 3)),
+        dimension_numbers=numbers,
+    )
+    return y.reshape(B, T, *y.shape[1:])
+
+
+def _window_max_pool(x_BTHWC: jax.Array) -> jax.Array:
+    pads = ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))
+    return lax.reduce_window(x_BTHWC, -jnp.inf, lax.max, (1, 1, 3, 3, 1), (1, 1, 2, 2, 1), pads)
+
+
+def _ours_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
+    scale_C, bias_C = at_least_float32(scale_C), at_least_float32(bias_C)
+    return nn.relu(batch_norm(x_BTHWC, scale_C, bias_C, sub_batch, None, 1e-5)[0])
+
+
+def _automatic_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
+    x = at_least_float32(x_BTHWC).reshape(-1, sub_batch, *x_BTHWC.shape[1:])
+    mean = jnp.mean(x, (1, 2, 3, 4), keepdims=True)
+    square = jnp.mean(jnp.square(x), (1, 2, 3, 4), keepdims=True)
+    factor = scale_C * lax.rsqrt(square - jnp.square(mean) + 1e-5)
+    y = (x * factor + bias_C - mean * factor).reshape(x_BTHWC.shape)
+    return nn.relu(y.astype(x_BTHWC.dtype))
+
+
+def _seconds(function: Form, shape: tuple[int, ...], parameters: list, dtype: str) -> float:
+    """Median time of a forward and backward pass."""
+    keys = iter(jax.random.split(jax.random.key(0), 2 + len(parameters)))
+    x, *arguments = (jax.random.normal(next(keys), s).astype(dtype) for s in (shape, *parameters))
+    out = jax.eval_shape(function, x, *arguments)
+    gradient = jax.random.normal(next(keys), out.shape).astype(dtype)
+
+    @jax.jit
+    def both(gradient, *inputs):
+        y, backward = jax.vjp(function, *inputs)
+        return y, backward(gradient)
+
+    seconds = []
+    for _ in range(_ROUNDS + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(both(gradient, x, *arguments))
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:]))
+
+
+_HEADER = f"{'block':<32} {'input':<24} {'form':<20} {'ms':>9} {'of ours':>8}"
+
+
+def _line(row: dict[str, Any]) -> str:
+    shape = " x ".join(map(str, row["input"]))
+    return (
+        f"{row['block']:<32} {shape:<24} {row['form']:<20} {1e3 * row['seconds']:>9.2f} "
+        f"{row['of_ours']:>8.2f}"
+    )
