@@ -1,5 +1,6 @@
 """`python -m mg_jax.bench --what=WHAT --workdir=DIR`: prints a table and writes DIR/WHAT.json."""
 
+import os
 import pathlib
 import sys
 
@@ -22,6 +23,10 @@ _WHAT = flags.DEFINE_enum(
 _CLIPS = flags.DEFINE_integer("clips", 1, "Of --what=kernels, in a batch.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer("iterations", 20, "Of --what=step, on each grid.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps what is measured with, and results.")
+
+# As in main.py.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def main(argv: list[str]) -> None:

@@ -32,7 +32,7 @@ def measure(config, clips: int) -> list[dict[str, Any]]:
     """
     print(_HEADER)
     rows = []
-    for name, shape, forms in _blocks(config, clips):
+    for name, shape, forms in blocks(config, clips):
         ours_s = None
         for form, (function, *parameters) in forms.items():
             seconds = _seconds(function, shape, parameters, config.model.dtype)
@@ -43,7 +43,7 @@ def measure(config, clips: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tuple]]]:
+def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tuple]]]:
     """Name, shape of the input, and by form the function and the shapes of its parameters."""
     fast, side, width = config.frames, config.size, config.model.width
     slow, thin = fast // config.model.alpha, round(width * config.model.beta)
@@ -130,8 +130,11 @@ def _seconds(function: Form, shape: tuple[int, ...], parameters: list, dtype: st
     gradient = jax.random.normal(next(keys), out.shape).astype(dtype)
 
     @jax.jit
-    def both(gradient, *inputs):
-        y, backward = jax.vjp(function, *inputs)
+    def both(gradient, x, *arguments):
+        if shape[-1] == 3:  # of pixels nobody asks the gradient
+            y, backward = jax.vjp(partial(function, x), *arguments)
+        else:
+            y, backward = jax.vjp(function, x, *arguments)
         return y, backward(gradient)
 
     seconds = []

@@ -1,0 +1,84 @@
+"""The benchmarks: what follows from their measurements, and that they run without TensorFlow."""
+
+import collections
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from configs import kinetics_i3d, kinetics_slowfast
+from mg_jax.bench import kernels
+from mg_jax.bench.step import foretell, grid_counts
+from mg_jax.recipe import as_baseline, schedule_from_config
+from tests import runs, tiny
+
+# Fails if anything loads TensorFlow.
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = None
+runpy.run_module("mg_jax.bench", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_the_step_is_measured_without_tensorflow_on_every_grid(tmp_path):
+    config = "--config=tests/tiny.py"
+    few = ["--config.multigrid.long_shapes=1", "--iterations=3"]
+    arguments = ["--what=step", f"--workdir={tmp_path}", config, *few]
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments]
+    done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "step.json").read_text())
+    config = tiny.get_config()
+    config.multigrid.long_shapes = 1
+    schedules = {
+        "multigrid": schedule_from_config(config),
+        "baseline": schedule_from_config(as_baseline(config)),
+    }
+    assert [row["grid"]["size"] for row in result["grids"]] == [32, 23]
+    seconds = {tuple(row["grid"].values()): row["iteration_s"] for row in result["grids"]}
+    for name, schedule in schedules.items():
+        grids = [schedule.grid(i) for i in range(schedule.iterations)]
+        expected = sum(seconds[g.batch, g.frames, g.size, g.sub_batch] for g in grids)
+        assert result["schedules"][name]["train_s"] == pytest.approx(expected)
+    slow, fast = (result["schedules"][name]["train_s"] for name in ("baseline", "multigrid"))
+    assert result["speed_up"] == pytest.approx(slow / fast)
+    assert f"{slow / fast:.2f}x faster" in done.stdout
+    assert all(row["flops"] > 1e6 and row["memory_bytes"] > 1e6 for row in result["grids"])
+    assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("recipe", [kinetics_slowfast, kinetics_i3d])
+def test_iterations_are_counted_by_grid(recipe):
+    schedule = schedule_from_config(recipe.get_config())
+    expected = collections.Counter(schedule.grid(i) for i in range(schedule.iterations))
+    assert grid_counts(schedule) == expected
+
+
+def test_a_schedule_takes_the_time_of_its_iterations():
+    schedule = schedule_from_config(tiny.get_config())
+    counts = grid_counts(schedule)
+    rows = {
+        grid: {"iteration_s": grid.batch / 7, "flops": 2.0, "lower_s": 1.0, "compile_s": 2.0}
+        for grid in counts
+    }
+    found = foretell(schedule, counts, rows)
+    assert found["train_s"] == pytest.approx(schedule.clips / 7)
+    assert found["flops"] == 2 * schedule.iterations
+    assert found["compile_s"] == 3 * len(counts)
+
+
+def test_all_forms_of_a_block_are_the_same_function():
+    config = tiny.get_config()
+    for name, shape, forms in kernels.blocks(config, clips=8):
+        results = []
+        for function, *parameters in forms.values():
+            rng = np.random.default_rng(0)
+            arrays = [rng.normal(size=s).astype(np.float32) for s in (shape, *parameters)]
+            y, backward = jax.vjp(function, *arrays)
+            results.append([y, *backward(rng.normal(size=y.shape).astype(np.float32))])
+        for other in results[1:]:
+            for a, b in zip(results[0], other, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max(), err_msg=name)

@@ -1,0 +1,73 @@
+"""What grids need of memory, and what fits."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mg_jax.parallel import Executables, Program
+from mg_jax.plan_memory import largest_within
+from tests import runs
+
+
+@given(
+    steps=st.lists(st.floats(0.1, 3), min_size=1, max_size=60),
+    fixed=st.floats(0, 20),
+    limit=st.floats(0, 100),
+)
+def test_the_largest_batch_within_a_limit_is_found(steps, fixed, limit):
+    needs = [0.0]
+    for step in steps:
+        needs.append(max(needs[-1], fixed) + step)
+    most = len(needs)
+    found = largest_within(needs.__getitem__, most, limit)
+    assert found == max(n for n in range(most) if needs[n] <= limit)
+
+
+def test_in_proportion_it_is_found_with_few_calls():
+    calls = []
+
+    def needed(n):
+        calls.append(n)
+        return 5 + 0.31 * n
+
+    assert largest_within(needed, 512, 100) == 306
+    assert len(calls) <= 5
+
+
+def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(flags, tmp_path):
+    def plan(batch, gigabytes, expect=0):
+        sizes = ["--config.multigrid.long_shapes=1", "--config.schedule.batch=32"]
+        memory = [f"--config.batch={batch}", f"--device_memory_gb={gigabytes}"]
+        return runs.run(tmp_path, *flags, *sizes, *memory, mode="plan", expect=expect)
+
+    def needed(batch):
+        assert "memory of each device, by the compiler" in plan(batch, 1000)
+        grids = json.loads((tmp_path / "memory.json").read_text())["grids"]
+        assert [grid["grid"].split()[-1] for grid in grids] == ["23^2", "32^2"]
+        return max(grid["bytes"] for grid in grids) / 1e9
+
+    between = (needed(16) + needed(24)) / 2
+    output = plan(32, between, expect=1)
+    assert re.search(r"error: grid \d+ x 8 x \d+\^2 needs [\d.]+ GB of each device", output)
+    assert "--config.batch=16 is the largest that fits" in output
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_program_that_does_not_fit_is_refused_before_it_is_needed():
+    def lower(program):
+        return jax.jit(lambda x: x + 1).lower(jnp.zeros(program.batch))
+
+    small, large = (Program("train", batch, 8, 32, 8) for batch in (10, 1000))
+    executables = Executables(lower, memory_bytes=1000)
+    executables.request([small, large])
+    executables.get(small)
+    with pytest.raises(ValueError, match=r"train on 1000 x 8 x 32\^2 needs 0.0 GB of each device"):
+        executables.get(large)
+    with pytest.raises(ValueError, match="--mode=plan names the largest batch"):
+        executables.check()
+    executables.close()
