@@ -253,7 +253,7 @@ class DeviceBatches:
     """Iterates over a data set with a few batches on the devices ahead of the one in use.
 
     Attributes:
-      wait_s: seconds that `next` waited for the input pipeline.
+      wait_s: seconds that the devices waited for input, at most.
     """
 
     def __init__(self, dataset: tf.data.Dataset, mesh: Mesh, damaged: DamagedVideos):
@@ -278,12 +278,17 @@ class DeviceBatches:
             raise StopIteration
         return self._queue.popleft()
 
-    def prefetch(self) -> None:
-        """Fills up; to be called when the batch in use has been handed to the device."""
+    def prefetch(self, computing: jax.Array | None = None) -> None:
+        """Fills up; to be called when the batch in use has been handed to the devices.
+
+        Args:
+          computing: of what they make of it. While they are at that they do not wait.
+        """
         start = time.perf_counter()
         while len(self._queue) < _DEVICE_AHEAD:
             batch: Any = next(self._host, None)
             if batch is None:
                 break
             self._queue.append(parallel.shard(batch, self._mesh))
-        self.wait_s += time.perf_counter() - start
+        if computing is None or computing.is_ready():
+            self.wait_s += time.perf_counter() - start

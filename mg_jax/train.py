@@ -140,7 +140,7 @@ def _step(
     program = run.executables.get(train_program(grid), meanwhile=run.stops.check_alone)
     batch = next(batches)
     state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
-    batches.prefetch()
+    batches.prefetch(metrics["loss"])
     meter.add(step, grid, rate, metrics)
     return state
 

@@ -42,8 +42,8 @@ def test_multiply_adds_are_those_of_the_convolutions(name):
     config = get_config()
     config.model.name, config.model.width = name, 64
     expected = convolutions(config, 8, 112)
-    # With norms and sums, and the fast stem's taps on padded frames.
-    assert expected < multiply_adds(config, 8, 112) < 1.03 * expected
+    # With norms and sums.
+    assert expected < multiply_adds(config, 8, 112) < 1.01 * expected
 
 
 def test_the_table_has_a_line_for_each_clip_of_the_schedule():
