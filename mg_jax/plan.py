@@ -1,21 +1,27 @@
-"""The schedule on paper: a table for people, JSON for programs."""
+"""The schedule on paper: a table and a picture for people, JSON for programs."""
 
 import pathlib
 from typing import Any
 
 from mg_jax.atomic_file import write_json
+from mg_jax.plan_plot import draw_plan
 from mg_jax.recipe import is_baseline, recipe_from_config, schedule_from_config
 from mg_jax.schedule import Phase, Schedule
 
 
 def write_plan(config, workdir: pathlib.Path) -> str:
-    """Writes `workdir/plan.json` and returns the table. Needs neither data nor an accelerator."""
+    """Writes `plan.json` and `plan.png` into the work directory and returns the table.
+
+    Needs neither data nor an accelerator.
+    """
     schedule = schedule_from_config(config)
     baseline = recipe_from_config(config).iterations
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "plan.json", plan_dict(schedule, baseline))
     title = "baseline" if is_baseline(config) else "multigrid"
-    return format_plan(schedule, baseline, title)
+    draw_plan(schedule, title, workdir / "plan.png")
+    see = f"see {workdir / 'plan.png'} and {workdir / 'plan.json'}"
+    return f"{format_plan(schedule, baseline, title)}\n{see}"
 
 
 def plan_dict(schedule: Schedule, baseline_iterations: int) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def test_the_kinetics_plan_equals_the_golden_file(tmp_path):
     table = write_plan(config_with(), tmp_path)
     assert json.loads((tmp_path / "plan.json").read_text()) == json.loads(GOLDEN.read_text())
     assert "32,686 iterations against the baseline's 112,000: 3.43x fewer" in table
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "plan.png"}
     rows = [line for line in table.splitlines() if re.match(r"\s+\d+ +\d", line)]
     assert len(rows) == 14
     assert "8192 x  8 x 112^2" in rows[0]

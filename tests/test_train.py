@@ -149,6 +149,20 @@ def test_a_checkpoint_that_was_never_finished_is_none(flags, tmp_path):
     assert "holds no checkpoint to evaluate" in output
 
 
+def test_slowfast_trains_and_evaluates_as_well(flags, tmp_path):
+    settings = [
+        "--config.model.name=slowfast",
+        "--config.schedule.steps=(1,)",
+        "--config.schedule.iterations=3",
+        "--config.schedule.warmup_iterations=0",
+        "--config.eval.times=1",
+    ]
+    output = runs.run(tmp_path, *flags, *settings, config="tests/tiny.py:baseline")
+    assert "3 iterations, top-1" in output.splitlines()[-1]
+    assert all(np.isfinite(list(runs.losses(tmp_path).values())))
+    assert all(np.all(np.isfinite(array)) for array in runs.final_arrays(tmp_path))
+
+
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(flags, tmp_path):
     workdir = tmp_path / "diverged"
     changes = [

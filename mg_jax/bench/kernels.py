@@ -21,6 +21,8 @@ from mg_jax.models.slowfast import FUSION_FRAMES
 
 Form = Callable[..., jax.Array]
 _ROUNDS = 5
+# Channels below which they idle.
+_TENSOR_CORE = 16
 
 
 def measure(config, clips: int) -> list[dict[str, Any]]:
@@ -69,6 +71,8 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
         }
         if kernel[1:] == (7, 7):
             forms["2-D of pixels"] = (_stem_of_pixels, weights)
+        if channels == features < _TENSOR_CORE:
+            forms["wider channels"] = (partial(_convolve_wider, strides=strides), weights)
         blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
     pooled = (clips, slow, side // 2, side // 2, width)
     blocks.append(("max-pool", pooled, {"ours": (max_pool_3x3,), "windows": (_window_max_pool,)}))
@@ -77,6 +81,14 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
     forms = {name: (partial(f, sub_batch), (width,), (width,)) for name, f in normed.items()}
     blocks.append(("BN and ReLU", pooled, forms))
     return blocks
+
+
+def _convolve_wider(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax.Array:
+    """With zeros as further channels, as many as tensor cores take."""
+    more = _TENSOR_CORE - x_BTHWC.shape[-1]
+    x_BTHWC = jnp.pad(x_BTHWC, [(0, 0)] * 4 + [(0, more)])
+    kernel_THWIO = jnp.pad(kernel_THWIO, [(0, 0)] * 3 + [(0, more)] * 2)
+    return convolve(x_BTHWC, kernel_THWIO, strides)[..., :-more]
 
 
 def _convolve_3d(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax.Array:

@@ -168,7 +168,7 @@ def random_batch(config, mesh: Mesh, program: Program) -> dict[str, jax.Array]:
 
 _HEADER = (
     f"{'clips x frames x size^2':<24} {'ms/it':>8} {'p10 - p90':>15} {'of base':>8} {'clips/s':>8} "
-    f"{'TFLOP/s':>8} {'of peak':>8} {'GB':>6} {'of base':>8} {'compile s':>9}"
+    f"{'TFLOP/s':>8} {'of peak':>8} {'of GB/s':>8} {'GB':>6} {'of base':>8} {'compile s':>9}"
 )
 
 
@@ -179,7 +179,8 @@ def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
         f"{_name(row['grid']):<24} {1e3 * seconds:>8.1f} {spread:>15} "
         f"{seconds / base['iteration_s']:>8.2f} "
         f"{row['clips_per_s']:>8.1f} {row['flops'] / seconds / 1e12:>8.3f} "
-        f"{row['of_matmul_peak']:>8.1%} {row['memory_bytes'] / 1e9:>6.2f} "
+        f"{row['of_matmul_peak']:>8.1%} {row['of_bandwidth']:>8.1%} "
+        f"{row['memory_bytes'] / 1e9:>6.2f} "
         f"{row['memory_bytes'] / base['memory_bytes']:>8.2f} "
         f"{row['lower_s'] + row['compile_s']:>9.1f}"
     )
