@@ -29,7 +29,8 @@ _PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: number 
 _DEVICE_MEMORY = flags.DEFINE_float(
     "device_memory_gb",
     None,
-    "For --mode=plan: what a device has, to see whether the grids fit. On a GPU it is known.",
+    "For --mode=plan: what XLA may use of a device, to see whether the grids fit; on a GPU, where "
+    "it is known, JAX takes XLA_PYTHON_CLIENT_MEM_FRACTION, 0.75, of the card.",
     lower_bound=0,
 )
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")

@@ -47,8 +47,8 @@ def _plainly(call: Callable, args: tuple, kwargs: dict, context: nn.module.Inter
         return call(*args, **kwargs)
     pads = tuple((k // 2, k // 2) for k in conv.kernel)
     numbers = ("NDHWC", "DHWIO", "NDHWC")
-    kernel = conv.get_variable("params", "kernel")
-    return lax.conv_general_dilated(args[0], kernel, conv.strides, pads, dimension_numbers=numbers)
+    x, kernel = (a.astype(conv.dtype) for a in (args[0], conv.get_variable("params", "kernel")))
+    return lax.conv_general_dilated(x, kernel, conv.strides, pads, dimension_numbers=numbers)
 
 
 def format_complexity(config) -> str:

@@ -65,6 +65,7 @@ def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
     batches = DeviceBatches(dataset, run.mesh, split.damaged)
     for batch in batches:
         run.stops.check()
+        jax.block_until_ready(total)  # else batches would pile up on the devices
         total = step(state, batch, total)
         batches.prefetch()
     return total

@@ -22,7 +22,8 @@ class EventFile:
     def __init__(self, folder: pathlib.Path, purge_from: int):
         """Takes the folder and the step from which on events of earlier files do not count."""
         self.path = folder / f"events.out.tfevents.{int(time.time())}.{secrets.token_hex(4)}"
-        self._writer = tf.io.TFRecordWriter(str(self.path))
+        with self._named_errors():
+            self._writer = tf.io.TFRecordWriter(str(self.path))
         self._write(_Event(file_version="brain.Event:2"))
         started = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
         self._write(_Event(step=purge_from, session_log=started))
@@ -37,13 +38,6 @@ class EventFile:
         for tag, value in values.items():
             summary.value.add(tag=tag, simple_value=value)
         self._write(_Event(step=step, summary=summary))
-
-    def flush(self) -> None:
-        """Writes what a killed process would lose.
-
-        Raises:
-          OSError: naming the file.
-        """
         with self._named_errors():
             self._writer.flush()
 

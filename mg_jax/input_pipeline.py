@@ -24,14 +24,13 @@ from mg_jax.datasets import Split
 from mg_jax.grid import Grid
 from mg_jax.records import DAMAGE, DamagedVideos, DataError
 from mg_jax.sampling import Augmentation, Clips, Views
+from mg_jax.train_step import DEVICE_AHEAD
 from mg_jax.video_table import VideoTable
 
 # Clips of about as many frames are read and decoded in one go.
 _TASK_FRAMES = 128
 # Videos that are tried in the place of a damaged one.
 _REPLACEMENTS = 16
-# Batches on the device ahead of the one that trains.
-_DEVICE_AHEAD = 2
 # Bytes to which TensorFlow's tensors are aligned.
 _ALIGNMENT = 64
 # Threads that read and decode.
@@ -253,7 +252,8 @@ class DeviceBatches:
     """Iterates over a data set with a few batches on the devices ahead of the one in use.
 
     Attributes:
-      wait_s: seconds that the devices waited for input, at most.
+      wait_s: seconds that the devices waited for the pipeline, at most; copies to them, which
+        overlap with computing, are not counted.
     """
 
     def __init__(self, dataset: tf.data.Dataset, mesh: Mesh, damaged: DamagedVideos):
@@ -285,7 +285,7 @@ class DeviceBatches:
           computing: of what they make of it. While they are at that they do not wait.
         """
         start = time.perf_counter()
-        while len(self._queue) < _DEVICE_AHEAD:
+        while len(self._queue) < DEVICE_AHEAD:
             batch: Any = next(self._host, None)
             if batch is None:
                 break

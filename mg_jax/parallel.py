@@ -155,7 +155,7 @@ class Executables:
     def retain(self, needed: Iterable[Program]) -> None:
         """Frees all programs but those that are still needed."""
         for key in self._futures.keys() - set(needed):
-            if self._futures[key].done():
+            if self._futures[key].done() or self._futures[key].cancel():
                 del self._futures[key]
 
     def close(self) -> None:
@@ -168,8 +168,9 @@ class Executables:
         needed = memory.needed_bytes(program)
         if self._memory_bytes is not None and needed > self._memory_bytes:
             raise ValueError(
-                f"{key} needs {needed / 1e9:.1f} GB of each device, which has "
-                f"{self._memory_bytes / 1e9:.1f} GB; --mode=plan names the largest batch that fits"
-                ", and --config.run.remat=True or --config.model.dtype=bfloat16 need less"
+                f"{key} needs {needed / 1e9:.2f} GB of each device, which has "
+                f"{self._memory_bytes / 1e9:.2f} GB; a smaller --config.batch needs less "
+                "(--mode=plan names the largest that trains), so does "
+                "--config.model.dtype=bfloat16 and, for training, --config.run.remat=True"
             )
         return program

@@ -1,16 +1,18 @@
 """What a schedule's iterations need of a device's memory, by the compiler's own plan."""
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable
-from typing import Any
+
+from jax.sharding import Mesh
 
 from mg_jax import memory, parallel
 from mg_jax.atomic_file import write_json
+from mg_jax.grid import Grid
 from mg_jax.programs import cache_programs, train_program
 from mg_jax.recipe import check_devices, schedule_from_config
-from mg_jax.schedule import Schedule
-from mg_jax.train_step import lower_train_step, state_shapes
+from mg_jax.train_step import DEVICE_AHEAD, batch_shapes, lower_train_step, state_shapes
 
 
 def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> None:
@@ -33,42 +35,43 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     cache_programs(config.run.cache_dir)
     kind = mesh.devices.flat[0].device_kind
     print(f"\nmemory of each device, by the compiler for {mesh.size} x {kind}:")
-    rows = []
-    for index, grid in enumerate(schedule.grids_from(0)):
-        needed = needed_bytes(config, schedule, index)
-        rows.append({"grid": str(grid), "sub_batch": grid.sub_batch, "bytes": needed})
-        print(f"{grid!s:<24} {needed / 1e9:>8.2f} GB", flush=True)
-    plan: dict[str, Any] = {"device": kind, "devices": mesh.size, "limit_bytes": limit}
-    write_json(workdir / "memory.json", {**plan, "grids": rows})
-    worst = max(range(len(rows)), key=lambda index: rows[index]["bytes"])
-    if limit is None or rows[worst]["bytes"] <= limit:
+    needs = {}
+    for grid in schedule.grids_from(0):
+        needs[grid] = needed_bytes(config, mesh, grid)
+        name = f"{grid}, sub-batch {grid.sub_batch}"
+        print(f"{name:<36} {needs[grid] / 1e9:>8.2f} GB", flush=True)
+    rows = [{**dataclasses.asdict(grid), "bytes": needed} for grid, needed in needs.items()]
+    plan = {"device": kind, "devices": mesh.size, "limit_bytes": limit, "grids": rows}
+    write_json(workdir / "memory.json", plan)
+    worst = max(needs, key=needs.__getitem__)
+    if limit is None or needs[worst] <= limit:
         return
-    print(f"more than {limit / 1e9:.1f} GB; looking for the largest batch that fits", flush=True)
+    print(f"more than {limit / 1e9:.2f} GB; looking for the largest batch that fits", flush=True)
     raise ValueError(
-        f"grid {rows[worst]['grid']} needs {rows[worst]['bytes'] / 1e9:.2f} GB of each device, "
-        f"which has {limit / 1e9:.2f} GB; {_what_fits(config, worst, limit)}, or try "
+        f"grid {worst} needs {needs[worst] / 1e9:.2f} GB of each device, which has "
+        f"{limit / 1e9:.2f} GB; {_what_fits(config, mesh, worst, limit)}, or try "
         "--config.run.remat=True or --config.model.dtype=bfloat16"
     )
 
 
-def needed_bytes(config, schedule: Schedule, index: int) -> int:
-    """Bytes of a device that an iteration on the schedule's grid number `index` needs."""
-    mesh = parallel.make_mesh()
-    program = train_program(list(schedule.grids_from(0))[index])
-    return memory.needed_bytes(
-        lower_train_step(config, mesh, state_shapes(config), program).compile()
-    )
+def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
+    """Bytes of a device that training on a grid needs, with the batches that are on their way."""
+    program = train_program(grid)
+    step = lower_train_step(config, mesh, state_shapes(config), program).compile()
+    batch = batch_shapes(config, program).values()
+    batch_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in batch) // mesh.size
+    return memory.needed_bytes(step) + DEVICE_AHEAD * batch_bytes
 
 
-def _what_fits(config, index: int, limit: float) -> str:
-    unit = math.lcm(parallel.make_mesh().size, config.sub_batch)
+def _what_fits(config, mesh: Mesh, worst: Grid, limit: float) -> str:
+    """By the grid that needs most: its batch is a multiple of the base grid's."""
+    unit = math.lcm(mesh.size, config.sub_batch)
 
     def needed(units: int) -> int:
-        smaller = config.copy_and_resolve_references()
-        smaller.batch = units * unit
-        return needed_bytes(smaller, schedule_from_config(smaller), index)
+        batch = worst.batch // config.batch * units * unit
+        return needed_bytes(config, mesh, dataclasses.replace(worst, batch=batch))
 
-    units = largest_within(needed, config.batch // unit, limit)
+    units = largest_within(needed, -(-config.batch // unit), limit)
     if not units:
         return f"not even batch={unit} fits"
     return f"--config.batch={units * unit} is the largest that fits"
@@ -79,19 +82,16 @@ def largest_within(needed: Callable[[int], float], most: int, limit: float) -> i
 
     `needed` rises, and nearly in proportion, so that few calls do; each of them compiles.
     """
-    below, above, needs = 0, most, {0: 0.0}
+    below, above, needs, halve = 0, most, {0: 0.0}, False
     while above - below > 1:
-        # By the two largest that are known to fit, or half way.
+        guess, width = (below + above) // 2, above - below
         known = sorted(needs)[-2:]
-        if len(known) == 2 and needs[known[1]] > needs[known[0]]:
-            slope = (needs[known[1]] - needs[known[0]]) / (known[1] - known[0])
-            guess = known[1] + int((limit - needs[known[1]]) / slope)
-        else:
-            guess = (below + above) // 2
-        guess = min(max(guess, below + 1), above - 1)
+        if len(known) == 2 and not halve:
+            (n0, n1), (need0, need1) = known, (needs[n] for n in known)
+            if need1 > need0:
+                guess = n0 + int((limit - need0) / (need1 - need0) * (n1 - n0))
+                guess = min(max(guess, below + 1), above - 1)
         needs[guess] = needed(guess)
-        if needs[guess] <= limit:
-            below = guess
-        else:
-            above = guess
+        below, above = (guess, above) if needs[guess] <= limit else (below, guess)
+        halve = above - below > width / 2
     return below

@@ -76,10 +76,6 @@ class RunLog:
         else:
             self._bar.write(text)
 
-    def flush(self) -> None:
-        """Writes what a killed process would lose."""
-        self._events.flush()
-
     def close(self) -> None:
         """Writes out everything; what could not be written has been said before."""
         with contextlib.suppress(OSError):
@@ -111,9 +107,6 @@ class NoLog(RunLog):
         """Does nothing."""
 
     def say(self, text: str) -> None:
-        """Does nothing."""
-
-    def flush(self) -> None:
         """Does nothing."""
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
 
     Raises:
       ValueError: for settings, data or a work directory that do not fit; before anything is
-        written.
+        written. For a coming grid that needs more memory than there is; with a checkpoint.
       CheckpointError: where a checkpoint could not be written; the last good one stays.
       Diverged: where the loss is not finite; the last good checkpoint stays.
       Preempted: after SIGTERM; with a checkpoint.
@@ -87,13 +87,14 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
 
 def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
     start, end = int(state.step), run.schedule.iterations
-    if run.config.run.compile_ahead:
-        run.executables.request(_programs_ahead(run, start))
     evaluations = evaluation_steps(end, run.config.eval.times)
     saves = evaluations | {end} | set(range(0, end, run.config.run.checkpoint_every))
     evaluation = None
-    if start and start in evaluations and not run.checkpoints.evaluated(start):
-        # A run that was preempted while it evaluated.
+    # A run that was preempted while it evaluated.
+    due = start in evaluations and not run.checkpoints.evaluated(start)
+    if run.config.run.compile_ahead:
+        run.executables.request(_programs_ahead(run, start, evaluates=due))
+    if due:
         evaluation = _evaluate(run, state, start, log)
         run.checkpoints.add_evaluation(start, evaluation)
     with run.timed("train_s"):
@@ -103,7 +104,6 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
         try:
             run.stops.check()
             run.checkpoints.check()
-            run.executables.check()
             with run.timed("train_s"):
                 state = _step(run, state, step, batches, meter, log)
         except Preempted:
@@ -124,6 +124,8 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
             meter.restart()
         elif done in saves:
             _save(run, state, done, log)
+        if done in saves:
+            run.executables.check()
     return _last_evaluation(run, state, log, evaluation)
 
 
@@ -157,7 +159,6 @@ def _save(
     run: Run, state: TrainState, done: int, log: RunLog, evaluation: Evaluation | None = None
 ) -> None:
     with run.timed("train_s"):
-        log.flush()
         run.checkpoints.save(state, done, dataclasses.asdict(run.clocks), evaluation)
 
 
@@ -176,14 +177,22 @@ def _last_evaluation(
     return metrics
 
 
-def _programs_ahead(run: Run, step: int) -> list[Program]:
-    """The programs that the run needs from iteration `step` on, in the order of their first use."""
+def _programs_ahead(run: Run, step: int, *, evaluates: bool = False) -> list[Program]:
+    """The programs that the run needs, in the order of their first use.
+
+    Args:
+      run: the run.
+      step: iteration that comes next.
+      evaluates: after the iterations before.
+    """
     schedule, config = run.schedule, run.config
     evaluations = evaluation_steps(schedule.iterations, config.eval.times)
     centre, full = (
         views_program(config, views(config), run.mesh) for views in (centre_view, all_views)
     )
     ahead = []
+    if evaluates:
+        ahead += [statistics_program(schedule.phase(step - 1).grids[-1]), centre]
     for phase in schedule.phases:
         if phase.end <= step:
             continue

@@ -19,6 +19,8 @@ from mg_jax.parallel import Program
 # Mean and standard deviation of x / 255 that the published models expect.
 PIXEL_MEAN = 0.45
 PIXEL_STD = 0.225
+# Batches on the devices ahead of the one that trains.
+DEVICE_AHEAD = 2
 
 
 @flax.struct.dataclass

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pathlib
+import shutil
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -28,6 +29,7 @@ def once(tmp_path_factory, worker_id):
         with (root / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (root / f"{name}.made").exists():
+                shutil.rmtree(root / name, ignore_errors=True)  # of a worker that failed
                 make(root / name)
                 (root / f"{name}.made").touch()
         return root / name

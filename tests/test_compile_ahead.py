@@ -53,6 +53,7 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
 def test_programs_are_asked_for_in_the_order_in_which_the_run_needs_them(config, tmp_path):
     run, _ = open_run(config, tmp_path, trains=True)
     ahead = _programs_ahead(run, 0)
+    resumed = _programs_ahead(run, 9, evaluates=True)
     run.close()
     # Two cycles over the grids of three stages; an evaluation ends each of the first two phases.
     kinds = [program.kind for program in ahead]
@@ -60,3 +61,6 @@ def test_programs_are_asked_for_in_the_order_in_which_the_run_needs_them(config,
         "statistics",
         "views",
     ]
+    # An evaluation that was cut off comes before the iterations that follow it.
+    assert [program.kind for program in resumed][:3] == ["statistics", "views", "train"]
+    assert resumed[0] == ahead[2]

@@ -1,5 +1,7 @@
 """Sub-batch BN against the same statistics computed in NumPy over the global batch."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from mg_jax import parallel
-from mg_jax.models.norm import SubBatchNorm
+from mg_jax.models.norm import SubBatchNorm, batch_norm
 
 SHAPE = (2, 3, 3, 5)  # T H W C of the inputs
 
@@ -112,6 +114,42 @@ def test_gradients_do_not_depend_on_the_number_of_devices(devices, sub_batch):
         jax.tree.leaves(gradients(1)), jax.tree.leaves(gradients(devices)), strict=True
     ):
         np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+def plain_norm(x_BTHWC, scale_C, bias_C, sub_batch):
+    """By the definition, for automatic differentiation."""
+    groups = x_BTHWC.reshape(-1, sub_batch, *x_BTHWC.shape[1:])
+    mean = groups.mean((1, 2, 3, 4), keepdims=True)
+    var = jnp.square(groups - mean).mean((1, 2, 3, 4), keepdims=True)
+    return ((groups - mean) * lax.rsqrt(var + 1e-5) * scale_C + bias_C).reshape(x_BTHWC.shape)
+
+
+@pytest.mark.parametrize("sub_batch", [1, 2, 4, 12])
+def test_gradients_are_those_of_the_definition(sub_batch):
+    x, variables = make_inputs(12)
+    scale, bias = variables["params"]["scale"], variables["params"]["bias"]
+    weights = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+
+    def loss(norm):
+        return lambda *inputs: jnp.sum(jnp.sin(norm(*inputs)) * weights)
+
+    def ours(x, scale, bias):
+        return batch_norm(x, scale, bias, sub_batch, None, 1e-5)[0]
+
+    expected = jax.grad(loss(partial(plain_norm, sub_batch=sub_batch)), (0, 1, 2))(x, scale, bias)
+    found = jax.grad(loss(ours), (0, 1, 2))(x, scale, bias)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
+    half = jax.grad(loss(ours), (0, 1, 2))(jnp.asarray(x, jnp.bfloat16), scale, bias)
+    assert [a.dtype for a in half] == [jnp.bfloat16, jnp.float32, jnp.float32]
+    for a, b in zip(half, expected, strict=True):
+        np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.05 * np.abs(b).max())
+
+
+def test_gradients_of_constant_clips_are_finite():
+    x, scale = jnp.full((4, *SHAPE), 3.0), jnp.ones(5)
+    gradient = jax.grad(lambda x: batch_norm(x, scale, scale, 2, None, 1e-5)[0].sum())(x)
+    assert np.all(np.isfinite(gradient))
 
 
 def test_inference_uses_the_running_statistics():

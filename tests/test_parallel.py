@@ -47,7 +47,6 @@ def test_pmap_is_per_device_code_over_a_named_axis():
 def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
     """Counts what XLA itself compiles, iteration by iteration, over a whole schedule."""
     config = tiny.get_config()
-    config.model.name = "i3d"
     schedule = schedule_from_config(config)
     state = create_state(config, mesh)
     executables = create_executables(config, mesh, state)
@@ -139,7 +138,6 @@ def test_rematerialisation_computes_the_same_with_another_forward_pass(mesh):
 
 def test_the_same_clips_give_the_same_step_on_one_device_and_on_eight():
     config = tiny.get_config()
-    config.model.name = "i3d"
     # Sub-batches of 16 clips span two devices of eight clips each.
     program = Program("train", 64, 4, 32, sub_batch=16)
     results = []

@@ -15,16 +15,23 @@ from tests import runs
 
 
 @given(
-    steps=st.lists(st.floats(0.1, 3), min_size=1, max_size=60),
+    steps=st.lists(st.floats(0.1, 3) | st.just(50), min_size=1, max_size=200),
     fixed=st.floats(0, 20),
-    limit=st.floats(0, 100),
+    limit=st.floats(0, 400),
 )
 def test_the_largest_batch_within_a_limit_is_found(steps, fixed, limit):
     needs = [0.0]
     for step in steps:
         needs.append(max(needs[-1], fixed) + step)
     most = len(needs)
-    found = largest_within(needs.__getitem__, most, limit)
+    calls = []
+
+    def needed(n):
+        calls.append(n)
+        return needs[n]
+
+    found = largest_within(needed, most, limit)
+    assert len(calls) <= 2 * most.bit_length()
     assert found == max(n for n in range(most) if needs[n] <= limit)
 
 
@@ -36,7 +43,7 @@ def test_in_proportion_it_is_found_with_few_calls():
         return 5 + 0.31 * n
 
     assert largest_within(needed, 512, 100) == 306
-    assert len(calls) <= 5
+    assert len(calls) <= 6
 
 
 def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(flags, tmp_path):
@@ -48,7 +55,7 @@ def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(
     def needed(batch):
         assert "memory of each device, by the compiler" in plan(batch, 1000)
         grids = json.loads((tmp_path / "memory.json").read_text())["grids"]
-        assert [grid["grid"].split()[-1] for grid in grids] == ["23^2", "32^2"]
+        assert [grid["size"] for grid in grids] == [23, 32]
         return max(grid["bytes"] for grid in grids) / 1e9
 
     between = (needed(16) + needed(24)) / 2
@@ -60,14 +67,13 @@ def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(
 
 def test_a_program_that_does_not_fit_is_refused_before_it_is_needed():
     def lower(program):
-        return jax.jit(lambda x: x + 1).lower(jnp.zeros(program.batch))
+        return jax.jit(lambda x: x + 1).lower(jnp.zeros(program.batch**2))
 
     small, large = (Program("train", batch, 8, 32, 8) for batch in (10, 1000))
-    executables = Executables(lower, memory_bytes=1000)
-    executables.request([small, large])
-    executables.get(small)
-    with pytest.raises(ValueError, match=r"train on 1000 x 8 x 32\^2 needs 0.0 GB of each device"):
-        executables.get(large)
-    with pytest.raises(ValueError, match="--mode=plan names the largest batch"):
+    executables = Executables(lower, memory_bytes=1_000_000)
+    executables.request([large, small])
+    assert executables.get(small)(jnp.zeros(100)).sum() == 100
+    # The other one is compiled by now, and nobody has asked for it.
+    with pytest.raises(ValueError, match=r"train on 1000 x 8 x 32\^2 needs 0.01 GB .* 0.00 GB"):
         executables.check()
     executables.close()

@@ -62,7 +62,7 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
     if what == "kernels":
         from mg_jax.bench import kernels
 
-        return {"clips": _CLIPS.value, "blocks": kernels.measure(config, _CLIPS.value)}
+        return kernels.measure(config, _CLIPS.value)
     from mg_jax.bench import input as input_bench
 
     return input_bench.measure(config, workdir)

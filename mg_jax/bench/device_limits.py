@@ -27,6 +27,8 @@ def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
       device, devices, matmul_flops_per_s, and copy_bytes_per_s, read and written.
     """
     device = mesh.devices.flat[0]
+    # The devices of one CPU share it.
+    count = 1 if device.platform == "cpu" else mesh.size
     side, elements = _SIDE[device.platform], _ELEMENTS[device.platform]
     with jax.default_device(device):
         a = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype) / side**0.5
@@ -45,8 +47,8 @@ def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
         "device": device.device_kind,
         "devices": mesh.size,
         "dtype": dtype,
-        "matmul_flops_per_s": mesh.size * 2 * side**3 * _PRODUCTS / multiply_s,
-        "copy_bytes_per_s": mesh.size * 2 * x.nbytes / copy_s,
+        "matmul_flops_per_s": count * 2 * side**3 * _PRODUCTS / multiply_s,
+        "copy_bytes_per_s": count * 2 * x.nbytes / copy_s,
     }
 
 

@@ -4,6 +4,7 @@ Forward and backward together, in one run on one device. What wins depends on th
 in `mg_jax/models` are to be those that win on what most people train on.
 """
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mg_jax.models.conv import convolve, max_pool_3x3, stack_frames
+from mg_jax.models.conv import convolve, convolve_7x7_by_2, max_pool_3x3, stack_frames
 from mg_jax.models.norm import at_least_float32, batch_norm
 from mg_jax.models.slowfast import FUSION_FRAMES
 
@@ -25,8 +26,8 @@ _ROUNDS = 5
 _TENSOR_CORE = 16
 
 
-def measure(config, clips: int) -> list[dict[str, Any]]:
-    """Times every block of a SlowFast network on the config's base grid.
+def measure(config, clips: int) -> dict[str, Any]:
+    """Times the main kinds of blocks of a SlowFast network on the config's base grid.
 
     Args:
       config: of a run: frames, size, and the model's width, alpha, beta and dtype.
@@ -35,14 +36,17 @@ def measure(config, clips: int) -> list[dict[str, Any]]:
     print(_HEADER)
     rows = []
     for name, shape, forms in blocks(config, clips):
-        ours_s = None
-        for form, (function, *parameters) in forms.items():
-            seconds = _seconds(function, shape, parameters, config.model.dtype)
-            ours_s = ours_s or seconds
-            rows.append({"block": name, "input": shape, "form": form, "seconds": seconds})
-            rows[-1]["of_ours"] = seconds / ours_s
+        seconds = _seconds(shape, forms, config.model.dtype)
+        for form, median in seconds.items():
+            row = {"block": name, "input": shape, "form": form, "seconds": median}
+            rows.append({**row, "of_ours": median / seconds["ours"]})
             print(_line(rows[-1]), flush=True)
-    return rows
+    return {
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "dtype": config.model.dtype,
+        "blocks": rows,
+    }
 
 
 def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tuple]]]:
@@ -64,23 +68,30 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
     blocks = []
     for name, frames, scale, channels, kernel, features, strides in kernels:
         shape = (clips, frames, side // scale, side // scale, channels)
+        # Of pixels nobody asks the gradient.
+        given = _without_input_gradient if channels == 3 else lambda form: form
         weights = (*kernel, channels, features)
         forms = {
-            "ours": (partial(convolve, strides=strides), weights),
-            "3-D": (partial(_convolve_3d, strides=strides), weights),
+            "ours": (given(partial(convolve, strides=strides)), weights),
+            "3-D": (given(partial(_convolve_3d, strides=strides)), weights),
         }
         if kernel[1:] == (7, 7):
-            forms["2-D of pixels"] = (_stem_of_pixels, weights)
+            forms["2-D of pixels"] = (given(partial(_stem, by_pixel=True)), weights)
+            forms["2-D of 2 x 2 pixels"] = (given(partial(_stem, by_pixel=False)), weights)
         if channels == features < _TENSOR_CORE:
             forms["wider channels"] = (partial(_convolve_wider, strides=strides), weights)
         blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
     pooled = (clips, slow, side // 2, side // 2, width)
     blocks.append(("max-pool", pooled, {"ours": (max_pool_3x3,), "windows": (_window_max_pool,)}))
-    sub_batch = min(config.sub_batch, clips)
+    sub_batch = math.gcd(config.sub_batch, clips)
     normed = {"ours": _ours_norm_relu, "automatic gradient": _automatic_norm_relu}
     forms = {name: (partial(f, sub_batch), (width,), (width,)) for name, f in normed.items()}
     blocks.append(("BN and ReLU", pooled, forms))
     return blocks
+
+
+def _without_input_gradient(form: Form) -> Form:
+    return lambda x_BTHWC, kernel_THWIO: form(lax.stop_gradient(x_BTHWC), kernel_THWIO)
 
 
 def _convolve_wider(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax.Array:
@@ -97,21 +108,20 @@ def _convolve_3d(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax.Ar
     return lax.conv_general_dilated(x_BTHWC, kernel_THWIO, strides, pads, dimension_numbers=numbers)
 
 
-def _stem_of_pixels(x_BTHWC: jax.Array, kernel_THWIO: jax.Array) -> jax.Array:
-    """The stem as a strided 2-D convolution of single pixels."""
+def _stem(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, by_pixel: bool) -> jax.Array:
+    """The stem as a 2-D convolution, of single pixels or of blocks of 2 x 2."""
     time, height, width, _, features = kernel_THWIO.shape
     if time > 1:
         x_BTHWC = stack_frames(x_BTHWC, time, 1)
     B, T, *image = x_BTHWC.shape
+    x_BHWC = x_BTHWC.reshape(B * T, *image)
     kernel_HWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(height, width, -1, features)
-    numbers = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(
-        x_BTHWC.reshape(B * T, *image),
-        kernel_HWIO,
-        (2, 2),
-        ((3, 3), (3, 3)),
-        dimension_numbers=numbers,
-    )
+    if by_pixel:
+        numbers = ("NHWC", "HWIO", "NHWC")
+        pads = ((3, 3), (3, 3))
+        y = lax.conv_general_dilated(x_BHWC, kernel_HWIO, (2, 2), pads, dimension_numbers=numbers)
+    else:
+        y = convolve_7x7_by_2(x_BHWC, kernel_HWIO)
     return y.reshape(B, T, *y.shape[1:])
 
 
@@ -134,27 +144,27 @@ def _automatic_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
     return nn.relu(y.astype(x_BTHWC.dtype))
 
 
-def _seconds(function: Form, shape: tuple[int, ...], parameters: list, dtype: str) -> float:
-    """Median time of a forward and backward pass."""
-    keys = iter(jax.random.split(jax.random.key(0), 2 + len(parameters)))
-    x, *arguments = (jax.random.normal(next(keys), s).astype(dtype) for s in (shape, *parameters))
-    out = jax.eval_shape(function, x, *arguments)
-    gradient = jax.random.normal(next(keys), out.shape).astype(dtype)
+def _seconds(shape: tuple[int, ...], forms: dict[str, tuple], dtype: str) -> dict[str, float]:
+    """Median time of a forward and backward pass of each form, one after the other, in turns."""
+    calls, seconds = {}, {form: [] for form in forms}
+    for form, (function, *parameters) in forms.items():
+        keys = iter(jax.random.split(jax.random.key(0), 2 + len(parameters)))
+        inputs = [jax.random.normal(next(keys), s).astype(dtype) for s in (shape, *parameters)]
+        out = jax.eval_shape(function, *inputs)
+        gradient = jax.random.normal(next(keys), out.shape).astype(dtype)
+        calls[form] = partial(jax.jit(partial(_both, function)), gradient, *inputs)
+        jax.block_until_ready(calls[form]())
+    for _ in range(_ROUNDS):
+        for form, call in calls.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            seconds[form].append(time.perf_counter() - start)
+    return {form: float(np.median(s)) for form, s in seconds.items()}
 
-    @jax.jit
-    def both(gradient, x, *arguments):
-        if shape[-1] == 3:  # of pixels nobody asks the gradient
-            y, backward = jax.vjp(partial(function, x), *arguments)
-        else:
-            y, backward = jax.vjp(function, x, *arguments)
-        return y, backward(gradient)
 
-    seconds = []
-    for _ in range(_ROUNDS + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(both(gradient, x, *arguments))
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[1:]))
+def _both(function: Form, gradient: jax.Array, *inputs: jax.Array) -> Any:
+    y, backward = jax.vjp(function, *inputs)
+    return y, backward(gradient)
 
 
 _HEADER = f"{'block':<32} {'input':<24} {'form':<20} {'ms':>9} {'of ours':>8}"

@@ -167,8 +167,9 @@ def random_batch(config, mesh: Mesh, program: Program) -> dict[str, jax.Array]:
 
 
 _HEADER = (
-    f"{'clips x frames x size^2':<24} {'ms/it':>8} {'p10 - p90':>15} {'of base':>8} {'clips/s':>8} "
-    f"{'TFLOP/s':>8} {'of peak':>8} {'of GB/s':>8} {'GB':>6} {'of base':>8} {'compile s':>9}"
+    f"{'clips x frames x size^2 / bn':<29} {'ms/it':>8} {'p10 - p90':>15} {'of base':>8} "
+    f"{'clips/s':>8} {'TFLOP/s':>8} {'of peak':>8} {'of GB/s':>8} {'GB':>6} {'of base':>8} "
+    f"{'compile s':>9}"
 )
 
 
@@ -176,7 +177,7 @@ def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
     seconds = row["iteration_s"]
     spread = f"{1e3 * row['iteration_s_p10']:.1f} - {1e3 * row['iteration_s_p90']:.1f}"
     return (
-        f"{_name(row['grid']):<24} {1e3 * seconds:>8.1f} {spread:>15} "
+        f"{_name(row['grid']):<29} {1e3 * seconds:>8.1f} {spread:>15} "
         f"{seconds / base['iteration_s']:>8.2f} "
         f"{row['clips_per_s']:>8.1f} {row['flops'] / seconds / 1e12:>8.3f} "
         f"{row['of_matmul_peak']:>8.1%} {row['of_bandwidth']:>8.1%} "
@@ -187,7 +188,7 @@ def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
 
 
 def _name(grid: dict[str, int]) -> str:
-    return f"{grid['batch']} x {grid['frames']} x {grid['size']}^2"
+    return f"{grid['batch']} x {grid['frames']} x {grid['size']}^2 / {grid['sub_batch']}"
 
 
 def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
@@ -200,11 +201,14 @@ def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
     )
     figure = Figure(figsize=(10, 1.2 + 0.35 * len(rows)), layout="constrained")
     for axes, (title, values) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
-        bars = axes.barh(names, values, color=["#444444", *["#4c78a8"] * (len(rows) - 1)])
+        bars = axes.barh(
+            range(len(rows)), values, color=["#444444", *["#4c78a8"] * (len(rows) - 1)]
+        )
         axes.bar_label(bars, fmt="%.3g", padding=3)
         axes.axvline(values[0], color="#444444", linewidth=0.8, linestyle=":")
         axes.margins(x=0.15)
         axes.set_xlabel(title)
+        axes.set_yticks(range(len(rows)), names)
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
     path = workdir / "step.png"

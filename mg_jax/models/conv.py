@@ -7,8 +7,8 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
  - 1 x k x k: frames fold into the batch;
  - k x 1 x 1: rows and columns fold into one axis;
  - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k;
- - 7 x 7 with stride 2, of few channels: 2 x 2 pixels lie side by side as channels, then as 4 x 4
-   with stride 1.
+ - 5 x 7 x 7 with stride 2, once its frames lie side by side: 2 x 2 pixels do so as well, then as
+   4 x 4 with stride 1.
 """
 
 from collections.abc import Callable
@@ -95,15 +95,22 @@ def _convolve_space(
 ) -> jax.Array:
     B, T, H, W, C = x_BTHWC.shape
     x_BHWC = x_BTHWC.reshape(B * T, H, W, C)
-    if kernel_HWIO.shape[:2] == (7, 7) and strides == (2, 2) and H % 2 == W % 2 == 0:
-        y = _convolve_7x7_by_2(x_BHWC, kernel_HWIO)
+    stem = kernel_HWIO.shape[:2] == (7, 7) and strides == (2, 2) and H % 2 == W % 2 == 0
+    if stem and C > 3:  # of the colours of one frame it does not pay
+        y = convolve_7x7_by_2(x_BHWC, kernel_HWIO)
     else:
         pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
         y = _conv2d(x_BHWC, kernel_HWIO, strides, pads)
     return y.reshape(B, T, *y.shape[1:])
 
 
-def _convolve_7x7_by_2(x_BHWC: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
+def convolve_7x7_by_2(x_BHWC: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
+    """A 7 x 7 convolution with stride 2 and padding 3, over blocks of 2 x 2 pixels as channels.
+
+    Args:
+      x_BHWC: images of even sides.
+      kernel_HWIO: 7 x 7.
+    """
     B, H, W, C = x_BHWC.shape
     x = x_BHWC.reshape(B, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 2, 4, 5)
     # Taps -3 ... 3 around pixel 2 i lie in the pairs i - 2 ... i + 1, which begin at tap -4.
