@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 import simplejpeg
+import tensorflow as tf
+from jax import lax
 from jax.sharding import Mesh
 from PIL import Image
 
@@ -18,7 +20,7 @@ from mg_jax.frames import crop
 from mg_jax.grid import BaseGrid, Shape
 from mg_jax.input_pipeline import DeviceBatches, clip_batches, view_batches
 from mg_jax.recipe import schedule_from_config
-from mg_jax.records import DataError
+from mg_jax.records import DamagedVideos, DataError
 from mg_jax.sampling import Augmentation
 from mg_jax.video_table import Actions, VideoTable
 
@@ -326,3 +328,20 @@ def test_batches_arrive_on_all_devices_in_order(source, schedule):
         np.testing.assert_array_equal(batch["clips"], expected["clips"])
         assert len(batch["clips"].sharding.device_set) == 4
         assert batch["clips"].addressable_shards[0].data.shape[0] * 4 == len(expected["clips"])
+
+
+def test_only_what_idle_devices_wait_for_counts_as_waiting():
+    mesh = parallel.make_mesh()
+    dataset = tf.data.Dataset.from_tensors({"x": np.zeros(8)}).repeat(20)
+    batches = DeviceBatches(dataset, mesh, DamagedVideos(20, 0.0))
+    a = jax.device_put(np.eye(1000, dtype=np.float32))
+    power = jax.jit(lambda x: lax.fori_loop(0, 300, lambda i, y: y @ x, x)).lower(a).compile()
+    next(batches)
+    waited = batches.wait_s
+    busy = power(a)
+    batches.prefetch(busy)
+    assert not busy.is_ready()
+    assert batches.wait_s == waited
+    next(batches)
+    batches.prefetch(jax.block_until_ready(busy))
+    assert batches.wait_s > waited
