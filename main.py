@@ -51,6 +51,8 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: --workdir=DIR is missing; --mode={mode} keeps its files there")
     if (_VIDEO.value is None) == (mode == "predict"):
         sys.exit("error: --mode=predict and --video=FILE go together")
+    if _DEVICE_MEMORY.value == 0:
+        sys.exit("error: --device_memory_gb=0 must be positive")
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
     if workdir is not None and workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")

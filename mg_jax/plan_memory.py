@@ -39,18 +39,18 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     for grid in schedule.grids_from(0):
         needs[grid] = needed_bytes(config, mesh, grid)
         name = f"{grid}, sub-batch {grid.sub_batch}"
-        print(f"{name:<36} {needs[grid] / 1e9:>8.2f} GB", flush=True)
+        print(f"{name:<36} {needs[grid] / 1e9:>8.3g} GB", flush=True)
     rows = [{**dataclasses.asdict(grid), "bytes": needed} for grid, needed in needs.items()]
     plan = {"device": kind, "devices": mesh.size, "limit_bytes": limit, "grids": rows}
     write_json(workdir / "memory.json", plan)
     worst = max(needs, key=needs.__getitem__)
     if limit is None or needs[worst] <= limit:
         return
-    print(f"more than {limit / 1e9:.2f} GB; looking for the largest batch that fits", flush=True)
+    print(f"more than {limit / 1e9:.3g} GB; looking for the largest batch that fits", flush=True)
     raise ValueError(
-        f"grid {worst} needs {needs[worst] / 1e9:.2f} GB of each device, which has "
-        f"{limit / 1e9:.2f} GB; {_what_fits(config, mesh, worst, limit)}, or try "
-        "--config.run.remat=True or --config.model.dtype=bfloat16"
+        f"grid {worst} needs {needs[worst] / 1e9:.3g} GB of each device, which has "
+        f"{limit / 1e9:.3g} GB; {_what_fits(config, mesh, worst, limit)}. "
+        "--config.run.remat=True and --config.model.dtype=bfloat16 need less"
     )
 
 

@@ -23,10 +23,16 @@ def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
     """
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(4, 1, sharex=True, height_ratios=(3, 2, 3, 3))
-    figure.suptitle(f"{title}: {schedule.iterations:,} iterations", x=0.01, ha="left")
+    base = schedule.recipe.base
+    figure.suptitle(
+        f"{title}: {schedule.iterations:,} iterations, base grid {base.batch} x {base.frames} x "
+        f"{base.size}^2\ncolour: the long cycle's shape; pale: the short cycle's, in turn",
+        x=0.01,
+        ha="left",
+    )
     for axes, name in zip(panels, ("batch", "frames", "size"), strict=False):
         _draw_boxes(axes, schedule, name)
-    labels = ("clips", "frames", "pixels a side", "learning rate")
+    labels = ("clips (log scale)", "frames", "pixels a side", "learning rate")
     for axes, label in zip(panels, labels, strict=True):
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)

@@ -34,13 +34,18 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"error: unexpected arguments {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
+    if _WHAT.value == "step" and command_line.CONFIG.value is None:
+        sys.exit("error: --config is missing, for example --config=configs/demo.py")
     config = command_line.CONFIG.value or get_config()
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"error: --workdir={workdir} cannot be made ({error.strerror}); choose another")
     # Without effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
     with command_line.errors_as_messages():
         result = _measure(_WHAT.value, config, workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / f"{_WHAT.value}.json"
     write_json(path, result)
     print(f"see {path}")

@@ -19,6 +19,7 @@ from jax import lax
 from mg_jax.models.conv import convolve, convolve_7x7_by_2, max_pool_3x3, stack_frames
 from mg_jax.models.norm import at_least_float32, batch_norm
 from mg_jax.models.slowfast import FUSION_FRAMES
+from mg_jax.recipe import schedule_from_config
 
 Form = Callable[..., jax.Array]
 _ROUNDS = 5
@@ -33,6 +34,7 @@ def measure(config, clips: int) -> dict[str, Any]:
       config: of a run: frames, size, and the model's width, alpha, beta and dtype.
       clips: in a batch.
     """
+    schedule_from_config(config)  # checks it
     print(_HEADER)
     rows = []
     for name, shape, forms in blocks(config, clips):

@@ -212,7 +212,6 @@ def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
         axes.spines[["top", "right"]].set_visible(False)
     axes.invert_yaxis()
     path = workdir / "step.png"
-    workdir.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     return path
 
