@@ -91,7 +91,7 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
     saves = evaluations | {end} | set(range(0, end, run.config.run.checkpoint_every))
     evaluation = None
     # A run that was preempted while it evaluated.
-    due = start in evaluations and not run.checkpoints.evaluated(start)
+    due = start > 0 and start in evaluations and not run.checkpoints.evaluated(start)
     if run.config.run.compile_ahead:
         run.executables.request(_programs_ahead(run, start, evaluates=due))
     if due:
