@@ -110,6 +110,9 @@ def convolve_7x7_by_2(x_BHWC: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
     Args:
       x_BHWC: images of even sides.
       kernel_HWIO: 7 x 7.
+
+    Returns:
+      `B H/2 W/2 O`.
     """
     B, H, W, C = x_BHWC.shape
     x = x_BHWC.reshape(B, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 2, 4, 5)

@@ -80,12 +80,12 @@ def batch_norm(
     """Normalises each clip with the moments of its sub-batch.
 
     Forward and backward read their inputs twice, once for sums and once for the result, and keep
-    nothing between them but `x` as it is.
+    nothing large between them but `x` as it is.
 
     Args:
       x_BTHWC: this device's clips, p of them; clip j of device d is clip d * p + j of the batch.
-      scale_C: factors.
-      bias_C: offsets.
+      scale_C: factors, float32.
+      bias_C: offsets, float32.
       sub_batch: s, clips of a sub-batch; divides the global batch.
       axis_name: the mapped axis, or None on a single device.
       epsilon: added to the variance.
