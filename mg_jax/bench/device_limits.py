@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 _ROUNDS = 5
-# Sides of matrices and elements of vectors: large enough to fill an accelerator, small on a CPU.
-_SIDE = {"cpu": 1024, "gpu": 8192, "tpu": 8192}
-_ELEMENTS = {"cpu": 2**24, "gpu": 2**29, "tpu": 2**29}
+# Side of the matrices and elements of the vector, on a CPU and on an accelerator, to fill it.
+_CPU_SIZES = 1024, 2**24
+_ACCELERATOR_SIZES = 8192, 2**29
 # Products in a row, so that the call itself does not count.
 _PRODUCTS = 8
 
@@ -27,9 +27,9 @@ def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
       device, devices, matmul_flops_per_s, and copy_bytes_per_s, read and written.
     """
     device = mesh.devices.flat[0]
-    # The devices of one CPU share it.
-    count = 1 if device.platform == "cpu" else mesh.size
-    side, elements = _SIDE[device.platform], _ELEMENTS[device.platform]
+    on_cpu = device.platform == "cpu"
+    count = 1 if on_cpu else mesh.size  # the devices of one CPU share it
+    side, elements = _CPU_SIZES if on_cpu else _ACCELERATOR_SIZES
     with jax.default_device(device):
         a = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype) / side**0.5
         x = jnp.zeros(elements, jnp.float32)
