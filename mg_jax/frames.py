@@ -6,13 +6,14 @@ together, frame below frame, as one ordinary JPEG, and decoded in one go. Decodi
 time that input takes; this way it grows with the area of the crop.
 """
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 import simplejpeg
 
-from data.jpeg import BLOCK, END, LENGTH, LENGTHS_AT, SCAN, SIZES
+from data.jpeg import BLOCK, END, LENGTH, LENGTHS_AT, SCAN, SIZES, START
 
 # One thread per clip; the clips are what runs in parallel.
 cv2.setNumThreads(1)
@@ -22,7 +23,10 @@ _MOST_BYTES = 1 << 20
 
 
 def crop(
-    out_NThhC: np.ndarray, jpegs: list[bytes], shape: tuple[int, int], boxes_N3: np.ndarray
+    out_NThhC: np.ndarray,
+    jpegs: Sequence[bytes | memoryview],
+    shape: tuple[int, int],
+    boxes_N3: np.ndarray,
 ) -> None:
     """Cuts squares out of every frame and resamples them bilinearly to h x h pixels.
 
@@ -35,18 +39,23 @@ def crop(
     Raises:
       ValueError: for a JPEG that is damaged.
     """
+    boxes = boxes_N3.tolist()
     # Where much is left out, decoding at half, quarter or eighth size is faster and does not alias.
-    shrink = 1 << min(int(np.log2(max(boxes_N3[:, 2].min() / out_NThhC.shape[2], 1))), 3)
-    corner_2, images = decode(jpegs, shape, boxes_N3, shrink)
-    boxes = (boxes_N3 - [*corner_2, 0]).tolist()
+    pixels = min(side for _, _, side in boxes) // out_NThhC.shape[2]
+    shrink = 1 << min(max(pixels, 1).bit_length() - 1, 3)
+    (first, start), images = decode(jpegs, shape, boxes_N3, shrink)
+    boxes = [(top - first, left - start, side) for top, left, side in boxes]
     for t, image_HWC in enumerate(images):
         for n, box in enumerate(boxes):
             _resample(image_HWC, box, shrink, out_NThhC[n, t])
 
 
 def decode(
-    jpegs: list[bytes], shape: tuple[int, int], boxes_N3: np.ndarray, shrink: int = 1
-) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    jpegs: Sequence[bytes | memoryview],
+    shape: tuple[int, int],
+    boxes_N3: np.ndarray,
+    shrink: int = 1,
+) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
     """Decodes the blocks under some squares of every frame.
 
     Args:
@@ -62,20 +71,23 @@ def decode(
     Raises:
       ValueError: for a JPEG that is damaged.
     """
-    start_2, end_2 = _blocks(shape, boxes_N3)
-    rows, columns = (end_2 - start_2).tolist()
+    blocks = top, left, bottom, right = _blocks(shape, boxes_N3)
+    rows, columns = bottom - top, right - left
     most = max(_MOST_BYTES // (3 * rows * columns * BLOCK**2), 1)
+    views = [memoryview(jpeg) for jpeg in jpegs]
 
     def images() -> Iterator[np.ndarray]:
         height = rows * BLOCK // shrink
-        for t in range(0, len(jpegs), most):
-            column_HWC = _decode(_joined(jpegs[t : t + most], shape, start_2, end_2), shrink)
+        for t in range(0, len(views), most):
+            column_HWC = _decode(_joined(views[t : t + most], shape, blocks), shrink)
             yield from column_HWC.reshape(-1, height, *column_HWC.shape[1:])
 
-    return start_2 * BLOCK, images()
+    return (top * BLOCK, left * BLOCK), images()
 
 
-def _resample(image_HWC: np.ndarray, box: list[int], shrink: int, out_hhC: np.ndarray) -> None:
+def _resample(
+    image_HWC: np.ndarray, box: tuple[int, int, int], shrink: int, out_hhC: np.ndarray
+) -> None:
     top, left, side = box
     size = len(out_hhC)
     if shrink == 1:
@@ -90,61 +102,67 @@ def _resample(image_HWC: np.ndarray, box: list[int], shrink: int, out_hhC: np.nd
     cv2.warpAffine(image_HWC, matrix, (size, size), out_hhC, flags, cv2.BORDER_REPLICATE)
 
 
-def _blocks(shape: tuple[int, int], boxes_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The blocks that hold all squares: first and one past the last, (row, column) each."""
-    ends_N2 = np.minimum(boxes_N3[:, :2] + boxes_N3[:, 2:], shape)
-    return boxes_N3[:, :2].min(0) // BLOCK, -(-ends_N2.max(0) // BLOCK)
+def _blocks(shape: tuple[int, int], boxes_N3: np.ndarray) -> tuple[int, int, int, int]:
+    """The blocks that hold all squares: top, left, and one past bottom and right."""
+    (tops, lefts, sides), (height, width) = boxes_N3.T.tolist(), shape
+    bottom = min(max(map(operator.add, tops, sides)), height)
+    right = min(max(map(operator.add, lefts, sides)), width)
+    return min(tops) // BLOCK, min(lefts) // BLOCK, -(-bottom // BLOCK), -(-right // BLOCK)
 
 
 def _joined(
-    jpegs: list[bytes], shape: tuple[int, int], start_2: np.ndarray, end_2: np.ndarray
+    jpegs: list[memoryview], shape: tuple[int, int], blocks: tuple[int, int, int, int]
 ) -> np.ndarray:
     """One JPEG of some blocks of others, which are one below the other in it, as they are.
 
     Raises:
       ValueError: if a JPEG is not as it was stored.
     """
-    (top, left), (bottom, right) = start_2.tolist(), end_2.tolist()
+    top, left, bottom, right = blocks
     rows, columns = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
-    tables, first = _tables(jpegs, rows * columns)
-    # A marker of two bytes follows each block.
-    lengths_TN = np.stack([np.frombuffer(j, LENGTH, rows * columns, LENGTHS_AT) for j in jpegs])
-    ends_TN = first + np.cumsum(lengths_TN + 2, 1, np.int64) - 2
-    if not all(len(j) == end + len(END) for j, end in zip(jpegs, ends_TN[:, -1], strict=True)):
+    lengths_TN, tables = _headers(jpegs, rows * columns)
+    first = LENGTHS_AT + lengths_TN[0].nbytes + len(tables)
+    # A marker of two bytes follows each block, or the end of the image as many.
+    ends_TN = np.cumsum(lengths_TN + 2, 1, np.int64) + first
+    if [len(jpeg) for jpeg in jpegs] != ends_TN[:, -1].tolist():
         raise ValueError("a stored JPEG is cut off")
-    cut = (slice(None), slice(top, bottom), slice(left, right))
-    ends_TRC = ends_TN.reshape(-1, rows, columns)[cut]
-    begins_TR = ends_TRC[:, :, 0] - lengths_TN.reshape(-1, rows, columns)[cut][:, :, 0]
+    ends_TRC = ends_TN.reshape(-1, rows, columns)[:, top:bottom, left:right]
+    lengths_TR = lengths_TN.reshape(-1, rows, columns)[:, top:bottom, left]
+    begins_TR, lasts_TR = ends_TRC[:, :, 0] - lengths_TR - 2, ends_TRC[:, :, -1]
     at = tables.find(SIZES) + 5
     height = len(jpegs) * (bottom - top) * BLOCK
     width = min(right * BLOCK, shape[1]) - left * BLOCK
     sizes = height.to_bytes(2, "big") + width.to_bytes(2, "big")
-    pieces = [jpegs[0][:2], tables[:at], sizes, tables[at + 4 :]]
+    pieces = [START, tables[:at], sizes, tables[at + 4 :]]
     # The blocks of a row are adjacent.
-    lasts_TR = ends_TRC[:, :, -1] + 2
     for jpeg, begins_R, lasts_R in zip(jpegs, begins_TR.tolist(), lasts_TR.tolist(), strict=True):
-        pieces += map(jpeg.__getitem__, map(slice, begins_R, lasts_R))
+        pieces += [jpeg[a:b] for a, b in zip(begins_R, lasts_R, strict=True)]
     out = np.frombuffer(bytearray().join(pieces), np.uint8)
     # Where each row lands, and with it the marker after each of its blocks.
     lengths_R = (lasts_TR - begins_TR).ravel()
-    moved_R = 2 + len(tables) + np.cumsum(lengths_R) - lengths_R - begins_TR.ravel()
-    markers_N = (ends_TRC.reshape(len(moved_R), -1) + moved_R[:, None]).ravel()
-    # Markers count 0 ... 7 over and over; the end of the image takes the place of the last.
-    out[markers_N] = 0xFF
-    out[markers_N + 1] = 0xD0 + np.arange(len(markers_N)) % 8
+    moved_R = len(START) + len(tables) + np.cumsum(lengths_R) - lengths_R - begins_TR.ravel()
+    markers_N = (ends_TRC.reshape(len(moved_R), -1) + moved_R[:, None]).ravel() - 1
+    # They count 0 ... 7 over and over; the end of the image takes the place of the last.
+    out[markers_N] = 0xD0 + np.arange(len(markers_N)) % 8
     out[-1] = END[1]
     return out
 
 
-def _tables(jpegs: list[bytes], blocks: int) -> tuple[bytes, int]:
-    """What lies between comment and blocks, the same in all frames; where the blocks begin."""
+def _headers(jpegs: list[memoryview], blocks: int) -> tuple[np.ndarray, bytes]:
+    """Bytes of each block of each frame, and what lies between comment and blocks, always the same.
+
+    Raises:
+      ValueError: if a JPEG is not as it was stored.
+    """
     start = LENGTHS_AT + blocks * LENGTH.itemsize
-    scan = jpegs[0].find(SCAN, start)
-    first = scan + 2 + int.from_bytes(jpegs[0][scan + 2 : scan + 4], "big")
-    tables = jpegs[0][start:first]
-    if scan < 0 or not all(jpeg.startswith(tables, start) for jpeg in jpegs):
+    jpeg = bytes(jpegs[0])
+    scan = jpeg.find(SCAN, start)
+    first = scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")
+    tables = jpeg[start:first]
+    if scan < 0 or not all(bytes(jpeg[start:first]) == tables for jpeg in jpegs):
         raise ValueError(f"a stored JPEG is cut off or does not have {blocks} blocks")
-    return tables, first
+    lengths = b"".join([jpeg[LENGTHS_AT:start] for jpeg in jpegs])
+    return np.frombuffer(lengths, LENGTH).reshape(len(jpegs), blocks), tables
 
 
 def _decode(jpeg: np.ndarray, shrink: int) -> np.ndarray:

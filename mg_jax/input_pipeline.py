@@ -10,7 +10,7 @@ import concurrent.futures
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from mg_jax import frames as frames_lib
 from mg_jax import parallel, sampling
+from mg_jax.batch_memory import BatchMemory
 from mg_jax.datasets import Split
 from mg_jax.grid import Grid
 from mg_jax.records import DAMAGE, DamagedVideos, DataError
@@ -31,10 +32,9 @@ from mg_jax.video_table import VideoTable
 _TASK_FRAMES = 128
 # Videos that are tried in the place of a damaged one.
 _REPLACEMENTS = 16
-# Bytes to which TensorFlow's tensors are aligned.
-_ALIGNMENT = 64
-# Threads that read and decode.
-_WORKERS = len(os.sched_getaffinity(0))
+_CORES = len(os.sched_getaffinity(0))
+# Threads that read and decode: while some wait for the disk, others decode.
+_WORKERS = 4 * _CORES
 
 
 def clip_batches(
@@ -56,9 +56,11 @@ def clip_batches(
       `B` int32, or `B K` uint8 where videos have any number of them.
     """
     pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
+    # There is no grid where a run was cut off after its last iteration.
+    memory = BatchMemory(max((math.prod(_shape(grid)) for grid in grids), default=0))
 
     def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _read_batch(pool, split, augmentation, grids[grid], int(position))
+        return _read_batch(pool, memory, split, augmentation, grids[grid], int(position))
 
     def load(grid: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         label = tf.uint8 if split.multi_label else tf.int32
@@ -73,25 +75,32 @@ def clip_batches(
     return _with_options(dataset.map(load, num_parallel_calls=2).prefetch(1))
 
 
+def _shape(grid: Grid) -> tuple[int, ...]:
+    """Of this host's part of a batch."""
+    return grid.batch // jax.process_count(), grid.frames, grid.size, grid.size, 3
+
+
 def _read_batch(
     pool: concurrent.futures.Executor,
+    memory: BatchMemory,
     split: Split,
     augmentation: Augmentation,
     grid: Grid,
     position: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """This host's clips, flips and labels of the iteration that begins at a position."""
-    share = grid.batch // jax.process_count()
+    share, *_ = _shape(grid)
     first = position + jax.process_index() * share
     clips = sampling.sample_clips(split.videos, grid, augmentation, first, share)
-    out_BTHWC = _aligned((share, grid.frames, grid.size, grid.size, 3))
+    numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
+    out_BTHWC = memory.array(_shape(grid))
 
     def read(start: int) -> None:
         for b in range(start, min(start + task, share)):
+            row, out_THWC = int(clips.rows_B[b]), out_BTHWC[b]
             try:
-                _read_clip(split, clips, b, out_BTHWC[b])
+                _read_clip(split, row, numbers_BT[b], clips.boxes_B3[b], out_THWC)
             except DAMAGE as error:
-                row, out_THWC = int(clips.rows_B[b]), out_BTHWC[b]
                 other = _read_other(split, augmentation, grid, first + b, row, error, out_THWC)
                 clips.rows_B[b], clips.frames_BT[b] = other.rows_B[0], other.frames_BT[0]
 
@@ -101,20 +110,12 @@ def _read_batch(
     return out_BTHWC, clips.flip_B, _labels(split, clips)
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """An array that TensorFlow takes without a copy, uint8."""
-    size = math.prod(shape)
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].reshape(shape)
-
-
-def _read_clip(split: Split, clips: Clips, b: int, out_THWC: np.ndarray) -> None:
-    videos, row = split.videos, clips.rows_B[b]
-    (numbers_T,) = videos.records(row[None], clips.frames_BT[b : b + 1])
+def _read_clip(
+    split: Split, row: int, numbers_T: np.ndarray, box_3: np.ndarray, out_THWC: np.ndarray
+) -> None:
     jpegs = split.frames.jpegs(numbers_T)
-    shape = int(videos.height[row]), int(videos.width[row])
-    frames_lib.crop(out_THWC[None], jpegs, shape, clips.boxes_B3[b : b + 1])
+    shape = int(split.videos.height[row]), int(split.videos.width[row])
+    frames_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
 
 
 def _labels(split: Split, clips: Clips) -> np.ndarray:
@@ -142,8 +143,9 @@ def _read_other(
         names = split.videos.ids[[row, other]]
         split.damaged.add(row, names[0], error, f"{names[1]} takes its place")
         clip = sampling.clips_of(split.videos, grid, augmentation, position, np.array([other]))
+        (numbers_T,) = split.videos.records(clip.rows_B, clip.frames_BT)
         try:
-            _read_clip(split, clip, 0, out_THWC)
+            _read_clip(split, other, numbers_T, clip.boxes_B3[0], out_THWC)
         except DAMAGE as next_error:
             row, error = other, next_error
         else:
@@ -190,12 +192,15 @@ def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
         return {"clips": tf.ensure_shape(clips, shape), "weight": tf.ensure_shape(weight, [])}
 
     dataset = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec([], tf.int64))
-    dataset = dataset.map(load, num_parallel_calls=_WORKERS)
+    dataset = dataset.map(load, num_parallel_calls=_CORES)
     return _with_options(dataset.batch(share, drop_remainder=True).prefetch(2))
 
 
 def video_views(
-    jpegs: Callable[[np.ndarray], list[bytes]], videos: VideoTable, row: int, views: Views
+    jpegs: Callable[[np.ndarray], Sequence[bytes | memoryview]],
+    videos: VideoTable,
+    row: int,
+    views: Views,
 ) -> np.ndarray:
     """All views of a video, crop by crop, `V T h h 3` uint8.
 

@@ -50,16 +50,19 @@ class FrameRecords:
     def __len__(self) -> int:
         return self._firsts[-1]
 
-    def jpegs(self, numbers: np.ndarray) -> list[bytes]:
+    def jpegs(self, numbers: np.ndarray) -> list[memoryview]:
         """Frames of one video, all of which are in one file.
 
         Raises:
           RuntimeError: if a record is damaged, saying where.
         """
         file = bisect.bisect_right(self._firsts, int(numbers[0])) - 1
-        records = self._readers[file].read((numbers - self._firsts[file]).tolist())
+        reader, first = self._readers[file], self._firsts[file]
+        # Ranges of one: lists and longer ranges go through a pool of threads, which takes another
+        # 1.5 times the CPU time of reading what is in the cache.
+        records = [reader.read(i, i + 1)[0] for i in (numbers - first).tolist()]
         # The one field that holds these bytes; parsing a record would copy it twice.
-        return [record[record.find(_JPEG) : record.rfind(_END) + 2] for record in records]
+        return [memoryview(r)[r.find(_JPEG) : r.rfind(_END) + 2] for r in records]
 
 
 class DamagedVideos:

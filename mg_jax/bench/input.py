@@ -28,6 +28,7 @@ from mg_jax.bench import sources, video_loader
 from mg_jax.datasets import DataSource, Split, open_source, prepare
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import clip_batches
+from mg_jax.progress import say, shown
 from mg_jax.recipe import schedule_from_config
 from mg_jax.sampling import Augmentation, Clips, training_augmentation
 
@@ -53,9 +54,9 @@ def measure(config, workdir: pathlib.Path) -> dict[str, Any]:
     grids = [by_shape[shape] for shape in sorted(by_shape, reverse=True)]
     rows = []
     print(_HEADER)
-    for grid in grids:
+    for grid in shown(grids, "measuring", "grid", len(grids)):
         rows.append(_measure_grid(data.train, folder, augmentation, grid))
-        print(_line(rows[-1], rows[0]), flush=True)
+        say(_line(rows[-1], rows[0]))
     for row in rows:
         row["iteration_cost"] = row["iteration_cpu_s"] / rows[0]["iteration_cpu_s"]
     return {
@@ -86,7 +87,7 @@ def _measure_grid(
         split.videos, grid, augmentation, 0, max(_CLIP_FRAMES // grid.frames, _H264_CLIPS)
     )
     numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
-    jpegs = [split.frames.jpegs(numbers_T) for numbers_T in numbers_BT]
+    jpegs = [[bytes(j) for j in split.frames.jpegs(numbers_T)] for numbers_T in numbers_BT]
     every, videos = range(len(jpegs)), range(_H264_CLIPS)
     paths = [folder / split.videos.ids[row] for row in clips.rows_B]
     measured = {
@@ -179,7 +180,8 @@ def _measure_memory(split: Split, augmentation: Augmentation, grids: list[Grid])
     small = [dataclasses.replace(grid, batch=clips) for grid in grids]
     positions = ((small[i % len(small)], i * clips) for i in range(_MEMORY_BATCHES))
     megabytes = []
-    for i, _ in enumerate(clip_batches(split, augmentation, small, positions).as_numpy_iterator()):
+    batches = clip_batches(split, augmentation, small, positions).as_numpy_iterator()
+    for i, _ in enumerate(shown(batches, "memory", "batch", _MEMORY_BATCHES)):
         if (i + 1) % (_MEMORY_BATCHES // 10) == 0:
             megabytes.append(memory.host_bytes() / 1e6)
     return {"batches": _MEMORY_BATCHES, "resident_mb": megabytes}
