@@ -13,7 +13,7 @@ def get_base() -> ConfigDict:
     config.batch = 512
     config.frames = 32
     config.size = 224
-    config.sub_batch = 8  # clips that share batch-norm statistics
+    config.sub_batch = 8  # clips that share batch-norm statistics; 0: all of an iteration
     config.model = _model()
     config.data = _data()
     config.prepare = _prepare()
@@ -100,6 +100,7 @@ def _multigrid() -> ConfigDict:
     multigrid.single_cycle = False  # one long cycle over the run, not one per stage
     multigrid.fine_tuning = True  # the last stage on the full shape
     multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
+    multigrid.short_cycle_rate = False  # scale the rate by the short cycle's batch too: harmful
     return multigrid
 
 

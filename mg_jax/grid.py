@@ -72,7 +72,7 @@ class BaseGrid:
       batch: B, clips.
       frames: T.
       size: H = W, pixels.
-      sub_batch: clips that share batch-norm statistics.
+      sub_batch: clips that share batch-norm statistics; 0 for all of an iteration's.
       stride: tau, in source frames.
       short_sides: jitter range of the short side at full size, in pixels.
     """
@@ -98,11 +98,12 @@ class BaseGrid:
         """
         size = round(self.size / math.sqrt(shape.area))
         smallest, largest = self.short_sides
+        batch = self.batch * shape.factor
         return Grid(
             frames=round(self.frames / shape.time),
             size=size,
-            batch=self.batch * shape.factor,
-            sub_batch=self.sub_batch * shape.area // base_area,
+            batch=batch,
+            sub_batch=self.sub_batch * shape.area // base_area if self.sub_batch else batch,
             strides=(self.stride, self.stride * shape.time),
             short_sides=(smallest * size / self.size, largest),
         )

@@ -83,7 +83,7 @@ def check_devices(schedule: Schedule, devices: int) -> None:
     """Raises ValueError where the devices do not divide the batch, naming batches that would do."""
     base = schedule.recipe.base
     if base.batch % devices:
-        unit = math.lcm(devices, base.sub_batch)
+        unit = math.lcm(devices, base.sub_batch or 1)
         raise ValueError(
             f"batch={base.batch} does not divide over {devices} devices; "
             f"{_nearest(base.batch, unit)} would do, or another number of devices: "
@@ -92,8 +92,10 @@ def check_devices(schedule: Schedule, devices: int) -> None:
 
 
 def _check_base_grid(config) -> None:
-    for name in ("batch", "frames", "size", "sub_batch"):
+    for name in ("batch", "frames", "size"):
         _check_positive(config[name], name)
+    if config.sub_batch < 0:
+        raise ValueError(f"sub_batch={config.sub_batch} must be positive, or 0 for whole batches")
     _check_positive(config.data.stride, "data.stride")
     if config.data.sampling not in SAMPLINGS:
         raise ValueError(
@@ -114,7 +116,7 @@ def _check_base_grid(config) -> None:
             f"data.short_sides={tuple(config.data.short_sides)} must ascend from at least "
             f"size={config.size}, so that a crop fits into every scaled video"
         )
-    if config.batch % config.sub_batch:
+    if config.sub_batch and config.batch % config.sub_batch:
         divisors = [d for d in range(1, config.batch + 1) if config.batch % d == 0]
         raise ValueError(
             f"sub_batch={config.sub_batch} does not divide batch={config.batch}; a batch of "
@@ -189,6 +191,8 @@ def _cycles(config) -> Multigrid:
             raise ValueError(f"multigrid.{name}={cycles[name]} must lie in 1 ... {largest}")
     if cycles.single_cycle and not cycles.long_cycle:
         raise ValueError("multigrid.single_cycle=True needs multigrid.long_cycle=True")
+    if cycles.short_cycle_rate and not cycles.short_cycle:
+        raise ValueError("multigrid.short_cycle_rate=True needs multigrid.short_cycle=True")
     _check_positive(cycles.epoch_factor, "multigrid.epoch_factor")
     return Multigrid(
         long_shapes=cycles.long_shapes if cycles.long_cycle else 1,
@@ -196,6 +200,7 @@ def _cycles(config) -> Multigrid:
         single_cycle=cycles.single_cycle,
         fine_tuning=cycles.fine_tuning,
         epoch_factor=cycles.epoch_factor,
+        short_cycle_rate=cycles.short_cycle_rate,
     )
 
 

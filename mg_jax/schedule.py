@@ -64,6 +64,8 @@ class Multigrid:
         per stage.
       fine_tuning: end on the full shape; otherwise all L stages are cycled.
       epoch_factor: f, epochs relative to the baseline's.
+      short_cycle_rate: scale the learning rate by the short cycle's batch multiple too, which the
+        paper found to be harmful.
     """
 
     long_shapes: int = 4
@@ -71,6 +73,7 @@ class Multigrid:
     single_cycle: bool = False
     fine_tuning: bool = True
     epoch_factor: float = 1.5
+    short_cycle_rate: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +111,10 @@ class Phase:
 class Schedule:
     """step -> (grid, learning rate, first position), each in O(log phases)."""
 
-    def __init__(self, recipe: Recipe, phases: Iterable[Phase]):
+    def __init__(self, recipe: Recipe, phases: Iterable[Phase], short_cycle_rate: bool = False):
+        """Takes the recipe, its phases, and whether rates follow the short cycle's batches."""
         self.recipe = recipe
+        self._short_cycle_rate = short_cycle_rate
         self.phases = tuple(phases)
         if not self.phases:
             raise ValueError(
@@ -141,12 +146,31 @@ class Schedule:
         phase = self.phase(step)
         return phase.first_position + phase.clips_before(step)
 
+    def grid_counts(self, end: int | None = None) -> dict[Grid, int]:
+        """Iterations before `end`, the run's unless said, on each grid; in order of first use."""
+        end = self.iterations if end is None else end
+        counts: dict[Grid, int] = {}
+        for phase in self.phases:
+            for i in range(len(phase.grids)):
+                first = phase.start + i
+                grid = phase.grid(first)
+                steps = range(first, min(end, phase.end), len(phase.grids))
+                counts[grid] = counts.get(grid, 0) + len(steps)
+        return {grid: count for grid, count in counts.items() if count}
+
     def learning_rate(self, step: int) -> float:
         """The learning rate of iteration `step`.
 
         The warm-up covers as many clips as the baseline's and rises linearly, in clips, to the
         rate that is scheduled where it ends.
         """
+        rate = self._long_cycle_rate(step)
+        if self._short_cycle_rate:
+            grids = self.phase(step).grids
+            rate *= self.grid(step).batch / grids[-1].batch
+        return rate
+
+    def _long_cycle_rate(self, step: int) -> float:
         recipe = self.recipe
         warmup_clips = recipe.warmup_iterations * recipe.base.batch
         position = self.position(step)
@@ -214,8 +238,8 @@ def baseline_schedule(
         _Run(stage, stage, shape, n * epoch_factor / shape.factor)
         for stage, n in enumerate(recipe.stages)
     ]
-    grid = dataclasses.replace(recipe.base.at(shape, shape.area), sub_batch=recipe.base.sub_batch)
-    return Schedule(recipe, _phases(recipe, runs, {shape: (grid,)}))
+    grids = {shape: (recipe.base.at(shape, shape.area),)}
+    return Schedule(recipe, _phases(recipe, runs, grids))
 
 
 def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
@@ -235,7 +259,7 @@ def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
     x = cycles.epoch_factor * recipe.iterations / examples
     runs = [dataclasses.replace(run, iterations=run.iterations * x) for run in runs]
     grids = {shape: tuple(recipe.base.at(s, shape.area) for s in short[shape]) for shape in shapes}
-    return Schedule(recipe, _phases(recipe, runs, grids))
+    return Schedule(recipe, _phases(recipe, runs, grids), cycles.short_cycle_rate)
 
 
 def _cycle_per_stage(

@@ -41,7 +41,7 @@ BAD = [
     ({"run.log_every": 0}, "run.log_every=0 must be positive"),
     ({"seed": -1}, "seed=-1 must not be negative"),
     ({"data.short_sides": (256.0,)}, "data.short_sides=(256.0,) must be the smallest and the"),
-    ({"sub_batch": 0}, "sub_batch=0 must be positive"),
+    ({"sub_batch": -8}, "sub_batch=-8 must be positive, or 0 for whole batches"),
     ({"multigrid.long_shapes": 5}, "multigrid.long_shapes=5 must lie in 1 ... 4"),
     ({"multigrid.short_shapes": 0}, "multigrid.short_shapes=0 must lie in 1 ... 3"),
     ({"multigrid.epoch_factor": 0.0}, "multigrid.epoch_factor=0.0 must be positive"),
@@ -50,6 +50,10 @@ BAD = [
     (
         {"multigrid.single_cycle": True, "multigrid.long_cycle": False},
         "multigrid.single_cycle=True needs multigrid.long_cycle=True",
+    ),
+    (
+        {"multigrid.short_cycle_rate": True, "multigrid.short_cycle": False},
+        "multigrid.short_cycle_rate=True needs multigrid.short_cycle=True",
     ),
     ({"schedule.warmup_iterations": 200_000}, "warm-up of schedule.warmup_iterations=200000"),
     ({"data.short_sides": (200.0, 340.0)}, "must ascend from at least size=224"),
@@ -160,7 +164,7 @@ def run_main(*arguments):
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
-        (["--mode=fly"], "value should be one of <train|eval|plan|preview|prepare|predict>"),
+        (["--mode=fly"], "value should be one of <train|eval|plan|preview|prepare|predict|report>"),
         (["extra"], "unexpected arguments ['extra']"),
     ],
 )

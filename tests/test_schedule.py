@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 import itertools
 import json
@@ -133,6 +134,27 @@ def test_short_cycle_follows_the_iteration_number():
         assert schedule.grid(step) == phase.grids[step % 3]
 
 
+def test_batch_norm_takes_whole_batches_where_asked_to():
+    base = dataclasses.replace(KINETICS_SLOWFAST.base, sub_batch=0)
+    recipe = dataclasses.replace(KINETICS_SLOWFAST, base=base)
+    for schedule in (multigrid_schedule(recipe, Multigrid()), baseline_schedule(recipe)):
+        assert all(grid.sub_batch == grid.batch for grid in schedule.grids_from(0))
+
+
+def test_rate_follows_the_short_cycle_only_where_asked_to():
+    recipe = dataclasses.replace(
+        KINETICS_SLOWFAST, warmup_iterations=16_000, warmup_learning_rate=0.002
+    )
+    plain = multigrid_schedule(recipe, Multigrid())
+    scaled = multigrid_schedule(recipe, Multigrid(short_cycle_rate=True))
+    for phase in plain.phases:
+        # H/2 and H / sqrt 2 against the phase's own size, which is the latter or H.
+        multiples = (4, 2, 1) if phase.grids[-1].size == 224 else (2, 1, 1)
+        for i in range(phase.start, phase.start + 3):
+            ratio = scaled.learning_rate(i) / plain.learning_rate(i)
+            assert ratio == pytest.approx(multiples[i % 3])
+
+
 @pytest.mark.parametrize("cycles", [Multigrid(), Multigrid(2, 2), Multigrid(single_cycle=True)])
 def test_positions_are_the_running_sum_of_batches(cycles):
     recipe = make_recipe(16, 8, 32, (400, 600, 700), 800)
@@ -246,3 +268,12 @@ def test_short_runs_neither_fail_nor_lose_clips(stages, cycles, warmup):
     for step in range(schedule.iterations):
         assert math.isfinite(schedule.learning_rate(step))
         assert schedule.learning_rate(step) >= 0
+
+
+@pytest.mark.parametrize("recipe", [KINETICS_SLOWFAST, KINETICS_I3D])
+@pytest.mark.parametrize("end", [None, 0, 1, 10_000])
+def test_iterations_are_counted_by_grid(recipe, end):
+    schedule = multigrid_schedule(recipe, Multigrid())
+    steps = range(schedule.iterations if end is None else end)
+    expected = collections.Counter(schedule.grid(i) for i in steps)
+    assert schedule.grid_counts(end) == expected
