@@ -80,7 +80,7 @@ def prepare(config) -> None:
     names = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
     print(
         f"{builder.data_path}: {counts}; {len(classes)} classes ({names}); "
-        f"{len(skipped)} videos skipped{more}"
+        f"{len(skipped)} videos skipped{more}; --mode=preview --workdir=DIR draws its clips"
     )
 
 

@@ -5,11 +5,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from mg_jax import parallel
+from mg_jax import hosts, parallel
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches, clip_batches, view_batches
 from mg_jax.metrics import multi_label_metrics, single_label_metrics
 from mg_jax.programs import statistics_program, views_program
+from mg_jax.progress import shown
 from mg_jax.run import Run
 from mg_jax.sampling import Views, training_augmentation
 from mg_jax.train_step import TrainState
@@ -28,10 +29,11 @@ def evaluate(run: Run, state: TrainState, views: Views) -> dict[str, float]:
       loss and map, the mean average precision. Damaged videos are left out.
     """
     split, program = run.data.evaluation, views_program(run.config, views, run.mesh)
-    step = run.executables.get(program)
+    step = run.program(program)
     batches = DeviceBatches(view_batches(split, views, program.batch), run.mesh, split.damaged)
     results = []
-    for batch in batches:
+    total = -(-len(split.videos) // program.batch)
+    for batch in shown(batches, "evaluating", "batch", total, show=hosts.is_first()):
         run.stops.check()
         result = step(state, batch)
         batches.prefetch()
@@ -59,11 +61,12 @@ def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
         [grid],
         ((grid, i * grid.batch) for i in range(run.config.eval.precise_bn_batches)),
     )
-    step = run.executables.get(statistics_program(grid))
+    step = run.program(statistics_program(grid))
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state.batch_stats)
     total = parallel.replicate(zeros, run.mesh)
     batches = DeviceBatches(dataset, run.mesh, split.damaged)
-    for batch in batches:
+    count = run.config.eval.precise_bn_batches
+    for batch in shown(batches, "precise BN", "batch", count, show=hosts.is_first()):
         run.stops.check()
         jax.block_until_ready(total)  # else batches would pile up on the devices
         total = step(state, batch, total)

@@ -9,12 +9,17 @@ from collections.abc import Iterator
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
+class Busy(ValueError):
+    """Another run is in there."""
+
+
 @contextlib.contextmanager
 def locked(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other runs out of a work directory, which is created if need be.
 
     Raises:
-      ValueError: if another run is in there, or it cannot be written to.
+      Busy: if another run is in there.
+      ValueError: if it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -27,7 +32,7 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(
+            raise Busy(
                 f"another run trains in {workdir}; wait for it, or choose another --workdir"
             ) from error
         except OSError as error:

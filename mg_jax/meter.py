@@ -8,14 +8,11 @@ import jax
 import numpy as np
 
 from mg_jax import memory
+from mg_jax.diverged import Diverged
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import DeviceBatches
 from mg_jax.parallel import Executables
 from mg_jax.run_log import RunLog
-
-
-class Diverged(ArithmeticError):
-    """The loss, or what an iteration left, is no longer finite."""
 
 
 class Meter:

@@ -103,6 +103,7 @@ class Executables:
 
     Attributes:
       stall_s: seconds that callers waited for the compiler.
+      compile_s: seconds that the last program took to compile; 0 before the first.
       compiled: keys in the order in which their compilation began.
     """
 
@@ -111,6 +112,7 @@ class Executables:
     ):
         """Takes the function that lowers the program of a key, and what a device's memory holds."""
         self.stall_s = 0.0
+        self.compile_s = 0.0
         self.compiled: list[Program] = []
         self._lower = lower
         self._memory_bytes = memory_bytes
@@ -164,7 +166,9 @@ class Executables:
 
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
+        start = time.perf_counter()
         program = self._lower(key).compile()
+        self.compile_s = time.perf_counter() - start
         needed = memory.needed_bytes(program)
         if self._memory_bytes is not None and needed > self._memory_bytes:
             raise ValueError(

@@ -20,7 +20,7 @@ def write_plan(config, workdir: pathlib.Path) -> str:
     write_json(workdir / "plan.json", plan_dict(schedule, baseline))
     title = "baseline" if is_baseline(config) else "multigrid"
     draw_plan(schedule, title, workdir / "plan.png")
-    see = f"see {workdir / 'plan.png'} and {workdir / 'plan.json'}"
+    see = f"see {workdir / 'plan.png'} and {workdir / 'plan.json'}; --mode=train trains it"
     return f"{format_plan(schedule, baseline, title)}\n{see}"
 
 

@@ -11,6 +11,7 @@ from mg_jax import memory, parallel
 from mg_jax.atomic_file import write_json
 from mg_jax.grid import Grid
 from mg_jax.programs import cache_programs, train_program
+from mg_jax.progress import say, shown
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.train_step import DEVICE_AHEAD, batch_shapes, lower_train_step, state_shapes
 
@@ -36,15 +37,17 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     kind = mesh.devices.flat[0].device_kind
     print(f"\nmemory of each device, by the compiler for {mesh.size} x {kind}:")
     needs = {}
-    for grid in schedule.grids_from(0):
+    grids = list(schedule.grids_from(0))
+    for grid in shown(grids, "compiling", "grid", len(grids)):
         needs[grid] = needed_bytes(config, mesh, grid)
         name = f"{grid}, sub-batch {grid.sub_batch}"
-        print(f"{name:<36} {needs[grid] / 1e9:>8.3g} GB", flush=True)
+        say(f"{name:<36} {needs[grid] / 1e9:>8.3g} GB")
     rows = [{**dataclasses.asdict(grid), "bytes": needed} for grid, needed in needs.items()]
     plan = {"device": kind, "devices": mesh.size, "limit_bytes": limit, "grids": rows}
     write_json(workdir / "memory.json", plan)
     worst = max(needs, key=needs.__getitem__)
     if limit is None or needs[worst] <= limit:
+        print(f"see {workdir / 'memory.json'}; --mode=train trains with what is compiled")
         return
     print(f"more than {limit / 1e9:.3g} GB; looking for the largest batch that fits", flush=True)
     raise ValueError(
@@ -65,11 +68,13 @@ def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
 
 def _what_fits(config, mesh: Mesh, worst: Grid, limit: float) -> str:
     """By the grid that needs most: its batch is a multiple of the base grid's."""
-    unit = math.lcm(mesh.size, config.sub_batch)
+    unit = math.lcm(mesh.size, config.sub_batch or 1)
 
     def needed(units: int) -> int:
         batch = worst.batch // config.batch * units * unit
-        return needed_bytes(config, mesh, dataclasses.replace(worst, batch=batch))
+        sub_batch = worst.sub_batch if config.sub_batch else batch
+        grid = dataclasses.replace(worst, batch=batch, sub_batch=sub_batch)
+        return needed_bytes(config, mesh, grid)
 
     units = largest_within(needed, -(-config.batch // unit), limit)
     if not units:

@@ -70,7 +70,7 @@ def write_preview(config, workdir: pathlib.Path) -> str:
         draw(_heading(config, schedule, source), sections).save(unfinished, "PNG")
     damaged = len(source.train.damaged)
     note = f"; damaged videos, replaced by others: {damaged}" if damaged else ""
-    return f"{path}: the first clips of each grid of the schedule{note}"
+    return f"see {path}, the first clips of each grid{note}; --mode=train trains on them"
 
 
 def read_sections(config, schedule: Schedule, source: DataSource) -> list[Section]:

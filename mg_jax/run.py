@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -13,8 +14,9 @@ from mg_jax import hosts, parallel
 from mg_jax.checkpoint import Checkpoints
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.lock import locked
-from mg_jax.parallel import Executables
+from mg_jax.parallel import Executables, Program
 from mg_jax.programs import cache_programs, create_executables
+from mg_jax.progress import say
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.stops import Stops
@@ -69,6 +71,23 @@ class Run:
             self.clocks.compile_s += stall
             spent = time.perf_counter() - start - stall
             setattr(self.clocks, clock, getattr(self.clocks, clock) + spent)
+
+    def program(
+        self,
+        key: Program,
+        note: Callable[[], str] = lambda: "",
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> jax.stages.Compiled:
+        """The program of `key`; says so if it has to wait for its compilation.
+
+        Args:
+          key: of the program.
+          note: what else to say then.
+          meanwhile: called now and then while it waits; may raise.
+        """
+        if not self.executables.ready(key) and hosts.is_first():
+            say(f"compiling {key}{note()}")
+        return self.executables.get(key, meanwhile)
 
     def close(self) -> None:
         """Waits until checkpoints are written; drops programs that wait for the compiler."""

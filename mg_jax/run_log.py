@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import pathlib
-import sys
 from typing import Any
 
 from tqdm import tqdm
@@ -12,6 +10,7 @@ from tqdm import tqdm
 from mg_jax import hosts
 from mg_jax.atomic_file import write_text
 from mg_jax.events import EventFile
+from mg_jax.progress import has_terminal
 
 
 def open_log(workdir: pathlib.Path, start: int, iterations: int, evaluated: bool) -> "RunLog":
@@ -42,7 +41,7 @@ class RunLog:
         self._events = EventFile(workdir, purge_from=start + 1)
         self._bar = (
             tqdm(total=iterations, initial=start, unit="it", dynamic_ncols=True)
-            if _has_terminal()
+            if has_terminal()
             else None
         )
         self._iterations = iterations
@@ -111,11 +110,6 @@ class NoLog(RunLog):
 
     def close(self) -> None:
         """Does nothing."""
-
-
-def _has_terminal() -> bool:
-    """Whether there is a terminal with room for a bar; some have no width."""
-    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def _precedes(line: str, last: dict[str, int]) -> bool:

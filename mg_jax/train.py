@@ -59,7 +59,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     hosts.say(
         f"{workdir}: {summary['iterations']:,} iterations, {format_headline(metrics)}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
-        f"see {workdir / 'summary.json'}"
+        f"see {workdir / 'summary.json'}; --mode=report compares runs"
     )
     return summary
 
@@ -81,7 +81,10 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
     path = workdir / "evaluation.json"
     if hosts.is_first():
         write_json(path, {"step": int(state.step), "metrics": metrics})
-    hosts.say(f"step {int(state.step)}: {json.dumps(metrics)}; see {path}")
+    hosts.say(
+        f"step {int(state.step)}: {json.dumps(metrics)}; see {path}; --mode=predict --video=FILE "
+        "classifies one video"
+    )
     return metrics
 
 
@@ -137,9 +140,9 @@ def _step(
     grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
     if step == schedule.phase(step).start:
         run.executables.retain(_programs_ahead(run, step))
-    if not run.executables.ready(train_program(grid)):
-        log.say(f"step {step}: compiling for {grid}")
-    program = run.executables.get(train_program(grid), meanwhile=run.stops.check_alone)
+    program = run.program(
+        train_program(grid), lambda: _programs_left(run, step), meanwhile=run.stops.check_alone
+    )
     batch = next(batches)
     state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
     batches.prefetch(metrics["loss"])
@@ -151,7 +154,7 @@ def _evaluate(run: Run, state: TrainState, done: int, log: RunLog) -> Evaluation
     """Evaluates; before the checkpoint, so that a run killed meanwhile evaluates again."""
     with run.timed("eval_s"):
         evaluation = _centre_evaluation(run, state, done)
-    log.scalars(done, evaluation.metrics, "eval")
+    _log_evaluation(run, log, done, evaluation.metrics, "eval")
     return evaluation
 
 
@@ -173,8 +176,14 @@ def _last_evaluation(
         else:
             state = state.replace(batch_stats=evaluation.batch_stats)
         metrics = evaluate(run, state, all_views(run.config))
-    log.scalars(end, metrics, "test")
+    _log_evaluation(run, log, end, metrics, "test")
     return metrics
+
+
+def _log_evaluation(run: Run, log: RunLog, done: int, metrics: dict[str, float], kind: str) -> None:
+    """Logs metrics with the epochs and the seconds that the run has taken until then."""
+    epochs = run.schedule.position(done) / len(run.data.train.videos)
+    log.scalars(done, {**metrics, "epochs": epochs, **dataclasses.asdict(run.clocks)}, kind)
 
 
 def _programs_ahead(run: Run, step: int, *, evaluates: bool = False) -> list[Program]:
@@ -202,6 +211,15 @@ def _programs_ahead(run: Run, step: int, *, evaluates: bool = False) -> list[Pro
         if any(first < done <= phase.end for done in evaluations):
             ahead += [statistics_program(phase.grids[-1]), centre]
     return list(dict.fromkeys([*ahead, full]))
+
+
+def _programs_left(run: Run, step: int) -> str:
+    """When, how many programs have not been compiled, and how long they will take."""
+    ahead = _programs_ahead(run, step)
+    left = sum(not run.executables.ready(program) for program in ahead)
+    seconds = run.executables.compile_s
+    time = f", about {seconds:.0f} s each" if seconds else ""
+    return f" at step {step}; programs to go: {left}{time}"
 
 
 def _train_batches(run: Run, start: int) -> DeviceBatches:

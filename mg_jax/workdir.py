@@ -50,6 +50,28 @@ def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",
         )
 
 
+def check_same_config(workdir: pathlib.Path, config) -> None:
+    """Makes sure that the results of a work directory, if any, can be averaged with the config's.
+
+    Only how a run works and where the data lie may differ.
+
+    Raises:
+      WorkdirError: naming the keys that differ.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    there, here = (
+        {name: value for name, value in settings(one) if not name.startswith(("run.", "data.dir"))}
+        for one in (_read(path), json.loads(config.to_json()))
+    )
+    if differing := _differences(there, here):
+        raise WorkdirError(
+            f"{workdir} holds a run of another config; use the same settings or choose another "
+            "--workdir. Differing: " + "; ".join(differing)
+        )
+
+
 def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
     """Makes sure that the checkpoints of a work directory, if any, are of these classes.
 
@@ -110,24 +132,25 @@ def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
 def shared_settings(config) -> str:
     """What all processes of a run must agree on; where data and programs lie is each one's own."""
     own = ("data.dir", "run.cache_dir", "init_from", "prepare.")
-    leaves = _leaves(json.loads(config.to_json()))
-    return json.dumps([leaf for leaf in leaves if not leaf[0].startswith(own)])
+    pairs = settings(json.loads(config.to_json()))
+    return json.dumps([pair for pair in pairs if not pair[0].startswith(own)])
 
 
 def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:
     return {
         name: value
-        for name, value in _leaves(config)
+        for name, value in settings(config)
         if name.startswith(sections)
         and not name.startswith(("run.", "eval.", "prepare."))
         and name not in ("data.dir", "data.max_damaged", "init_from")
     }
 
 
-def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def settings(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names, such as `model.depth`, and values of a config that JSON holds."""
     for key, value in config.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from settings(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

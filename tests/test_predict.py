@@ -140,7 +140,9 @@ def test_weights_that_give_no_finite_loss_end_the_run_before_its_first_checkpoin
     start = f"--config.init_from={tmp_path / 'huge.safetensors'}"
     every = "--config.run.checkpoint_every=1"
     output = runs.run(tmp_path / "run", *flags, start, every, expect=1)
-    assert re.search(r"error: the loss is (nan|inf) at step 0 on grid \d+ x \d x \d+\^2", output)
+    assert re.search(
+        r"error: diverged: the loss is (nan|inf) at step 0 on grid \d+ x \d x \d+\^2", output
+    )
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
 
 

@@ -232,7 +232,7 @@ def test_too_many_damaged_videos_end_it(config):
 def test_the_command_writes_a_picture_and_names_it(flags, tmp_path):
     output = runs.run(tmp_path / "run", *flags, mode="preview")
     path = tmp_path / "run" / "preview.png"
-    assert output == f"{path}: the first clips of each grid of the schedule\n"
+    assert output == f"see {path}, the first clips of each grid; --mode=train trains on them\n"
     with Image.open(path) as image:
         assert image.format == "PNG"
     assert list(path.parent.iterdir()) == [path]

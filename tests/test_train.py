@@ -171,7 +171,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(flags, tmp
         "--config.run.checkpoint_every=1",
     ]
     output = runs.run(workdir, *flags, *changes, expect=1)
-    assert "error: parameters or statistics are not finite after" in output
+    assert "error: diverged: parameters or statistics are not finite after" in output
     assert re.search(r"on (grid )?\d+ x \d x \d+\^2", output)
     for array in runs.final_arrays(workdir):
         assert np.all(np.isfinite(array))

@@ -19,6 +19,7 @@ from jax import lax
 from mg_jax.models.conv import convolve, convolve_7x7_by_2, max_pool_3x3, stack_frames
 from mg_jax.models.norm import at_least_float32, batch_norm
 from mg_jax.models.slowfast import FUSION_FRAMES
+from mg_jax.progress import say, shown
 from mg_jax.recipe import schedule_from_config
 
 Form = Callable[..., jax.Array]
@@ -37,12 +38,13 @@ def measure(config, clips: int) -> dict[str, Any]:
     schedule_from_config(config)  # checks it
     print(_HEADER)
     rows = []
-    for name, shape, forms in blocks(config, clips):
+    every = blocks(config, clips)
+    for name, shape, forms in shown(every, "measuring", "block", len(every)):
         seconds = _seconds(shape, forms, config.model.dtype)
         for form, median in seconds.items():
             row = {"block": name, "input": shape, "form": form, "seconds": median}
             rows.append({**row, "of_ours": median / seconds["ours"]})
-            print(_line(rows[-1]), flush=True)
+            say(_line(rows[-1]))
     return {
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,

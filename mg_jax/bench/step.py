@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from mg_jax import memory, parallel
 from mg_jax.bench import device_limits
 from mg_jax.grid import Grid
 from mg_jax.parallel import Program
 from mg_jax.programs import train_program
+from mg_jax.progress import say, shown
 from mg_jax.recipe import as_baseline, check_devices, is_baseline, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.train_step import TrainState, batch_shapes, create_state, lower_train_step
@@ -40,13 +40,13 @@ def measure(config, iterations: int) -> dict[str, Any]:
     mesh = parallel.make_mesh()
     check_devices(schedules["baseline"], mesh.size)
     limits = device_limits.measure(config.model.dtype, mesh)
-    counts = {name: grid_counts(schedule) for name, schedule in schedules.items()}
+    counts = {name: schedule.grid_counts() for name, schedule in schedules.items()}
     grids = sorted({grid for count in counts.values() for grid in count}, key=_extent, reverse=True)
     state, rows = create_state(config, mesh), {}
     print(device_limits.format_limits(limits), _HEADER, sep="\n")
-    for grid in tqdm(grids, unit="grid", leave=False, disable=None):
+    for grid in shown(grids, "measuring", "grid", len(grids)):
         state, rows[grid] = _measure_grid(config, mesh, state, grid, iterations, limits)
-        tqdm.write(_line(rows[grid], rows[grids[0]]))
+        say(_line(rows[grid], rows[grids[0]]))
     result = {
         "jax": jax.__version__,
         "model": config.model.to_dict(),
@@ -69,17 +69,6 @@ def measure(config, iterations: int) -> dict[str, Any]:
 def _extent(grid: Grid) -> tuple[int, int, int]:
     """By which the base grid comes first."""
     return grid.frames, grid.size, grid.sub_batch
-
-
-def grid_counts(schedule: Schedule) -> dict[Grid, int]:
-    """How many iterations a schedule spends on each of its grids, in order of first use."""
-    counts: dict[Grid, int] = {}
-    for phase in schedule.phases:
-        for i in range(len(phase.grids)):
-            first = phase.start + i
-            grid = phase.grid(first)
-            counts[grid] = counts.get(grid, 0) + len(range(first, phase.end, len(phase.grids)))
-    return {grid: count for grid, count in counts.items() if count}
 
 
 def foretell(

@@ -1,0 +1,45 @@
+import os
+import pty
+import subprocess
+import sys
+import termios
+
+PROGRAM = """
+import time
+from mg_jax.progress import say, shown
+for i in shown(range(40), "evaluating", "batch", 40):
+    time.sleep(0.01)
+    if i == 20:
+        say("half of it")
+"""
+
+
+def output_of(columns):
+    """What the program shows on a terminal of a width, and what it prints."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    printed = subprocess.run(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=theirs, check=True
+    ).stdout.decode()
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    return shown.decode(), printed
+
+
+def test_a_terminal_shows_how_far_how_fast_and_how_long_still():
+    shown, printed = output_of(columns=100)
+    assert "evaluating:" in shown
+    assert "/40 [" in shown
+    assert "<00:0" in shown  # time left
+    assert "batch/s]" in shown
+    assert printed == "half of it\n"
+
+
+def test_a_terminal_without_a_width_shows_nothing():
+    assert output_of(columns=0) == ("", "half of it\n")
