@@ -8,18 +8,23 @@ DEMO := $(RUN) main.py --config=configs/demo.py
 SEED ?= 0
 WORK := work/demo_seed$(SEED)
 
-.PHONY: demo test lint clean
+.PHONY: demo test browser clean
 
 demo: $(VENV)/installed
 	$(DEMO) --mode=prepare
 	$(DEMO):baseline --workdir=$(WORK)_baseline --config.seed=$(SEED)
 	$(DEMO):multigrid --workdir=$(WORK)_multigrid --config.seed=$(SEED)
 	$(RUN) -m mg_jax.compare $(WORK)_baseline $(WORK)_multigrid
+	$(RUN) main.py --mode=report --runs=$(WORK)_baseline,$(WORK)_multigrid --workdir=$(WORK)_report
 
-test: $(VENV)/installed-dev
+test: browser $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(RUN) -m pytest -n 2 --dist worksteal
+
+# Before anything is installed or run.
+browser:
+	@$(PYTHON) tests/browser.py
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \

@@ -1,4 +1,4 @@
-"""Trains, evaluates, plans, previews or applies a video model by a config. See README.md."""
+"""Trains, evaluates, plans, previews, applies or compares video models. See README.md."""
 
 import importlib.util
 import os
@@ -16,10 +16,10 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files."
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "plan", "preview", "prepare", "predict"],
+    ["train", "eval", "plan", "preview", "prepare", "predict", "report"],
     "train: train, or continue, and evaluate; eval: evaluate the newest checkpoint; plan: print "
     "the schedule; preview: draw the first clips of its grids; prepare: prepare the data set; "
-    "predict: print the classes of --video.",
+    "predict: print the classes of --video; report: compare --runs on a page.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where no launcher says how processes meet."
@@ -34,6 +34,9 @@ _DEVICE_MEMORY = flags.DEFINE_float(
     lower_bound=0,
 )
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
+_RUNS = flags.DEFINE_list(
+    "runs", None, "Work directories of finished or running runs, for --mode=report."
+)
 
 # Only what a user can act on; each line of Orbax and TensorFlow is about their own affairs.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -45,12 +48,19 @@ def main(argv: list[str]) -> None:
     mode, config = _MODE.value, command_line.CONFIG.value
     if len(argv) > 1:
         sys.exit(f"error: unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
-    if config is None:
-        sys.exit("error: --config is missing, for example --config=configs/demo.py")
+    if (config is None) != (mode == "report"):
+        sys.exit(
+            "error: --config is missing, for example --config=configs/demo.py"
+            if config is None
+            else "error: --mode=report takes no --config; each of its --runs has its own"
+        )
     if _WORKDIR.value is None and mode not in ("prepare", "predict"):
         sys.exit(f"error: --workdir=DIR is missing; --mode={mode} keeps its files there")
     if (_VIDEO.value is None) == (mode == "predict"):
         sys.exit("error: --mode=predict and --video=FILE go together")
+    runs = _RUNS.value
+    if (runs is None) == (mode == "report") or runs == [] or "" in (runs or []):
+        sys.exit("error: --mode=report and --runs=DIR,DIR,... go together")
     if _DEVICE_MEMORY.value == 0:
         sys.exit("error: --device_memory_gb=0 must be positive")
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
@@ -85,6 +95,16 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
         from mg_jax.preview import write_preview
 
         print(write_preview(config, workdir))
+        return None
+    if mode == "report":
+        import jax
+
+        from mg_jax.report.write import write_report
+
+        # Nothing is trained; accelerators may be busy.
+        jax.config.update("jax_platforms", "cpu")
+        folders = [pathlib.Path(folder).expanduser() for folder in _RUNS.value]
+        print(write_report(folders, workdir))
         return None
     # Without effect once JAX and TensorFlow are loaded.
     keep_freed_memory()

@@ -1,12 +1,12 @@
 """Prints finished runs side by side: `python -m mg_jax.compare DIR DIR ...`."""
 
-import json
 import math
 import pathlib
 import sys
 from typing import Any
 
-_NAMES = {"top1": "top-1", "map": "mAP"}
+from mg_jax.metrics import NAMES, headline_metric
+from mg_jax.report.runs import read_summary, run_names
 
 ROWS = (
     ("iterations", lambda s: f"{s['iterations']:,}"),
@@ -50,11 +50,11 @@ def format_comparison(runs: dict[str, dict[str, Any]]) -> str:
 
 def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str, Any]) -> str:
     iterations, seconds = (reference[key] / summary[key] for key in ("iterations", "train_s"))
-    metric = "map" if "map" in summary["metrics"] else "top1"
+    metric = headline_metric(summary["metrics"])
     points = 100 * (summary["metrics"][metric] - reference["metrics"].get(metric, math.nan))
     return (
         f"{name} against {first}: {iterations:.2f}x fewer iterations, {seconds:.2f}x less "
-        f"training time without compilation, {_NAMES[metric]} {points:+.1f} points"
+        f"training time without compilation, {NAMES[metric]} {points:+.1f} points"
     )
 
 
@@ -62,13 +62,18 @@ def main(folders: list[str]) -> None:
     """Compares the runs of the work directories."""
     if not folders or folders[0].startswith("-"):
         sys.exit("usage: python -m mg_jax.compare DIR DIR ...")
-    runs = {}
-    for folder in folders:
-        path = pathlib.Path(folder) / "summary.json"
-        if not path.exists():
-            sys.exit(f"error: {path} is missing; the run of {folder} has not finished")
-        runs[pathlib.Path(folder).name] = json.loads(path.read_text())
-    print(format_comparison(runs))
+    paths = [pathlib.Path(folder) for folder in folders]
+    try:
+        summaries = [read_summary(path) for path in paths]
+        names = run_names(paths)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    for path, summary in zip(paths, summaries, strict=True):
+        if summary is None:
+            sys.exit(
+                f"error: {path / 'summary.json'} is missing; the run of {path} has not finished"
+            )
+    print(format_comparison(dict(zip(names, summaries, strict=True))))
 
 
 if __name__ == "__main__":

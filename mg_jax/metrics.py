@@ -1,9 +1,10 @@
 """How good the scores of test videos are."""
 
+from collections.abc import Container
+
 import numpy as np
 
-# By which of them a checkpoint is the best; every evaluation has one.
-_HEADLINES = {"top1": "top-1", "map": "mAP"}
+NAMES = {"top1": "top-1", "top5": "top-5", "map": "mAP"}  # for people
 _TINY = np.finfo(np.float32).tiny
 
 
@@ -51,11 +52,16 @@ def multi_label_metrics(scores_NK: np.ndarray, labels_NK: np.ndarray) -> dict[st
     return {"loss": float(loss), "map": float(np.mean(precisions))}
 
 
+def headline_metric(metrics: Container[str]) -> str:
+    """Which metric tells checkpoints apart: mean average precision where there is one, or top-1."""
+    return "map" if "map" in metrics else "top1"
+
+
 def headline(metrics: dict[str, float]) -> float:
-    """The metric that tells checkpoints apart: top-1, or mean average precision."""
-    return metrics["map"] if "map" in metrics else metrics["top1"]
+    """Its value."""
+    return metrics[headline_metric(metrics)]
 
 
 def format_headline(metrics: dict[str, float]) -> str:
     """The same for people."""
-    return next(f"{_HEADLINES[n]} {metrics[n]:.1%}" for n in _HEADLINES if n in metrics)
+    return f"{NAMES[headline_metric(metrics)]} {headline(metrics):.1%}"

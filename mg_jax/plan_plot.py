@@ -5,13 +5,15 @@ import pathlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from mg_jax.atomic_file import replaced
-from mg_jax.grid import Grid
-from mg_jax.schedule import Phase, Schedule
+from mg_jax.grid import BaseGrid, Grid
+from mg_jax.schedule import Schedule
 
-# By how much smaller than the base grid's a phase's clips are: 8, 4, 2 times, and not.
+# By how much smaller than the base grid's a shape's clips are: 8, 4, 2 times, and not.
 _COLOURS = ("#4c78a8", "#72b7b2", "#eeca3b", "#e45756")
+_PALE = 0.45
 _RATES = 2000  # points of the learning rate's curve
 
 
@@ -25,11 +27,11 @@ def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
     panels = figure.subplots(4, 1, sharex=True, height_ratios=(3, 2, 3, 3))
     base = schedule.recipe.base
     figure.suptitle(
-        f"{title}: {schedule.iterations:,} iterations, base grid {base.batch} x {base.frames} x "
-        f"{base.size}^2\ncolour: the long cycle's shape; pale: the short cycle's, in turn",
+        f"{title}: {schedule.iterations:,} iterations, base grid {grid_text(base)}",
         x=0.01,
         ha="left",
     )
+    _draw_legend(figure, schedule)
     for axes, name in zip(panels, ("batch", "frames", "size"), strict=False):
         _draw_boxes(axes, schedule, name)
     labels = ("clips (log scale)", "frames", "pixels a side", "learning rate")
@@ -58,10 +60,10 @@ def _draw_boxes(axes: Axes, schedule: Schedule, name: str) -> None:
                 height,
                 width=phase.end - phase.start,
                 align="edge",
-                color=_colour(phase, base.frames, base.size),
+                color=shape_colour(phase.grids[-1], base),
                 edgecolor="white",
                 linewidth=0.6,
-                alpha=1 if height == heights[-1] else 0.45,
+                alpha=1 if height == heights[-1] else _PALE,
             )
     if name == "batch":
         axes.set_yscale("log", base=2)
@@ -70,7 +72,36 @@ def _draw_boxes(axes: Axes, schedule: Schedule, name: str) -> None:
     axes.minorticks_off()
 
 
-def _colour(phase: Phase, frames: int, size: int) -> str:
-    largest: Grid = phase.grids[-1]
-    factor = frames * size**2 / (largest.frames * largest.size**2)
+def _draw_legend(figure: Figure, schedule: Schedule) -> None:
+    """The shapes of the long cycle, and that pale is what the short cycle varies."""
+    patches = shape_patches(schedule)
+    if any(len(set(phase.grids)) > 1 for phase in schedule.phases):
+        patches.append(Patch(color="#999999", alpha=_PALE, label="varied by the short cycle"))
+    figure.legend(
+        handles=patches,
+        loc="outside lower left",
+        ncols=len(patches),
+        title="clips × frames × size²",
+        alignment="left",
+        frameon=False,
+    )
+
+
+def shape_patches(schedule: Schedule, alpha: float = 1) -> list[Patch]:
+    """A legend's entry for each of the schedule's long-cycle shapes, in order of first use."""
+    base, largest = schedule.recipe.base, [phase.grids[-1] for phase in schedule.phases]
+    return [
+        Patch(color=shape_colour(grid, base), alpha=alpha, label=grid_text(grid))
+        for grid in dict.fromkeys(largest)
+    ]
+
+
+def grid_text(grid: Grid | BaseGrid) -> str:
+    """Clips × frames × size²."""
+    return f"{grid.batch:,} × {grid.frames} × {grid.size}²"
+
+
+def shape_colour(grid: Grid, base: BaseGrid) -> str:
+    """A colour for a long-cycle shape, told by its clips against the base grid's."""
+    factor = base.frames * base.size**2 / (grid.frames * grid.size**2)
     return _COLOURS[3 - min(round(np.log2(factor)), 3)]

@@ -75,6 +75,31 @@ def undisturbed(once, flags):
     return folder / "run", (folder / "output").read_text()
 
 
+@pytest.fixture(scope="session")
+def reported(once, flags, undisturbed):
+    """Runs of several seeds and reports on them, see `tests/reports.py`."""
+
+    def make(folder):
+        from tests import reports
+
+        reports.make(folder, flags, undisturbed[0])
+
+    return once("reported", make)
+
+
+@pytest.fixture(scope="session")
+def compared_seeds(reported):
+    """The groups of three seeds each of baseline and multigrid, and their operations by clip."""
+    from mg_jax.report.cost import flops_by_clip
+    from mg_jax.report.groups import group_runs
+    from mg_jax.report.runs import read_runs
+
+    names = ("baseline", "multigrid")
+    folders = [reported / f"{name}_seed{seed}" for name in names for seed in range(3)]
+    groups = group_runs(read_runs(folders))
+    return groups, flops_by_clip(groups)
+
+
 @pytest.fixture(autouse=True)
 def _no_process_is_left():
     """Ends what a test that failed has left running."""

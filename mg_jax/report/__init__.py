@@ -1,0 +1,1 @@
+"""Compares runs on a page for people; see `write.py`."""

@@ -1,0 +1,164 @@
+"""Runs of one config under several seeds as one: what they measured, mean and spread."""
+
+import dataclasses
+import json
+import re
+import statistics
+
+from mg_jax.metrics import NAMES
+from mg_jax.recipe import is_baseline
+from mg_jax.report.runs import CLOCKS, LoggedRun
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A mean and, of two values or more, their sample standard deviation."""
+
+    mean: float
+    deviation: float | None
+
+
+def spread(values: list[float]) -> Spread:
+    """Of at least one value."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs of one config, which differ in their seeds.
+
+    Attributes:
+      name: what the names of its runs have in common.
+      runs: at least one.
+    """
+
+    name: str
+    runs: tuple[LoggedRun, ...]
+
+    @property
+    def config(self):
+        return self.runs[0].config
+
+    @property
+    def schedule(self):
+        return self.runs[0].schedule
+
+    @property
+    def method(self) -> str:
+        return "baseline" if is_baseline(self.config) else "multigrid"
+
+    @property
+    def finished(self) -> list[LoggedRun]:
+        return [run for run in self.runs if run.summary is not None]
+
+    @property
+    def metric(self) -> str:
+        """The one that counts: top1 or map."""
+        return "map" if self.config.data.multi_label else "top1"
+
+    @property
+    def videos(self) -> float | None:
+        """How many videos its runs train on, or None where nothing tells."""
+        return next((run.videos for run in self.runs if run.videos is not None), None)
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The steps along the way after which each of the runs was evaluated, ascending."""
+        return sorted(set.intersection(*(set(run.evaluations) for run in self.runs)))
+
+
+def measured(group: Group) -> dict[str, Spread]:
+    """Metrics and seconds of the finished runs or, before there is one, of the newest evaluation.
+
+    Of unfinished runs it is the newest that all have; what they did not log is left out.
+    """
+    if group.finished:
+        rows = [{**run.summary, **run.summary["metrics"]} for run in group.finished]
+    elif group.evaluated:
+        rows = [with_wall_clock(run.evaluations[group.evaluated[-1]]) for run in group.runs]
+    else:
+        return {}
+    names = [*NAMES, "loss", *CLOCKS, "wall_clock_s"]
+    return {
+        name: spread([row[name] for row in rows])
+        for name in names
+        if all(name in row for row in rows)
+    }
+
+
+def with_wall_clock(line: dict[str, float]) -> dict[str, float]:
+    """A line of an evaluation with the sum of its clocks, where it has them."""
+    if not all(clock in line for clock in CLOCKS):
+        return line
+    return {**line, "wall_clock_s": sum(line[clock] for clock in CLOCKS)}
+
+
+def group_runs(runs: list[LoggedRun]) -> list[Group]:
+    """Puts runs together whose configs differ in nothing that matters but the seed.
+
+    Raises:
+      ValueError: for runs whose accuracies are not of the same kind, naming two.
+    """
+    _check_comparable(runs)
+    members: dict[str, list[LoggedRun]] = {}
+    for run in runs:
+        members.setdefault(_identity(run), []).append(run)
+    names = [_common_name([run.name for run in group]) for group in members.values()]
+    return [
+        Group(name if names.count(name) == 1 else _first_name(group), tuple(group))
+        for name, group in zip(names, members.values(), strict=True)
+    ]
+
+
+# Of how frames are prepared, what training sees.
+_STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
+
+
+def _identity(run: LoggedRun) -> str:
+    """What runs share that are to be averaged; where the data lie does not matter."""
+    kept = {
+        name: value
+        for name, value in run.settings.items()
+        if (not name.startswith(("run.", "prepare.")) or name in _STORED)
+        and name not in ("seed", "data.dir", "data.max_damaged")
+    }
+    return json.dumps(kept, sort_keys=True)
+
+
+def _common_name(names: list[str]) -> str:
+    """The words that all names have in the same places, or the first name."""
+    # Words at even places, what separates them at odd ones.
+    words = [re.split(r"([/_\- ]+)", name) for name in names]
+    if len(names) == 1 or len({len(row) for row in words}) > 1:
+        return names[0]
+    columns = list(zip(*words, strict=True))
+    common = [
+        (columns[i - 1][0] if i else "") + columns[i][0]
+        for i in range(0, len(columns), 2)
+        if len(set(columns[i])) == 1
+    ]
+    return "".join(common).strip("/_- ") or names[0]
+
+
+def _first_name(group: list[LoggedRun]) -> str:
+    more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+    return group[0].name + more
+
+
+def _check_comparable(runs: list[LoggedRun]) -> None:
+    first, *others = runs
+    for other in others:
+        for name in ("data.multi_label", "data.name", "data.eval_split"):
+            here, there = first.settings[name], other.settings[name]
+            if here != there:
+                raise ValueError(
+                    f"{first.folder} and {other.folder} cannot be compared: {name} is {here} in "
+                    f"one and {there} in the other. Make a report of each"
+                )
+        if None not in (first.classes, other.classes) and first.classes != other.classes:
+            raise ValueError(
+                f"{first.folder} and {other.folder} cannot be compared: their classes differ "
+                f"({len(first.classes)} and {len(other.classes)}); see classes.json in both. Make "
+                "a report of each"
+            )

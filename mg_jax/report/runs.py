@@ -1,0 +1,184 @@
+"""What work directories tell of their runs: config, schedule, log and, once finished, summary."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.base import get_base
+from mg_jax.recipe import schedule_from_config
+from mg_jax.schedule import Schedule
+from mg_jax.workdir import settings
+
+# What `summary.json` and, of runs that log them, evaluations say of time, in seconds.
+CLOCKS = ("train_s", "compile_s", "eval_s")
+_SUMMARY = ("iterations", "epochs", "examples", "wall_clock_s", *CLOCKS, "metrics")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggedRun:
+    """A run as its work directory tells it.
+
+    Attributes:
+      name: as much of the folder's path as tells it from the other runs'.
+      folder: the work directory.
+      config: of the run; what it was too old to know has its usual value.
+      settings: the config's values by name.
+      schedule: that the config describes.
+      classes: names of the classes; None where a run is too old to have kept them.
+      train: the log's lines on training, by step.
+      evaluations: those on evaluations along the way, on one centre view.
+      summary: of a finished run, or None.
+    """
+
+    name: str
+    folder: pathlib.Path
+    config: ConfigDict
+    settings: dict[str, Any]
+    schedule: Schedule
+    classes: list[str] | None
+    train: dict[int, dict[str, Any]]
+    evaluations: dict[int, dict[str, Any]]
+    summary: dict[str, Any] | None
+
+    @property
+    def step(self) -> int:
+        """Iterations done, as far as they are logged."""
+        if self.summary is not None:
+            return self.schedule.iterations
+        return max([*self.train, *self.evaluations], default=0)
+
+    @property
+    def videos(self) -> float | None:
+        """How many videos the run trains on, or None where nothing tells."""
+        if self.summary is not None:
+            return self.summary["examples"] / self.summary["epochs"]
+        for step, line in self.evaluations.items():
+            if "epochs" in line:
+                return self.schedule.position(step) / line["epochs"]
+        return None
+
+
+def read_runs(folders: list[pathlib.Path]) -> list[LoggedRun]:
+    """Reads the work directories of runs, finished or not.
+
+    Raises:
+      ValueError: for a folder that is given twice, is no work directory, or holds what cannot be
+        read or does not go together; naming it.
+    """
+    return [_read_run(*pair) for pair in zip(run_names(folders), folders, strict=True)]
+
+
+def run_names(folders: list[pathlib.Path]) -> list[str]:
+    """A name for each folder: as much of the end of its path as tells them all apart.
+
+    Raises:
+      ValueError: for a folder that is given twice.
+    """
+    real = [folder.resolve() for folder in folders]
+    for folder, path in zip(folders, real, strict=True):
+        if real.count(path) > 1:
+            raise ValueError(f"the run {folder} is given twice")
+    paths = [pathlib.Path(os.path.abspath(folder)) for folder in folders]
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        names = [str(pathlib.Path(*path.parts[-length:])) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def read_summary(folder: pathlib.Path) -> dict[str, Any] | None:
+    """The `summary.json` of a finished run; None where there is none yet.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
+    path = folder / "summary.json"
+    if not path.exists():
+        return None
+    summary = _read_json(path)
+    missing = [key for key in _SUMMARY if key not in summary]
+    if missing:
+        raise ValueError(f"{path} is not a run's summary: it lacks {', '.join(missing)}")
+    return summary
+
+
+def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
+    config = _read_config(folder)
+    path = folder / "config.json"
+    try:
+        schedule = schedule_from_config(config)
+    except ValueError as error:
+        raise ValueError(f"{path} describes no schedule: {error}") from error
+    lines = _read_log(folder / "log.jsonl")
+    last = max(line["step"] for line in lines)
+    if last > schedule.iterations:
+        raise ValueError(
+            f"{folder} has logged step {last}, but by its config.json the run ends at "
+            f"{schedule.iterations}; one of the two is not this run's"
+        )
+    classes = folder / "classes.json"
+    return LoggedRun(
+        name=name,
+        folder=folder,
+        config=config,
+        settings=dict(settings(json.loads(config.to_json()))),
+        schedule=schedule,
+        classes=_read_json(classes) if classes.exists() else None,
+        train={line["step"]: line for line in lines if line["kind"] == "train"},
+        evaluations={line["step"]: line for line in lines if line["kind"] == "eval"},
+        summary=read_summary(folder),
+    )
+
+
+def _read_config(folder: pathlib.Path) -> ConfigDict:
+    """With lists turned into the tuples that they were, and today's values of what it lacks."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not there; --runs takes work directories")
+    path = folder / "config.json"
+    if not path.exists():
+        raise ValueError(
+            f"{folder} is no work directory, or its run has not begun: it holds no config.json"
+        )
+    content, config = _read_json(path), get_base()
+    try:
+        config.update(content)
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error.args[0]).split())
+        raise ValueError(f"{path} is not a run's config: {reason}") from error
+    return config
+
+
+def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of a log, but for a last one that is still being written."""
+    rows = path.read_text(errors="replace").splitlines() if path.exists() else []
+    lines = []
+    for number, row in enumerate(rows, 1):
+        try:
+            line = json.loads(row)
+            line["step"], line["kind"]
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(rows):
+                break
+            raise ValueError(
+                f"line {number} of {path} is damaged; restore it from a copy"
+            ) from error
+        lines.append(line)
+    if not lines:
+        raise ValueError(
+            f"{path.parent} has logged nothing yet: {path.name} has no line; wait for its first, "
+            "after run.log_every iterations"
+        )
+    return lines
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); put it back from a copy, or leave the run out"
+        ) from error

@@ -1,0 +1,94 @@
+"""Writes the report on runs: `report.html` and its pictures."""
+
+import datetime
+import pathlib
+import re
+
+import numpy as np
+
+from mg_jax.atomic_file import replaced, write_text
+from mg_jax.metrics import NAMES
+from mg_jax.report.cost import flops_by_clip
+from mg_jax.report.curves import TrainingCurve, accuracy_curves, training_curve
+from mg_jax.report.figures import accuracy_figure, training_figure
+from mg_jax.report.groups import Group, group_runs
+from mg_jax.report.page import Picture, format_page
+from mg_jax.report.runs import read_runs
+from mg_jax.report.table import compared
+
+_SCALARS = ("loss", "top1")  # of training
+
+
+def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> str:
+    """Compares the runs of work directories, finished or running; says where the page is.
+
+    Runs that differ in their seed alone are averaged; the first run's group is what the others are
+    measured against. Needs neither data nor TensorFlow.
+
+    Raises:
+      ValueError: for runs that cannot be read or compared; before anything is written.
+    """
+    groups = group_runs(read_runs(folders))
+    by_clip = flops_by_clip(groups)
+    accuracy = _accuracy_pictures(groups, by_clip)
+    training = _training_pictures(groups)
+    written = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
+    page = format_page(compared(groups, by_clip), accuracy, training, written)
+    workdir.mkdir(parents=True, exist_ok=True)
+    for earlier in [*workdir.glob("accuracy_*.png"), *workdir.glob("training_*.png")]:
+        earlier.unlink()
+    for picture in [*accuracy, *training]:
+        with replaced(workdir / picture.name) as unfinished:
+            unfinished.write_bytes(picture.png)
+    write_text(workdir / "report.html", page)
+    return f"see {workdir / 'report.html'} in a browser"
+
+
+def _accuracy_pictures(
+    groups: list[Group], by_clip: list[dict[tuple[int, int], float]]
+) -> list[Picture]:
+    names = ", ".join(group.name for group in groups)
+    metric = NAMES[groups[0].metric]
+    return [
+        Picture(
+            f"accuracy_{axis.name}.png",
+            accuracy_figure(axis, groups, curves),
+            f"{metric} in percent against {axis.title}: {names}",
+        )
+        for axis, curves in accuracy_curves(groups, by_clip).items()
+    ]
+
+
+def _training_pictures(groups: list[Group]) -> list[Picture]:
+    """For each group with lines on training; named after the groups."""
+    curves = [
+        {name: curve for name in _SCALARS if (curve := training_curve(group, name)) is not None}
+        for group in groups
+    ]
+    limits = {name: _limits(name, [c[name] for c in curves if name in c]) for name in _SCALARS}
+    return [
+        Picture(
+            f"training_{file_name}.png",
+            training_figure(group, found, limits),
+            f"training of {group.name}: {' and '.join(found)} over the iterations, behind them the "
+            "grid as a coloured band",
+        )
+        for group, file_name, found in zip(groups, _file_names(groups), curves, strict=True)
+        if found
+    ]
+
+
+def _limits(name: str, curves: list[TrainingCurve]) -> tuple[float, float]:
+    """Of an axis that all groups share."""
+    if name in NAMES:
+        return 0, 100
+    return 0, 1.05 * max((float(np.nanmax(curve.runs_RP)) for curve in curves), default=1)
+
+
+def _file_names(groups: list[Group]) -> list[str]:
+    """The groups' names in letters that every file system takes, all different."""
+    plain = [re.sub(r"[^A-Za-z0-9.-]+", "_", group.name).strip("_") for group in groups]
+    return [
+        name if name and plain.count(name) == 1 else f"{name}_{number}".strip("_")
+        for number, name in enumerate(plain, 1)
+    ]

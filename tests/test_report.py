@@ -1,0 +1,253 @@
+"""The report on runs: its numbers, and what it refuses."""
+
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mg_jax.complexity import multiply_adds
+from mg_jax.report.cost import training_flops
+from mg_jax.report.curves import accuracy_curves, training_curve
+from mg_jax.report.figures import line_style
+from mg_jax.report.groups import group_runs
+from mg_jax.report.runs import read_runs, run_names
+from mg_jax.report.table import compared
+from mg_jax.report.words import caveats, headline
+from tests import runs
+from tests.reports import RESULTS, change, copied, unfinished
+
+
+def test_the_report_says_where_it_is_and_leaves_its_pictures(reported):
+    folder = reported / "seeds"
+    told = (reported / "output").read_text().splitlines()[-1]
+    assert told == f"see {folder / 'report.html'} in a browser"
+    names = ["accuracy_epochs", "accuracy_flops", "accuracy_iterations", "accuracy_wall_clock"]
+    names += ["training_baseline", "training_multigrid"]
+    found = sorted(path.name for path in folder.iterdir())
+    assert found == sorted([*(f"{name}.png" for name in names), "report.html"])
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.glob("*.png"))
+
+
+def test_of_runs_that_are_partly_finished_the_finished_ones_count(
+    reported, compared_seeds, tmp_path
+):
+    late = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 40)
+    groups = group_runs(read_runs([reported / "baseline_seed0", late]))
+    (both,) = compared(groups, compared_seeds[1][:1])
+    assert both.state == "1 of 2 runs finished, step 40 of 72"
+    assert (both.values["top1"].mean, both.values["top1"].deviation) == (0.5, None)
+    assert "baseline: 1 of 2 runs finished, step 40 of 72. The table holds" in caveats([both])[0]
+    assert headline([both]) == "baseline: top-1 50.0 % (1 of 2 runs finished, step 40 of 72)"
+
+
+def test_runs_of_one_seed_are_no_sample(reported, compared_seeds, tmp_path):
+    again = copied(reported / "baseline_seed0", tmp_path / "baseline_again")
+    groups = group_runs(read_runs([reported / "baseline_seed0", again]))
+    (both,) = compared(groups, compared_seeds[1][:1])
+    assert "has several runs with seed 0; those are no independent samples" in caveats([both])[0]
+
+
+def test_other_views_in_evaluation_are_told(reported, compared_seeds, tmp_path):
+    other = copied(reported / "baseline_seed0", tmp_path / "fewer")
+    change(other / "config.json", eval__clips=1)
+    groups = group_runs(read_runs([reported / "baseline_seed0", other]))
+    told = caveats(compared(groups, compared_seeds[1][:1] * 2))
+    assert "Not evaluated alike: eval.clips differ" in told[-1]
+
+
+def test_operations_are_those_of_every_iteration(compared_seeds):
+    groups, by_clip = compared_seeds
+    for group, clip in zip(groups, by_clip, strict=True):
+        grids = [group.schedule.grid(i) for i in range(20)]
+        sizes = {(grid.frames, grid.size) for grid in grids}
+        forward = {size: multiply_adds(group.config, *size) for size in sizes}
+        expected = sum(6 * grid.batch * forward[grid.frames, grid.size] for grid in grids)
+        assert training_flops(group.schedule, 20, clip) == pytest.approx(expected)
+
+
+def test_accuracy_is_drawn_against_what_it_cost(compared_seeds, reported):
+    groups, by_clip = compared_seeds
+    curves = accuracy_curves(groups, by_clip)
+    assert [axis.name for axis in curves] == ["wall_clock", "iterations", "epochs", "flops"]
+    by_name = {axis.name: both for axis, both in curves.items()}
+    for i, (name, (top1, train_s)) in enumerate(RESULTS.items()):
+        schedule = groups[i].schedule
+        lines = [line for line in runs.log(reported / f"{name}_seed0") if line["kind"] == "eval"]
+        assert len(lines) == 4
+        steps = [line["step"] for line in lines]
+        clips = [sum(schedule.grid(k).batch for k in range(step)) for step in steps]
+        costs = {
+            "wall_clock": [
+                sum(line[c] for c in ("train_s", "compile_s", "eval_s")) for line in lines
+            ],
+            "iterations": steps,
+            "epochs": np.array(clips) / 48,
+            "flops": [training_flops(schedule, step, by_clip[i]) for step in steps],
+        }
+        ends = costs | {"wall_clock": [statistics.mean(train_s) + 6]}
+        for axis, cost in costs.items():
+            curve = by_name[axis][i]
+            np.testing.assert_allclose(curve.mean_P2[:, 0], cost)
+            np.testing.assert_allclose(curve.mean_P2[:, 1], 100 * statistics.mean(top1))
+            np.testing.assert_allclose(curve.deviation_P, 100 * statistics.stdev(top1))
+            assert [len(points_P2) for points_P2 in curve.runs] == [4, 4, 4]
+            assert curve.final[0] == pytest.approx(ends[axis][-1])
+            assert curve.final[1].mean == pytest.approx(100 * statistics.mean(top1))
+
+
+def test_training_curves_are_what_was_logged(compared_seeds, reported):
+    group = compared_seeds[0][0]
+    curve = training_curve(group, "loss")
+    expected = list(runs.losses(reported / "real").values())
+    np.testing.assert_allclose(curve.runs_RP, [expected] * 3)
+    np.testing.assert_allclose(curve.shared_P, expected)
+    np.testing.assert_allclose(curve.steps_P, np.arange(72) + 0.5)
+    assert training_curve(group, "nothing") is None
+
+
+def test_long_logs_are_averaged_and_lines_apart_leave_no_gap(reported, tmp_path):
+    folder = copied(reported / "real", tmp_path / "long")
+    schedule = {"schedule__iterations": 4000, "schedule__steps": [1000, 2000]}
+    change(folder / "config.json", **schedule)
+    steps = range(10, 3001, 10)
+    lines = [{"step": step, "kind": "train", "loss": step % 20} for step in steps]
+    (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "summary.json").unlink()
+    (group,) = group_runs(read_runs([folder]))
+    curve = training_curve(group, "loss")
+    # Two lines to a span, of the 200 spans those that there are lines of.
+    np.testing.assert_allclose(curve.steps_P, np.arange(10, 3000, 20))
+    np.testing.assert_allclose(curve.shared_P, [5] * 150)  # of 10 and 0
+
+
+def test_lines_count_by_the_iterations_they_cover(reported, tmp_path):
+    folder = copied(reported / "real", tmp_path / "uneven")
+    lines = [{"step": step, "kind": "train", "loss": loss} for step, loss in ((30, 1), (36, 4))]
+    (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "summary.json").unlink()
+    (group,) = group_runs(read_runs([folder]))
+    curve = training_curve(group, "loss")
+    # Of 72 iterations in 4 spans; the lines' middles, 15 and 33, lie in the first two.
+    np.testing.assert_allclose(curve.steps_P, [15, 33])
+    np.testing.assert_allclose(curve.shared_P, [1, 4])
+
+
+def test_runs_are_named_by_what_tells_their_folders_apart():
+    paths = [pathlib.Path(path) for path in ("a/run", "b/run", "c/other")]
+    assert run_names(paths) == ["a/run", "b/run", "c/other"]
+    assert run_names([pathlib.Path("a/x"), pathlib.Path("b/y")]) == ["x", "y"]
+
+
+def test_curves_of_many_groups_can_be_told_apart():
+    styles = [tuple(line_style(index).values()) for index in range(28)]
+    assert len(set(styles)) == len(styles)
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast", "expected"),
+    [
+        (["k400_seed0_slow", "k400_seed1_slow"], ["k400_fast"], ["k400_slow", "k400_fast"]),
+        (["slow/0", "slow/1"], ["fast/0", "fast/1"], ["slow", "fast"]),
+        (["f_1.0_seed0", "f_1.0_seed1"], ["f_2.0_seed0"], ["f_1.0", "f_2.0_seed0"]),
+        (["slow", "again"], ["fast", "fast_but_longer"], ["slow", "fast"]),
+        (["x_0", "x_1"], ["x_2", "x_3"], ["x_0 and 1 more", "x_2 and 1 more"]),
+    ],
+)
+def test_groups_are_named_by_what_their_runs_share(reported, tmp_path, slow, fast, expected):
+    folders = [copied(reported / "real", tmp_path / name) for name in slow + fast]
+    for folder in folders[len(slow) :]:
+        change(folder / "config.json", schedule__learning_rate=0.00002)
+    assert [group.name for group in group_runs(read_runs(folders))] == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        ({"prepare__quality": 50}, 2),
+        ({"run__log_every": 7, "data__dir": "/elsewhere", "prepare__workers": 5}, 1),
+        ({"init_from": "/here/i3d.pth"}, 2),
+        ({"eval__clips": 3}, 2),
+        ({"schedule__learning_rate": 0.00002}, 2),
+    ],
+    ids=str,
+)
+def test_only_runs_of_one_config_are_averaged(reported, tmp_path, values, groups):
+    other = copied(reported / "baseline_seed1", tmp_path / "baseline_other")
+    change(other / "config.json", **values)
+    assert len(group_runs(read_runs([reported / "baseline_seed0", other]))) == groups
+
+
+def damage(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+BAD = [
+    (lambda f: shutil.rmtree(f), "bad is not there; --runs takes work directories"),
+    (lambda f: (f / "config.json").unlink(), "bad is no work directory, or its run has not begun"),
+    (damage("config.json", '{"seed": 3'), "config.json is damaged (Expecting ',' delimiter"),
+    (damage("config.json", "[1]"), "config.json is not a run's config"),
+    (damage("config.json", '{"batch": "many"}'), "config.json is not a run's config"),
+    (damage("config.json", '{"batch": 3}'), "describes no schedule: sub_batch=8 does not divide"),
+    (damage("log.jsonl", ""), "bad has logged nothing yet"),
+    (damage("log.jsonl", '{"step": 3, "ki'), "bad has logged nothing yet"),
+    (damage("log.jsonl", '{"st\n{"step": 1, "kind": "train"}\n'), "line 1 of"),
+    (damage("log.jsonl", '{"step": 99, "kind": "train"}\n'), "has logged step 99, but by its"),
+    (damage("summary.json", "{"), "summary.json is damaged"),
+    (damage("summary.json", "{}"), "summary.json is not a run's summary: it lacks iterations"),
+    (lambda f: change(f / "config.json", data__name="k400"), "cannot be compared: data.name is"),
+    (
+        lambda f: change(f / "config.json", data__multi_label=True),
+        "cannot be compared: data.multi_label is False in one and True in the other",
+    ),
+    (damage("classes.json", '["left"]'), "their classes differ (4 and 1)"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD, ids=[message for _, message in BAD])
+def test_what_cannot_be_read_or_compared_is_named(reported, tmp_path, spoil, message):
+    bad = copied(reported / "baseline_seed0", tmp_path / "bad")
+    spoil(bad)
+    with pytest.raises(ValueError) as caught:
+        group_runs(read_runs([reported / "baseline_seed1", bad]))
+    assert message in str(caught.value)
+    assert str(bad) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode=report"], "--mode=report and --runs=DIR,DIR,... go together"),
+        (["--mode=report", "--runs="], "--mode=report and --runs=DIR,DIR,... go together"),
+        (["--mode=report", "--runs=a,,b"], "--mode=report and --runs=DIR,DIR,... go together"),
+        (["--config=tests/tiny.py", "--runs=a"], "--mode=report and --runs=DIR,DIR,... go tog"),
+        (["--config=tests/tiny.py", "--mode=report", "--runs=a"], "takes no --config; each of"),
+        (["--mode=report", "--runs=nowhere"], "nowhere is not there; --runs takes work direc"),
+        (["--mode=report", "--runs=mg_jax"], "mg_jax is no work directory, or its run has not"),
+        (["--mode=report", "--runs=docs,./docs"], "error: the run docs is given twice"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(tmp_path, arguments, message):
+    command = [sys.executable, "main.py", f"--workdir={tmp_path}/out", *arguments]
+    done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_finished_runs_are_printed_side_by_side(reported):
+    folders = [str(reported / name) for name in ("baseline_seed1", "multigrid_seed1")]
+    command = [sys.executable, "-m", "mg_jax.compare"]
+    done = subprocess.run([*command, *folders], cwd=runs.ROOT, capture_output=True, text=True)
+    assert "2.00x less training time without compilation, top-1 +0.0 points" in done.stdout
+    done = subprocess.run(
+        [*command, str(reported / "cut")], cwd=runs.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "summary.json is missing; the run of" in done.stderr
