@@ -40,6 +40,7 @@ def get_config(variant: str = ""):
     config.schedule.warmup_learning_rate = 0.001
 
     config.eval.times = 2
+    config.eval.clips = 4
     config.eval.precise_bn_batches = 25
     config.eval.size = 40
     config.eval.short_side = 40

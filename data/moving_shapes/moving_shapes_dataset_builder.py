@@ -10,7 +10,7 @@ from data.moving_shapes import drawing
 from data.videos import Action, Listing, Video
 from data.workers import Pool
 
-VIDEOS = {"train": 1024, "validation": 400}
+VIDEOS = {"train": 1024, "validation": 1000}
 
 
 class Builder(VideoBuilder):

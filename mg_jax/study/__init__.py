@@ -1,0 +1,1 @@
+"""What multigrid's parts are worth: the paper's comparisons on one recipe, several seeds each."""
