@@ -18,18 +18,15 @@ def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
     config = get_study()
     config.batch = 64
-    config.frames = 16
     config.size = 64
 
     config.model.depth = 50
     config.model.width = 64
-    config.model.alpha = 4
     config.model.beta = 1 / 8
     config.model.dropout = 0.5
     config.model.dtype = "bfloat16"
 
     config.data.dir = "work/data_gpu"  # the demo's frames are smaller
-    config.data.stride = 1  # the shortest videos have 24 frames
     config.data.short_sides = (64.0, 72.0)
     config.prepare.short_side = 72
 
