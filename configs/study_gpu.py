@@ -6,8 +6,8 @@ r"""The study of `configs/study.py` at a size for one GPU: SlowFast-R50 on 64 cl
     python -m mg_jax.study --config=configs/study_gpu.py --workdir=work/study_gpu
 
 The second command shows whether the baseline comes near its ceiling, without which the comparison
-says nothing; else lengthen `schedule.iterations` from 4,000, of which multigrid takes 1,127. Not
-yet run on any GPU.
+says nothing; else lengthen it from `schedule.iterations` of 4,000, of which multigrid takes 1,127,
+with another --workdir. Not yet run on any GPU.
 """
 
 from configs.base import as_variant
@@ -18,15 +18,18 @@ def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
     config = get_study()
     config.batch = 64
+    config.frames = 16
     config.size = 64
 
     config.model.depth = 50
     config.model.width = 64
+    config.model.alpha = 4
     config.model.beta = 1 / 8
     config.model.dropout = 0.5
     config.model.dtype = "bfloat16"
 
     config.data.dir = "work/data_gpu"  # the demo's frames are smaller
+    config.data.stride = 1  # the shortest videos have 24 frames
     config.data.short_sides = (64.0, 72.0)
     config.prepare.short_side = 72
 
