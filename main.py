@@ -104,7 +104,8 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
         # Nothing is trained; accelerators may be busy.
         jax.config.update("jax_platforms", "cpu")
         folders = [pathlib.Path(folder).expanduser() for folder in _RUNS.value]
-        print(write_report(folders, workdir))
+        page = write_report(folders, workdir)
+        print(f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs")
         return None
     # Without effect once JAX and TensorFlow are loaded.
     keep_freed_memory()

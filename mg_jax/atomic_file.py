@@ -19,9 +19,9 @@ def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a text file."""
+    """Writes a text file in UTF-8."""
     with replaced(path) as unfinished:
-        unfinished.write_text(text)
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def write_json(path: pathlib.Path, content: dict[str, Any] | list[Any]) -> None:

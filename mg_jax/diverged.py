@@ -1,10 +1,18 @@
 """The one error that is a result: training that does not converge."""
 
+# What a work directory holds of a run that diverged, until it continues: step and reason.
+RECORD = "diverged.json"
+
 
 class Diverged(ArithmeticError):
-    """The loss, or what an iteration left, is no longer finite."""
+    """The loss, or what an iteration left, is no longer finite.
 
-    PREFIX = "diverged: "
+    Attributes:
+      step: iterations done when it was seen.
+      reason: what was not finite, and where.
+    """
 
-    def __str__(self) -> str:
-        return self.PREFIX + super().__str__()
+    def __init__(self, step: int, reason: str):
+        super().__init__(f"diverged: {reason}")
+        self.step = step
+        self.reason = reason

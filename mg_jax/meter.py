@@ -57,12 +57,15 @@ class Meter:
         finite = metrics.pop("finite")
         if not math.isfinite(metrics["loss"]):
             raise Diverged(
-                f"the loss is {metrics['loss']} at step {step} on grid {grid}, learning rate {rate}"
+                step + 1,
+                f"the loss is {metrics['loss']} at step {step} on grid {grid}, learning rate "
+                f"{rate}",
             )
         if not finite:
             raise Diverged(
+                step + 1,
                 f"parameters or statistics are not finite after {step + 1} iterations, the last on "
-                f"{grid}, learning rate {rate}"
+                f"{grid}, learning rate {rate}",
             )
         self._window.append(metrics)
         self._clips += grid.batch

@@ -10,6 +10,7 @@ import numpy as np
 from mg_jax import hosts, parallel
 from mg_jax.atomic_file import write_json
 from mg_jax.checkpoint import Evaluation
+from mg_jax.diverged import RECORD, Diverged
 from mg_jax.evaluate import evaluate, precise_batch_stats
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
 from mg_jax.meter import Meter
@@ -31,7 +32,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
       ValueError: for settings, data or a work directory that do not fit; before anything is
         written. For a coming grid that needs more memory than there is; with a checkpoint.
       CheckpointError: where a checkpoint could not be written; the last good one stays.
-      Diverged: where the loss is not finite; the last good checkpoint stays.
+      Diverged: where the loss is not finite; the last good checkpoint stays, and `diverged.json`.
       Preempted: after SIGTERM; with a checkpoint.
     """
     run, state = open_run(config, workdir, trains=True)
@@ -42,12 +43,17 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         return json.loads((workdir / "summary.json").read_text())
     if hosts.is_first():
         write_config(workdir, config, run.data.classes)
+        (workdir / RECORD).unlink(missing_ok=True)
     log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
     if start:
         log.say(f"continuing {workdir} at step {start}")
     with run.stops.listening():
         try:
             metrics = _iterate(run, state, log)
+        except Diverged as error:
+            if hosts.is_first():
+                write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
+            raise
         finally:
             try:
                 run.close()
@@ -108,11 +114,11 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
             run.stops.check()
             run.checkpoints.check()
             with run.timed("train_s"):
-                state = _step(run, state, step, batches, meter, log)
+                state = _step(run, state, step, batches, meter)
         except Preempted:
             if step > start and step not in saves:
                 meter.drain()
-                _save(run, state, step, log)
+                _save(run, state, step)
             raise
         done = step + 1
         if done in saves:
@@ -121,19 +127,19 @@ def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
             try:
                 evaluation = _evaluate(run, state, done, log)
             except Preempted:
-                _save(run, state, done, log)
+                _save(run, state, done)
                 raise
-            _save(run, state, done, log, evaluation)
+            _save(run, state, done, evaluation)
             meter.restart()
         elif done in saves:
-            _save(run, state, done, log)
+            _save(run, state, done)
         if done in saves:
             run.executables.check()
     return _last_evaluation(run, state, log, evaluation)
 
 
 def _step(
-    run: Run, state: TrainState, step: int, batches: DeviceBatches, meter: Meter, log: RunLog
+    run: Run, state: TrainState, step: int, batches: DeviceBatches, meter: Meter
 ) -> TrainState:
     """Begins an iteration; returns the state that it will leave."""
     schedule = run.schedule
@@ -158,9 +164,7 @@ def _evaluate(run: Run, state: TrainState, done: int, log: RunLog) -> Evaluation
     return evaluation
 
 
-def _save(
-    run: Run, state: TrainState, done: int, log: RunLog, evaluation: Evaluation | None = None
-) -> None:
+def _save(run: Run, state: TrainState, done: int, evaluation: Evaluation | None = None) -> None:
     with run.timed("train_s"):
         run.checkpoints.save(state, done, dataclasses.asdict(run.clocks), evaluation)
 
@@ -218,7 +222,7 @@ def _programs_left(run: Run, step: int) -> str:
     ahead = _programs_ahead(run, step)
     left = sum(not run.executables.ready(program) for program in ahead)
     seconds = run.executables.compile_s
-    time = f", about {seconds:.0f} s each" if seconds else ""
+    time = f", about {seconds:.0f} s each, {left * seconds:.0f} s in all" if seconds else ""
     return f" at step {step}; programs to go: {left}{time}"
 
 

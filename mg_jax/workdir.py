@@ -8,6 +8,8 @@ from typing import Any
 from mg_jax.atomic_file import write_json
 
 _CLASSES = "classes.json"
+# Of how frames are prepared, what training sees.
+_STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
 
 
 class WorkdirError(ValueError):
@@ -53,7 +55,7 @@ def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",
 def check_same_config(workdir: pathlib.Path, config) -> None:
     """Makes sure that the results of a work directory, if any, can be averaged with the config's.
 
-    Only how a run works and where the data lie may differ.
+    What `result_settings` leaves out may differ.
 
     Raises:
       WorkdirError: naming the keys that differ.
@@ -62,14 +64,23 @@ def check_same_config(workdir: pathlib.Path, config) -> None:
     if not path.exists():
         return
     there, here = (
-        {name: value for name, value in settings(one) if not name.startswith(("run.", "data.dir"))}
-        for one in (_read(path), json.loads(config.to_json()))
+        result_settings(dict(settings(one))) for one in (_read(path), json.loads(config.to_json()))
     )
     if differing := _differences(there, here):
         raise WorkdirError(
             f"{workdir} holds a run of another config; use the same settings or choose another "
             "--workdir. Differing: " + "; ".join(differing)
         )
+
+
+def result_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Those settings, by name, on which results depend: not how a run works, nor where data lie."""
+    return {
+        name: value
+        for name, value in values.items()
+        if (not name.startswith(("run.", "prepare.")) or name in _STORED)
+        and name not in ("data.dir", "data.max_damaged")
+    }
 
 
 def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:

@@ -86,7 +86,9 @@ def unfinished(source, folder, step):
 def make(folder, flags, multigrid):
     """A real baseline, three seeds each of it and of a multigrid run, and reports on them."""
     folder.mkdir()
-    process = runs.start(folder / "real", *flags, config="tests/tiny.py:baseline")
+    # With a checkpoint at every step it takes its time.
+    slowly = "--config.run.checkpoint_every=1"
+    process = runs.start(folder / "real", *flags, slowly, config="tests/tiny.py:baseline")
     runs.wait_until(
         lambda: any(line["kind"] == "eval" for line in whole_lines(folder / "real")), [process]
     )

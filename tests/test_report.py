@@ -12,20 +12,23 @@ import pytest
 
 from mg_jax.complexity import multiply_adds
 from mg_jax.report.cost import training_flops
-from mg_jax.report.curves import accuracy_curves, training_curve
+from mg_jax.report.curves import Axis, accuracy_curves, training_curve
 from mg_jax.report.figures import line_style
 from mg_jax.report.groups import group_runs
 from mg_jax.report.runs import read_runs, run_names
 from mg_jax.report.table import compared
 from mg_jax.report.words import caveats, headline
+from mg_jax.report.write import write_report
 from tests import runs
-from tests.reports import RESULTS, change, copied, unfinished
+from tests.reports import RESULTS, change, change_log, copied, unfinished
+
+ITERATIONS = Axis("iterations", "iterations", "iterations")
 
 
 def test_the_report_says_where_it_is_and_leaves_its_pictures(reported):
     folder = reported / "seeds"
     told = (reported / "output").read_text().splitlines()[-1]
-    assert told == f"see {folder / 'report.html'} in a browser"
+    assert told.startswith(f"see {folder / 'report.html'} in a browser; ")
     names = ["accuracy_epochs", "accuracy_flops", "accuracy_iterations", "accuracy_wall_clock"]
     names += ["training_baseline", "training_multigrid"]
     found = sorted(path.name for path in folder.iterdir())
@@ -43,6 +46,57 @@ def test_of_runs_that_are_partly_finished_the_finished_ones_count(
     assert (both.values["top1"].mean, both.values["top1"].deviation) == (0.5, None)
     assert "baseline: 1 of 2 runs finished, step 40 of 72. The table holds" in caveats([both])[0]
     assert headline([both]) == "baseline: top-1 50.0 % (1 of 2 runs finished, step 40 of 72)"
+
+
+def test_a_run_that_is_not_evaluated_yet_hides_no_other(reported, compared_seeds, tmp_path):
+    late = unfinished(reported / "baseline_seed0", tmp_path / "baseline_seed0", 40)
+    early = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 3)
+    groups = group_runs(read_runs([late, early]))
+    (both,) = compared(groups, compared_seeds[1][:1])
+    assert (both.values["top1"].mean, both.values["top1"].deviation) == (0.5, None)
+    assert headline([both]) == "baseline: step 40 and 3 of 72, top-1 50.0 % so far"
+    assert "not evaluated yet, and in no mean, 1 of its runs" in caveats([both])[1]
+    (curve,) = accuracy_curves(groups, compared_seeds[1][:1])[
+        Axis("iterations", *["iterations"] * 2)
+    ]
+    assert [len(points_P2) for points_P2 in curve.runs] == [2, 0]
+    np.testing.assert_allclose(curve.mean_P2, curve.runs[0])
+
+
+def test_a_run_that_diverged_is_told_and_in_no_mean(reported, compared_seeds, tmp_path):
+    diverged = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 40)
+    (diverged / "diverged.json").write_text('{"step": 41, "reason": "the loss is nan"}')
+    groups = group_runs(read_runs([reported / "baseline_seed0", diverged]))
+    (both,) = compared(groups, compared_seeds[1][:1])
+    assert both.state == "1 of 2 runs finished, diverged at step 41"
+    assert (both.values["top1"].mean, both.values["top1"].deviation) == (0.5, None)
+    assert caveats([both])[0].startswith("baseline_seed1 (seed 1) diverged: the loss is nan. ")
+    (curve,) = accuracy_curves(groups, compared_seeds[1][:1])[
+        Axis("iterations", *["iterations"] * 2)
+    ]
+    assert [len(points_P2) for points_P2 in curve.runs] == [4, 2]
+    np.testing.assert_allclose(curve.mean_P2, curve.runs[0])
+
+
+def test_videos_of_several_labels_are_compared_by_their_map(reported, tmp_path):
+    folders = [
+        copied(reported / f"{name}_seed0", tmp_path / name) for name in ("baseline", "multigrid")
+    ]
+    for folder, score in zip(folders, (0.25, 0.375), strict=True):
+        change(folder / "config.json", data__multi_label=True)
+        change(folder / "summary.json", metrics={"loss": 0.5, "map": score})
+        change_log(
+            folder,
+            lambda line: {
+                ("map" if name == "top1" else name): value
+                for name, value in line.items()
+                if name != "top5" and (name != "top1" or line["kind"] != "train")
+            },
+        )
+    page = write_report(folders, tmp_path / "out").read_text()
+    assert "mAP 37.5 % against 25.0 %" in page
+    assert "top-1" not in page
+    assert (tmp_path / "out" / "accuracy_epochs.png").exists()
 
 
 def test_runs_of_one_seed_are_no_sample(reported, compared_seeds, tmp_path):
@@ -186,6 +240,16 @@ def damage(name, text):
     return lambda folder: (folder / name).write_text(text)
 
 
+def begun(text):
+    """A run that has not finished, with a log of this."""
+
+    def spoil(folder):
+        (folder / "summary.json").unlink()
+        (folder / "log.jsonl").write_text(text)
+
+    return spoil
+
+
 BAD = [
     (lambda f: shutil.rmtree(f), "bad is not there; --runs takes work directories"),
     (lambda f: (f / "config.json").unlink(), "bad is no work directory, or its run has not begun"),
@@ -193,8 +257,9 @@ BAD = [
     (damage("config.json", "[1]"), "config.json is not a run's config"),
     (damage("config.json", '{"batch": "many"}'), "config.json is not a run's config"),
     (damage("config.json", '{"batch": 3}'), "describes no schedule: sub_batch=8 does not divide"),
-    (damage("log.jsonl", ""), "bad has logged nothing yet"),
-    (damage("log.jsonl", '{"step": 3, "ki'), "bad has logged nothing yet"),
+    (damage("log.jsonl", ""), "bad has finished, but its log.jsonl is gone or empty"),
+    (begun(""), "bad has logged nothing yet: log.jsonl has no line"),
+    (begun('{"step": 3, "ki'), "bad has logged nothing yet"),
     (damage("log.jsonl", '{"st\n{"step": 1, "kind": "train"}\n'), "line 1 of"),
     (damage("log.jsonl", '{"step": 99, "kind": "train"}\n'), "has logged step 99, but by its"),
     (damage("summary.json", "{"), "summary.json is damaged"),

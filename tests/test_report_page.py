@@ -88,8 +88,9 @@ def test_a_running_run_is_told_from_a_finished_one(reported, undisturbed):
     assert "faster" not in title
     assert f"real is not finished ({step})" in notes
     assert "There is one finished run of run, so no spread." in notes
-    line = next(line for line in runs.log(reported / "real") if line["kind"] == "eval")
-    at = f"step {line['step']}"
+    at = cells["top-1, %"][1].rpartition(", ")[2]
+    evaluations = [line for line in runs.log(reported / "real") if line["kind"] == "eval"]
+    (line,) = (line for line in evaluations if f"step {line['step']}" == at)
     assert cells["top-1, %"] == [
         f"{100 * summary['metrics']['top1']:.1f}",
         f"{100 * line['top1']:.1f}\ncentre view, {at}",
@@ -116,9 +117,9 @@ def test_an_older_run_of_a_strange_name_lacks_only_its_times(reported):
 
 def test_a_run_that_has_just_begun_has_a_page_of_its_own(reported, tmp_path):
     begun = unfinished(reported / "real", tmp_path / "begun", 3)
-    told = write_report([begun], tmp_path / "out")
-    assert told == f"see {tmp_path / 'out' / 'report.html'} in a browser"
-    with browser.shown(tmp_path / "out" / "report.html", 390, 844) as (page, _):
+    path = write_report([begun], tmp_path / "out")
+    assert path == tmp_path / "out" / "report.html"
+    with browser.shown(path, 390, 844) as (page, _):
         assert page.locator("h1").inner_text() == "begun: step 3 of 72, not evaluated yet"
         notes = page.locator(".caveats").inner_text()
         assert page.locator("img").count() == 1

@@ -11,6 +11,7 @@ from mg_jax.metrics import NAMES
 from mg_jax.report.cost import training_flops
 from mg_jax.report.groups import Group, Spread, spread, with_wall_clock
 from mg_jax.report.runs import LoggedRun
+from mg_jax.report.units import flops_unit, time_unit
 
 _POINTS = 200  # of a training curve; more lines of a log are averaged
 
@@ -38,7 +39,7 @@ class AccuracyCurve:
 
     Attributes:
       runs: for each run its points, (cost, accuracy in percent) by row; shape (points, 2).
-      mean_P2: the mean over runs of the points that all of them have.
+      mean_P2: the mean, over the runs that the group averages, of the points that all of them have.
       deviation_P: the accuracy's sample standard deviation there, or None for a single run.
       final: mean cost and accuracy of the finished runs in the end, or None.
     """
@@ -85,11 +86,13 @@ def _accuracy_curve(
             at = cost(run, with_wall_clock(line))
             if at is not None:
                 points[run.name, step] = (at, 100 * line[group.metric])
-    common = [s for s in group.evaluated if all((run.name, s) in points for run in group.runs)]
-    # Shape (runs, points, 2).
-    shared_RP2 = np.array([[points[run.name, s] for s in common] for run in group.runs])
-    shared_RP2 = shared_RP2.reshape(len(group.runs), len(common), 2)
-    deviation_P = shared_RP2[..., 1].std(0, ddof=1) if len(group.runs) > 1 else None
+    shown = group.averaged
+    common = [s for s in group.evaluated if all((run.name, s) in points for run in shown)]
+    if common:
+        shared_RP2 = np.array([[points[run.name, s] for s in common] for run in shown])
+    else:
+        shared_RP2 = np.empty((1, 0, 2))
+    deviation_P = shared_RP2[..., 1].std(0, ddof=1) if len(shared_RP2) > 1 else None
     runs = [
         np.array([points[name, s] for name, s in points if name == run.name]).reshape(-1, 2)
         for run in group.runs
@@ -120,20 +123,6 @@ def _axis(name: str, largest: float) -> Axis:
     return Axis(name, name, name)
 
 
-def time_unit(seconds: float) -> tuple[float, str]:
-    """A unit for times up to one: its length in seconds, and its name."""
-    return next(
-        ((length, name) for length, name in ((3600, "h"), (60, "min")) if seconds >= 2 * length),
-        (1, "s"),
-    )
-
-
-def flops_unit(flops: float) -> tuple[float, str]:
-    """A unit for counts of operations up to one: its size and its name."""
-    names = ((1e18, "EFLOPs"), (1e15, "PFLOPs"), (1e12, "TFLOPs"))
-    return next(((size, name) for size, name in names if flops >= size), (1e9, "GFLOPs"))
-
-
 def _epochs(run: LoggedRun, step: int) -> float | None:
     return run.schedule.position(step) / run.videos if run.videos else None
 
@@ -154,7 +143,7 @@ class TrainingCurve:
 
     Attributes:
       steps_P: middle of the iterations that each span's lines cover, spans without lines left out.
-      runs_RP: for each run the mean over each span; NaN where it has none.
+      runs_RP: for each run that logs it the mean over each span; NaN where it has none.
     """
 
     steps_P: np.ndarray
@@ -176,24 +165,25 @@ def training_curve(group: Group, name: str) -> TrainingCurve | None:
         {step: scale * line[name] for step, line in run.train.items() if name in line}
         for run in group.runs
     ]
-    if not any(logged):
+    logged = [values for values in logged if values]
+    if not logged:
         return None
     # No narrower than the lines lie apart, so that each span has one.
-    spacing = max(max(values) / len(values) for values in logged if values)
+    spacing = max(max(values) / len(values) for values in logged)
     spans = max(1, min(_POINTS, int(group.schedule.iterations / spacing)))
-    edges = np.linspace(0, group.schedule.iterations, spans + 1)
+    edges_E = np.linspace(0, group.schedule.iterations, spans + 1)
     runs_RP = np.full((len(logged), spans), np.nan)
     middles_RP = runs_RP.copy()
     for row_P, middle_P, values in zip(runs_RP, middles_RP, logged, strict=True):
         # A line covers the iterations from the line before up to its step.
-        ends = np.array(list(values), float)
-        counts = np.diff(ends, prepend=0)
-        middles = ends - counts / 2
-        place = np.searchsorted(edges, middles, side="left") - 1
-        covered_P = np.bincount(place, counts, spans)
-        there = covered_P > 0
-        for means_P, of_lines in ((row_P, list(values.values())), (middle_P, middles)):
-            sums_P = np.bincount(place, counts * of_lines, spans)
-            means_P[there] = sums_P[there] / covered_P[there]
+        ends_L = np.array(list(values), float)
+        counts_L = np.diff(ends_L, prepend=0)
+        middles_L = ends_L - counts_L / 2
+        spans_L = np.searchsorted(edges_E, middles_L, side="left") - 1
+        covered_P = np.bincount(spans_L, counts_L, spans)
+        there_P = covered_P > 0
+        for means_P, of_L in ((row_P, np.array(list(values.values()))), (middle_P, middles_L)):
+            sums_P = np.bincount(spans_L, counts_L * of_L, spans)
+            means_P[there_P] = sums_P[there_P] / covered_P[there_P]
     lines_P = np.isfinite(middles_RP).any(0)
     return TrainingCurve(np.nanmean(middles_RP[:, lines_P], 0), runs_RP[:, lines_P])

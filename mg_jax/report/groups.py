@@ -8,6 +8,7 @@ import statistics
 from mg_jax.metrics import NAMES
 from mg_jax.recipe import is_baseline
 from mg_jax.report.runs import CLOCKS, LoggedRun
+from mg_jax.workdir import result_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Group:
         return [run for run in self.runs if run.summary is not None]
 
     @property
+    def averaged(self) -> list[LoggedRun]:
+        """Those whose evaluations along the way are averaged: evaluated, and not diverged."""
+        return [run for run in self.runs if run.evaluations and run.diverged is None]
+
+    @property
     def metric(self) -> str:
         """The one that counts: top1 or map."""
         return "map" if self.config.data.multi_label else "top1"
@@ -64,19 +70,21 @@ class Group:
 
     @property
     def evaluated(self) -> list[int]:
-        """The steps along the way after which each of the runs was evaluated, ascending."""
-        return sorted(set.intersection(*(set(run.evaluations) for run in self.runs)))
+        """The steps along the way after which each of `averaged` was evaluated, ascending."""
+        steps = [set(run.evaluations) for run in self.averaged]
+        return sorted(set.intersection(*steps)) if steps else []
 
 
 def measured(group: Group) -> dict[str, Spread]:
     """Metrics and seconds of the finished runs or, before there is one, of the newest evaluation.
 
-    Of unfinished runs it is the newest that all have; what they did not log is left out.
+    Of unfinished runs it is the newest that all of `averaged` have; what they did not log is left
+    out.
     """
     if group.finished:
         rows = [{**run.summary, **run.summary["metrics"]} for run in group.finished]
     elif group.evaluated:
-        rows = [with_wall_clock(run.evaluations[group.evaluated[-1]]) for run in group.runs]
+        rows = [with_wall_clock(run.evaluations[group.evaluated[-1]]) for run in group.averaged]
     else:
         return {}
     names = [*NAMES, "loss", *CLOCKS, "wall_clock_s"]
@@ -111,18 +119,9 @@ def group_runs(runs: list[LoggedRun]) -> list[Group]:
     ]
 
 
-# Of how frames are prepared, what training sees.
-_STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
-
-
 def _identity(run: LoggedRun) -> str:
-    """What runs share that are to be averaged; where the data lie does not matter."""
-    kept = {
-        name: value
-        for name, value in run.settings.items()
-        if (not name.startswith(("run.", "prepare.")) or name in _STORED)
-        and name not in ("seed", "data.dir", "data.max_damaged")
-    }
+    """What runs share that are to be averaged."""
+    kept = {name: value for name, value in result_settings(run.settings).items() if name != "seed"}
     return json.dumps(kept, sort_keys=True)
 
 
@@ -156,9 +155,11 @@ def _check_comparable(runs: list[LoggedRun]) -> None:
                     f"{first.folder} and {other.folder} cannot be compared: {name} is {here} in "
                     f"one and {there} in the other. Make a report of each"
                 )
-        if None not in (first.classes, other.classes) and first.classes != other.classes:
+    named = [run for run in runs if run.classes is not None]
+    for other in named[1:]:
+        if other.classes != named[0].classes:
             raise ValueError(
-                f"{first.folder} and {other.folder} cannot be compared: their classes differ "
-                f"({len(first.classes)} and {len(other.classes)}); see classes.json in both. Make "
-                "a report of each"
+                f"{named[0].folder} and {other.folder} cannot be compared: their classes differ "
+                f"({len(named[0].classes)} and {len(other.classes)}); see classes.json in both. "
+                "Make a report of each"
             )

@@ -148,7 +148,7 @@ def _runs(groups: list[Compared]) -> str:
             [
                 group.group.name,
                 str(run.config.seed),
-                "finished" if run.summary is not None else f"step {run.step:,}",
+                _state(run),
             ],
         )
         for group in groups
@@ -156,6 +156,12 @@ def _runs(groups: list[Compared]) -> str:
     ]
     heads = ["column", "seed", "state"]
     return _table("Runs", "run", heads, {"": rows}, words=True)
+
+
+def _state(run: LoggedRun) -> str:
+    if run.summary is not None:
+        return "finished"
+    return f"{'diverged at ' if run.diverged is not None else ''}step {run.step:,}"
 
 
 def _heads(groups: list[Compared]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What work directories tell of their runs: config, schedule, log and, once finished, summary."""
+"""What work directories tell of their runs: config, schedule, log, and how they ended."""
 
 import dataclasses
 import json
@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import get_base
+from mg_jax.diverged import RECORD
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.workdir import settings
@@ -32,6 +33,7 @@ class LoggedRun:
       train: the log's lines on training, by step.
       evaluations: those on evaluations along the way, on one centre view.
       summary: of a finished run, or None.
+      diverged: the step at which a run diverged and the reason, or None.
     """
 
     name: str
@@ -43,12 +45,15 @@ class LoggedRun:
     train: dict[int, dict[str, Any]]
     evaluations: dict[int, dict[str, Any]]
     summary: dict[str, Any] | None
+    diverged: dict[str, Any] | None
 
     @property
     def step(self) -> int:
         """Iterations done, as far as they are logged."""
         if self.summary is not None:
             return self.schedule.iterations
+        if self.diverged is not None:
+            return self.diverged["step"]
         return max([*self.train, *self.evaluations], default=0)
 
     @property
@@ -106,6 +111,16 @@ def read_summary(folder: pathlib.Path) -> dict[str, Any] | None:
     return summary
 
 
+def read_diverged(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Step and reason of a run that diverged, or None.
+
+    Raises:
+      ValueError: if they cannot be read.
+    """
+    path = folder / RECORD
+    return _read_json(path) if path.exists() else None
+
+
 def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
     config = _read_config(folder)
     path = folder / "config.json"
@@ -113,8 +128,11 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
         schedule = schedule_from_config(config)
     except ValueError as error:
         raise ValueError(f"{path} describes no schedule: {error}") from error
+    summary, diverged = read_summary(folder), read_diverged(folder)
     lines = _read_log(folder / "log.jsonl")
-    last = max(line["step"] for line in lines)
+    if not lines and diverged is None:
+        raise ValueError(_nothing_logged(folder, summary is not None))
+    last = max((line["step"] for line in lines), default=0)
     if last > schedule.iterations:
         raise ValueError(
             f"{folder} has logged step {last}, but by its config.json the run ends at "
@@ -130,7 +148,8 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
         classes=_read_json(classes) if classes.exists() else None,
         train={line["step"]: line for line in lines if line["kind"] == "train"},
         evaluations={line["step"]: line for line in lines if line["kind"] == "eval"},
-        summary=read_summary(folder),
+        summary=summary,
+        diverged=diverged,
     )
 
 
@@ -167,12 +186,16 @@ def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
                 f"line {number} of {path} is damaged; restore it from a copy"
             ) from error
         lines.append(line)
-    if not lines:
-        raise ValueError(
-            f"{path.parent} has logged nothing yet: {path.name} has no line; wait for its first, "
-            "after run.log_every iterations"
-        )
     return lines
+
+
+def _nothing_logged(folder: pathlib.Path, finished: bool) -> str:
+    if finished:
+        return f"{folder} has finished, but its log.jsonl is gone or empty; put it back from a copy"
+    return (
+        f"{folder} has logged nothing yet: log.jsonl has no line; wait for its first, after "
+        "run.log_every iterations"
+    )
 
 
 def _read_json(path: pathlib.Path) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from mg_jax.metrics import NAMES
 from mg_jax.report.cost import training_flops
-from mg_jax.report.curves import flops_unit, time_unit
 from mg_jax.report.groups import Group, Spread, measured
+from mg_jax.report.units import flops_unit, time_unit
 
 _SPACE = "\N{NO-BREAK SPACE}"  # so that a number stays on a line
 _NOTHING = "\N{EN DASH}"
@@ -42,9 +42,15 @@ class Compared:
         done, of = len(group.finished), len(group.runs)
         if done == of:
             return "finished"
-        steps = [f"{run.step:,}" for run in group.runs if run.summary is None]
-        at = f"step {' and '.join(steps)} of {group.schedule.iterations:,}"
-        return at if not done else f"{done} of {of} runs finished, {at}"
+        open_runs = [run for run in group.runs if run.summary is None]
+        running = [f"{run.step:,}" for run in open_runs if run.diverged is None]
+        diverged = [f"{run.step:,}" for run in open_runs if run.diverged is not None]
+        parts = [
+            f"{done} of {of} runs finished" if done else "",
+            f"diverged at step {' and '.join(diverged)}" if diverged else "",
+            f"step {' and '.join(running)} of {group.schedule.iterations:,}" if running else "",
+        ]
+        return ", ".join(filter(None, parts))
 
     @property
     def accuracy(self) -> str:

@@ -52,7 +52,8 @@ def details(first: Compared, other: Compared) -> str:
 
 def _standing(group: Compared) -> str:
     if not group.values:
-        return f"{group.state}, not evaluated yet"
+        running = any(run.diverged is None for run in group.group.runs)
+        return f"{group.state}, not evaluated yet" if running else group.state
     if not group.group.finished:
         return f"{group.state}, {group.accuracy} so far"
     return group.accuracy if group.state == "finished" else f"{group.accuracy} ({group.state})"
@@ -98,18 +99,7 @@ def caveats(groups: list[Compared]) -> list[str]:
 
 def _caveats_of(compared: Compared) -> list[str]:
     group = compared.group
-    found = []
-    if not compared.values:
-        found.append(f"{group.name} is not finished and not evaluated yet ({compared.state}).")
-    elif not group.finished:
-        found.append(
-            f"{group.name} is not finished ({compared.state}). What is shown of it comes from the "
-            "newest evaluation on one centre view; the final one takes all views."
-        )
-    elif len(group.finished) < len(group.runs):
-        found.append(
-            f"{group.name}: {compared.state}. The table holds the finished runs, the curves all."
-        )
+    found = [*_of_diverged_runs(compared), *_of_unfinished_runs(compared)]
     seeds = collections.Counter(run.config.seed for run in group.runs)
     twice = [str(seed) for seed, count in seeds.items() if count > 1]
     if twice:
@@ -125,6 +115,35 @@ def _caveats_of(compared: Compared) -> list[str]:
     return found
 
 
+def _of_diverged_runs(compared: Compared) -> list[str]:
+    return [
+        f"{run.name} (seed {run.config.seed}) diverged: {run.diverged['reason']}. It is in no "
+        "mean: numbers and mean curves are of the runs that did not diverge."
+        for run in compared.group.runs
+        if run.diverged is not None
+    ]
+
+
+def _of_unfinished_runs(compared: Compared) -> list[str]:
+    group = compared.group
+    finished, whole = len(group.finished), sum(run.diverged is None for run in group.runs)
+    if finished == whole:
+        return []
+    if finished:
+        return [
+            f"{group.name}: {compared.state}. The table holds the finished runs, the curves all."
+        ]
+    if not compared.values:
+        return [f"{group.name} is not finished and not evaluated yet ({compared.state})."]
+    found = [
+        f"{group.name} is not finished ({compared.state}). What is shown of it comes from the "
+        "newest evaluation on one centre view; the final one takes all views."
+    ]
+    if waiting := whole - len(group.averaged):
+        found.append(f"{group.name}: not evaluated yet, and in no mean, {waiting} of its runs.")
+    return found
+
+
 def _tells_time(compared: Compared) -> bool:
     lines = [line for run in compared.group.runs for line in run.evaluations.values()]
     return all(clock in line for line in lines for clock in CLOCKS)
@@ -136,7 +155,7 @@ COUNTED = {
     "Several seeds": "Runs whose configs differ in the seed alone are one column and one curve: "
     "their mean ± sample standard deviation, single runs faint. Ratios are those of the means.",
     "Training time": "Iterations with their waiting for input and writing of checkpoints, without "
-    "compilation and evaluation, over all restarts of a run.",
+    "compilation and evaluation, over all restarts of a run; what a kill undid is not counted.",
     "Wall clock": "Training, waiting for the compiler and evaluation with its precise batch norm, "
     "over all restarts, from the first batch on. Programs that an earlier run has left in the "
     "compilation cache cost a later one little.",

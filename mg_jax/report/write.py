@@ -17,10 +17,12 @@ from mg_jax.report.runs import read_runs
 from mg_jax.report.table import compared
 
 _SCALARS = ("loss", "top1")  # of training
+# Share, in percent, of a loss's values that its axis has room for; spikes leave it.
+_SHOWN = 99
 
 
-def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> str:
-    """Compares the runs of work directories, finished or running; says where the page is.
+def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.Path:
+    """Compares the runs of work directories, finished or not; returns the path of the page.
 
     Runs that differ in their seed alone are averaged; the first run's group is what the others are
     measured against. Needs neither data nor TensorFlow.
@@ -34,14 +36,16 @@ def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> str:
     training = _training_pictures(groups)
     written = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     page = format_page(compared(groups, by_clip), accuracy, training, written)
+    path = workdir / "report.html"
+    if path.exists():  # else they are somebody else's
+        for earlier in [*workdir.glob("accuracy_*.png"), *workdir.glob("training_*.png")]:
+            earlier.unlink()
     workdir.mkdir(parents=True, exist_ok=True)
-    for earlier in [*workdir.glob("accuracy_*.png"), *workdir.glob("training_*.png")]:
-        earlier.unlink()
     for picture in [*accuracy, *training]:
         with replaced(workdir / picture.name) as unfinished:
             unfinished.write_bytes(picture.png)
-    write_text(workdir / "report.html", page)
-    return f"see {workdir / 'report.html'} in a browser"
+    write_text(path, page)
+    return path
 
 
 def _accuracy_pictures(
@@ -82,13 +86,13 @@ def _limits(name: str, curves: list[TrainingCurve]) -> tuple[float, float]:
     """Of an axis that all groups share."""
     if name in NAMES:
         return 0, 100
-    return 0, 1.05 * max((float(np.nanmax(curve.runs_RP)) for curve in curves), default=1)
+    values = [curve.runs_RP[np.isfinite(curve.runs_RP)] for curve in curves]
+    return 0, 1.05 * float(np.percentile(np.concatenate(values), _SHOWN)) if values else 1
 
 
 def _file_names(groups: list[Group]) -> list[str]:
     """The groups' names in letters that every file system takes, all different."""
     plain = [re.sub(r"[^A-Za-z0-9.-]+", "_", group.name).strip("_") for group in groups]
-    return [
-        name if name and plain.count(name) == 1 else f"{name}_{number}".strip("_")
-        for number, name in enumerate(plain, 1)
-    ]
+    if all(plain) and len(set(plain)) == len(plain):
+        return plain
+    return [f"{number}_{name}".strip("_") for number, name in enumerate(plain, 1)]
