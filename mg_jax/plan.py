@@ -73,13 +73,21 @@ def format_plan(schedule: Schedule, baseline_iterations: int, title: str) -> str
 
 def _phase_lines(schedule: Schedule, number: int, phase: Phase) -> list[str]:
     clips = phase.clips_before(phase.end)
-    first, last = (schedule.learning_rate(i) for i in (phase.start, phase.end - 1))
-    rates = f"{first:.4g}" if first == last else f"{first:.4g} to {last:.4g}"
     span = f"{phase.start:,} - {phase.end:,}"
     lines = []
     for i, grid in enumerate(phase.grids):
+        steps = phase.steps_on(i) if schedule.short_cycle_rate else range(phase.start, phase.end)
+        rates = _rates(schedule, steps) if i == 0 or schedule.short_cycle_rate else ""
         left = f"{number:>5} {phase.stage + 1:>5} {span:>19}" if i == 0 else " " * 31
-        right = f"{rates:>21} {clips:>13,} {clips / schedule.clips:>6.1%}" if i == 0 else ""
+        right = f"{clips:>13,} {clips / schedule.clips:>6.1%}" if i == 0 else ""
         text = f"{grid.batch:>5} x {grid.frames:>2} x {grid.size:>3}^2"
-        lines.append(f"{left}   {text:<24} {grid.sub_batch:>9} {right}".rstrip())
+        lines.append(f"{left}   {text:<24} {grid.sub_batch:>9} {rates:>21} {right}".rstrip())
     return lines
+
+
+def _rates(schedule: Schedule, steps: range) -> str:
+    """The learning rates of the first and the last of some steps."""
+    if not steps:
+        return ""
+    first, last = (schedule.learning_rate(i) for i in (steps[0], steps[-1]))
+    return f"{first:.4g}" if first == last else f"{first:.4g} to {last:.4g}"

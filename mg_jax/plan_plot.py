@@ -38,14 +38,22 @@ def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
     for axes, label in zip(panels, labels, strict=True):
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
-    steps = np.unique(np.linspace(0, schedule.iterations - 1, _RATES).astype(int))
-    panels[-1].plot(steps, [schedule.learning_rate(int(i)) for i in steps], color="#444444")
-    panels[-1].set_yscale("log")
+    _draw_rates(panels[-1], schedule)
     panels[-1].set_xlabel("iteration")
     panels[-1].set_xlim(0, schedule.iterations)
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
     with replaced(path) as unfinished:
         figure.savefig(unfinished, dpi=150, format="png")
+
+
+def _draw_rates(axes: Axes, schedule: Schedule) -> None:
+    """A line, or one for each place in the short cycle where rates follow it."""
+    steps = np.unique(np.linspace(0, schedule.iterations - 1, _RATES).astype(int))
+    places = max(len(phase.grids) for phase in schedule.phases) if schedule.short_cycle_rate else 1
+    for place in range(places):
+        on_it = np.minimum(steps - steps % places + place, schedule.iterations - 1)
+        axes.plot(steps, [schedule.learning_rate(int(i)) for i in on_it], color="#444444")
+    axes.set_yscale("log")
 
 
 def _draw_boxes(axes: Axes, schedule: Schedule, name: str) -> None:

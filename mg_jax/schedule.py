@@ -107,14 +107,25 @@ class Phase:
         """The grid of iteration `step`."""
         return self.grids[step % len(self.grids)]
 
+    def steps_on(self, place: int) -> range:
+        """The iterations of this phase that train on `grids[place]`."""
+        count = len(self.grids)
+        return range(self.start + (place - self.start) % count, self.end, count)
+
 
 class Schedule:
-    """step -> (grid, learning rate, first position), each in O(log phases)."""
+    """step -> (grid, learning rate, first position), each in O(log phases).
+
+    Attributes:
+      recipe: what is scheduled.
+      phases: in order, without gaps.
+      short_cycle_rate: whether learning rates follow the short cycle's batches.
+    """
 
     def __init__(self, recipe: Recipe, phases: Iterable[Phase], short_cycle_rate: bool = False):
-        """Takes the recipe, its phases, and whether rates follow the short cycle's batches."""
+        """Takes the attributes."""
         self.recipe = recipe
-        self._short_cycle_rate = short_cycle_rate
+        self.short_cycle_rate = short_cycle_rate
         self.phases = tuple(phases)
         if not self.phases:
             raise ValueError(
@@ -147,15 +158,14 @@ class Schedule:
         return phase.first_position + phase.clips_before(step)
 
     def grid_counts(self, end: int | None = None) -> dict[Grid, int]:
-        """Iterations before `end`, the run's unless said, on each grid; in order of first use."""
+        """Iterations before `end`, the run's unless said, on each grid."""
         end = self.iterations if end is None else end
         counts: dict[Grid, int] = {}
         for phase in self.phases:
-            for i in range(len(phase.grids)):
-                first = phase.start + i
-                grid = phase.grid(first)
-                steps = range(first, min(end, phase.end), len(phase.grids))
-                counts[grid] = counts.get(grid, 0) + len(steps)
+            for place, grid in enumerate(phase.grids):
+                steps = phase.steps_on(place)
+                before = range(steps.start, min(end, phase.end), steps.step)
+                counts[grid] = counts.get(grid, 0) + len(before)
         return {grid: count for grid, count in counts.items() if count}
 
     def learning_rate(self, step: int) -> float:
@@ -165,7 +175,7 @@ class Schedule:
         rate that is scheduled where it ends.
         """
         rate = self._long_cycle_rate(step)
-        if self._short_cycle_rate:
+        if self.short_cycle_rate:
             grids = self.phase(step).grids
             rate *= self.grid(step).batch / grids[-1].batch
         return rate

@@ -140,6 +140,14 @@ def test_the_table_shows_the_rates_of_warmup_and_cosine():
     assert plan_dict(schedule, 112_000)["phases"][-1]["lr_multiplier"] == 1
 
 
+def test_the_table_shows_the_rate_of_each_grid_where_it_follows_the_short_cycle():
+    schedule = schedule_from_config(config_with(**{"multigrid.short_cycle_rate": True}))
+    *_, coarse, middle, fine = format_plan(schedule, 112_000, "multigrid").splitlines()[:-3]
+    assert coarse.split()[-4:] == ["32", "0.0032", "3,487,232", "4.1%"]
+    assert middle.split()[-2:] == ["16", "0.0016"]
+    assert fine.split()[-2:] == ["8", "0.0008"]
+
+
 def test_variants_of_a_recipe_are_multigrid_and_baseline():
     assert demo.get_config("multigrid").multigrid.long_cycle
     assert not demo.get_config("baseline").multigrid.short_cycle
