@@ -1,3 +1,6 @@
+import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +13,11 @@ from mg_jax.study.cells import QUESTIONS, cell_config, cells
 from mg_jax.study.results import format_results
 from tests import runs
 from tests.tiny import get_config as get_tiny
+
+CORES = len(os.sched_getaffinity(0))
+AT_ONCE = min(2, CORES)
+CELLS = ("--cells=baseline,baseline_coarse", "--seeds=1")
+COARSE = "baseline on T/4 × (H/√2)²"
 
 
 def start(workdir, *arguments, config="tests/tiny.py"):
@@ -44,7 +52,7 @@ def test_cells_are_what_they_are_called_whatever_the_config_says(base):
     assert len(plans["baseline_shortened"]) == len(plans["multigrid"])
     assert 8 * len(plans["baseline_coarse"]) == len(plans["baseline"])
     assert len({grid.frames for grid, _ in plans["multigrid"]}) == 3
-    named = {row.cell for question in QUESTIONS for row in question.rows}
+    named = {answer.cell for question in QUESTIONS for answer in question.answers}
     assert set(variants) == named - {"baseline_whole_batch_bn"}
 
 
@@ -54,41 +62,84 @@ def test_batch_norm_of_the_baseline_is_a_cell_where_sub_batches_are_smaller():
     assert cells(config)["baseline_whole_batch_bn"]["sub_batch"] == 0
 
 
-def test_a_study_that_is_stopped_goes_on_with_what_is_there(tmp_path, flags):
-    workdir = tmp_path / "study"
+@pytest.fixture(scope="module")
+def stopped(once, flags):
+    """A study that was killed, then interrupted, then ran to its end; and what it said then."""
+    # With a checkpoint at every step runs take their time.
+    arguments = [*CELLS, *flags, f"--at_once={AT_ONCE}", "--config.run.checkpoint_every=1"]
+
+    def make(folder):
+        workdir = folder / "study"
+        for step, number in ((10, signal.SIGKILL), (30, signal.SIGINT)):
+            study = start(workdir, *arguments)
+            runs.wait_for(workdir / "baseline_seed0", step, [study])
+            study.send_signal(number)
+            output, _ = study.communicate(timeout=600)
+            assert ("interrupted; the same command goes on" in output) == (number == signal.SIGINT)
+        # Of the one that was killed runs may still have been writing a checkpoint.
+        status, output = ended(start(workdir, *arguments))
+        assert status == 0, output
+        (folder / "output").write_text(output)
+
+    folder = once("stopped", make)
+    return folder / "study", arguments, (folder / "output").read_text()
+
+
+def row(workdir, label):
+    """The first row of `study.md` with a label, its cells."""
+    lines = (workdir / "study.md").read_text().splitlines()
+    (line, *_) = (line for line in lines if line.startswith(f"| {label} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_study_that_is_stopped_goes_on_with_what_is_there(stopped):
+    workdir, _, output = stopped
     baseline, coarse = (workdir / f"{cell}_seed0" for cell in ("baseline", "baseline_coarse"))
-    arguments = ["--cells=baseline,baseline_coarse", "--seeds=1", "--at_once=2", *flags]
-    for step, number in ((10, signal.SIGKILL), (40, signal.SIGINT)):
-        study = start(workdir, *arguments)
-        runs.wait_for(baseline, step, [study])
-        study.send_signal(number)
-        output, _ = study.communicate()
-        assert ("interrupted; the same command goes on" in output) == (number == signal.SIGINT)
-    # Of the one that was killed runs may still have been writing a checkpoint.
-    status, output = ended(start(workdir, *arguments))
-    assert status == 0, output
     said = (baseline / "output.txt").read_text()
     assert said.count("stopped by SIGTERM") == said.count("continuing") == 2
     steps = [line["step"] for line in runs.log(baseline) if line["kind"] == "train"]
     assert steps == list(range(1, 73))
     assert runs.summary(coarse)["iterations"] == 9
-    assert f"see {workdir}/study.md and {workdir}/study.json" in output
+    pages = ", ".join(f"{workdir}/{name}" for name in ("report.html", "study.md", "study.json"))
+    assert output.splitlines()[-1] == f"see {pages}; a larger --seeds goes on with more"
     assert "baseline_coarse" in (workdir / "report.html").read_text()
-    page = (workdir / "study.md").read_text()
-    for label, folder in (("| baseline |", baseline), ("baseline on T/4", coarse)):
-        summary = runs.summary(folder)
-        (line, *_) = (line for line in page.splitlines() if label in line)
-        assert f"| {summary['iterations']:,} |" in line
-        assert f"| {100 * summary['metrics']['top1']:.1f} |" in line
+    for label, folder in (("baseline", baseline), (COARSE, coarse)):
+        summary, cells = runs.summary(folder), row(workdir, label)
+        assert cells[1] == f"{summary['iterations']:,}"
+        assert cells[6] == f"{100 * summary['metrics']['top1']:.1f}"
 
-    for change, message in (
+
+def test_a_run_that_fails_keeps_no_other_from_running(stopped, tmp_path):
+    finished, arguments, _ = stopped
+    workdir = shutil.copytree(finished, tmp_path / "study")
+    (workdir / "baseline_coarse_seed1").mkdir()
+    (workdir / "baseline_coarse_seed1" / "checkpoints").touch()  # no folder
+    study = start(workdir, *arguments, "--cells=baseline_coarse", "--seeds=3")
+    status, output = ended(study)
+    assert status == 1
+    last = output.splitlines()[-1]
+    assert f"did not finish, the same command goes on: {workdir}/baseline_coarse_seed1: " in last
+    assert f"Of the others see {workdir}/report.html" in last
+    assert runs.summary(workdir / "baseline_coarse_seed2")["iterations"] == 9
+    # What was there stays in the tables.
+    assert row(workdir, COARSE)[-1] == "2"
+    assert row(workdir, "baseline")[-1] == "1"
+    assert row(workdir, COARSE)[2] == "8.00×"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ("--config.schedule.learning_rate=0.1", "schedule.learning_rate is 1e-05 there and 0.1"),
         ("--config.eval.clips=3", "eval.clips is 2 there and 3 here"),
-        ("--at_once=1", "began with --at_once=2; with 1 times would not compare"),
-    ):
-        status, output = ended(start(workdir, *arguments, change))
-        assert status == 1
-        assert message in output
+        (f"--at_once={3 - AT_ONCE}", f"began with --at_once={AT_ONCE}; with {3 - AT_ONCE} times"),
+    ],
+)
+def test_a_study_goes_on_only_as_it_began(stopped, change, message):
+    workdir, arguments, _ = stopped
+    status, output = ended(start(workdir, *arguments, change))
+    assert status == 1
+    assert message in output
 
 
 def test_a_run_that_cannot_train_ends_the_study_and_says_why(tmp_path):
@@ -105,8 +156,14 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
     status, output = ended(start(tmp_path, *arguments))
     assert status == 0, output
     assert "error: diverged: " in output
-    assert "no report, since all runs diverged: baseline_coarse_seed0" in output
-    assert "0, 1 diverged |" in (tmp_path / "study.md").read_text()
+    assert row(tmp_path, COARSE)[-1] == "0, 1 diverged"
+    step = json.loads((tmp_path / "baseline_coarse_seed0" / "diverged.json").read_text())["step"]
+    page = (tmp_path / "report.html").read_text()
+    assert f"<h1>baseline_coarse_seed0: diverged at step {step}</h1>" in page
+    # There is nothing to go on with.
+    status, again = ended(start(tmp_path, *arguments))
+    assert status == 0, again
+    assert "diverged: " not in again
     # Of other settings it says nothing.
     status, output = ended(start(tmp_path, *arguments, "--config.schedule.learning_rate=1e29"))
     assert status == 1
@@ -128,7 +185,11 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
             ["--config.sub_batch=0"],
             "a study compares sub-batches with whole batches",
         ),
-        (["--at_once=1000"], "--at_once=1000 is more than the"),
+        ([f"--at_once={CORES + 1}"], f"--at_once={CORES + 1} is more than the {CORES} cores"),
+        (
+            ["--config.multigrid.epoch_factor=2.0"],
+            "--config.multigrid.epoch_factor is what the cells of a study differ in",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(tmp_path, arguments, message):
@@ -144,18 +205,20 @@ def test_tables_hold_means_deviations_and_ratios():
         return {"iterations": iterations, "epochs": 2.0, "train_s": seconds, "metrics": metrics}
 
     page = format_results(
+        "demo",
         {
             "baseline": {"runs": {"0": run(80, 30, 0.9), "1": run(80, 50, 0.92)}, "diverged": {}},
             "multigrid": {"runs": {"0": run(20, 10, 0.93)}, "diverged": {"1": "error: ..."}},
             "short_cycle_rate": {"runs": {}, "diverged": {"0": "error: ..."}},
         },
-        {"config": "demo", "seeds": 2, "at_once": 1},
+        at_once=2,
     )
-    assert page.startswith("# demo: 2 seeds, 1 runs at a time\n")
+    assert page.startswith("# demo\n")
+    assert "2 runs at a time shared the machine" in page
     # The standard deviation of 90 and 92 is the square root of 2.
-    assert "| baseline | 80 | 1.00x | 2.0 | 40 | 1.00x | 91.0 ± 1.4 | +0.0 | 0.000 | 2 |" in page
+    assert "| baseline | 80 | 1.00× | 2.0 | 40 | 1.00× | 91.0 ± 1.4 | +0.0 | 0.000 | 2 |" in page
     expected = (
-        "| multigrid: both | 20 | 4.00x | 2.0 | 10 | 4.00x | 93.0 | +2.0 | 0.000 | 1, 1 diverged |"
+        "| multigrid: both | 20 | 4.00× | 2.0 | 10 | 4.00× | 93.0 | +2.0 | 0.000 | 1, 1 diverged |"
     )
     assert expected in page
     assert "| by both |  |  |  |  |  |  |  |  | 0, 1 diverged |" in page

@@ -1,11 +1,12 @@
 """`python -m mg_jax.study --config=FILE --workdir=DIR`: trains every cell with several seeds.
 
 Stop it at any time; the same command goes on. Each cell with a seed is a work directory of main.py,
-`DIR/CELL_seedN`; `DIR/study.md` and `DIR/study.json` hold what has come out so far, in the end
-`DIR/report.html` too.
+`DIR/CELL_seedN`; `DIR/study.md` and `DIR/study.json` hold what has come out so far of all that are
+there, in the end `DIR/report.html` too.
 """
 
 import pathlib
+import re
 import sys
 
 import jax
@@ -14,10 +15,12 @@ from ml_collections import config_flags
 
 from mg_jax import command_line
 from mg_jax.lock import locked
+from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
-from mg_jax.study.results import check_way, write_results
+from mg_jax.study.results import check_at_once, write_results
 from mg_jax.study.runs import CellRun, run_all, shares
+from mg_jax.workdir import check_same_config
 
 flags.adopt_module_key_flags(command_line)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Holds a work directory for each run.")
@@ -54,63 +57,83 @@ def main(argv: list[str]) -> None:
 
 
 def _study(config, workdir: pathlib.Path) -> None:
+    check_at_once(_AT_ONCE.value, workdir)
     runs, free = _runs(config, workdir), shares(_AT_ONCE.value)
-    way = {"config": _config_file().stem, "seeds": _SEEDS.value, "at_once": _AT_ONCE.value}
-    check_way(way, workdir)
     for run in runs:
-        run.check()
+        check_same_config(run.folder, run.config)
+    asked = _asked_for(config, runs)
     print(
-        f"{len(runs)} runs, {sum(run.iterations for run in runs):,} iterations; they print to "
+        f"{len(asked)} runs, {sum(run.iterations for run in asked):,} iterations; they print to "
         f"{workdir}/CELL_seedN/output.txt",
         flush=True,
     )
+
+    def report() -> None:
+        write_results(_config_file().stem, runs, _AT_ONCE.value, workdir)
+
     with locked(workdir):
-        write_results(runs, way, workdir)
-        run_all(runs, free, lambda: write_results(runs, way, workdir))
-        print(_report(runs, workdir))
-    print(
-        f"see {workdir / 'study.md'} and {workdir / 'study.json'}; a larger --seeds goes on with "
-        "more"
-    )
+        report()
+        failed = run_all(asked, free, report)
+        pages = _pages(runs, workdir)
+    if failed:
+        more = "these did not finish, the same command goes on: " + "; ".join(failed)
+        raise ValueError(f"{more}. Of the others see {pages}")
+    print(f"see {pages}; a larger --seeds goes on with more")
 
 
-def _report(runs: list[CellRun], workdir: pathlib.Path) -> str:
-    """On the runs that have finished."""
-    finished = [run.folder for run in runs if run.summary is not None]
-    diverged = [run.folder.name for run in runs if run.diverged is not None]
-    without = f"; not in it, since they diverged: {', '.join(diverged)}" if diverged else ""
-    if not finished:
-        return f"no report, since all runs diverged: {', '.join(diverged)}"
-    return write_report(finished, workdir) + without
+def _pages(runs: list[CellRun], workdir: pathlib.Path) -> str:
+    """Writes the report on the runs that have ended, if any; where all results are."""
+    pages = [str(workdir / "study.md"), str(workdir / "study.json")]
+    if ended := [run.folder for run in runs if run.ended]:
+        pages.insert(0, str(write_report(ended, workdir)))
+    return ", ".join(pages)
 
 
 def _runs(config, workdir: pathlib.Path) -> list[CellRun]:
-    """Seed by seed, so that what is there early is of all cells."""
-    known = cells(config)
-    names = list(known) if _CELLS.value is None else _CELLS.value
+    """All cells with the seeds asked for and those that are there already.
+
+    Seed by seed, so that what is there early is of all cells.
+    """
+    known = cells(config, config_flags.get_override_values(flags.FLAGS["config"]))
+    names = (re.fullmatch(r".+_seed(\d+)", path.name) for path in workdir.glob("*"))
+    there = {int(name[1]) for name in names if name}
+    runs = []
+    for seed in sorted({*there, *_seeds(config)}):
+        for name, changed in known.items():
+            cell = cell_config(config, changed, seed)
+            runs.append(
+                CellRun(
+                    cell=name,
+                    seed=seed,
+                    config=cell,
+                    flags=_flags({**changed, "seed": seed}),
+                    folder=workdir / f"{name}_seed{seed}",
+                    iterations=schedule_from_config(cell).iterations,
+                )
+            )
+    return runs
+
+
+def _seeds(config) -> range:
+    return range(config.seed, config.seed + _SEEDS.value)
+
+
+def _asked_for(config, runs: list[CellRun]) -> list[CellRun]:
+    known = list(dict.fromkeys(run.cell for run in runs))
+    names = known if _CELLS.value is None else _CELLS.value
     strange = [name for name in names if name not in known]
     if strange or not names:
         given = ", ".join(strange) or "an empty list"
         raise ValueError(f"--cells: {given} will not do; there are {', '.join(known)}")
-    return [
-        CellRun(
-            cell=name,
-            seed=seed,
-            config=cell_config(config, known[name], seed),
-            flags=_flags({**known[name], "seed": seed}),
-            folder=workdir / f"{name}_seed{seed}",
-        )
-        for seed in range(config.seed, config.seed + _SEEDS.value)
-        for name in known
-        if name in names
-    ]
+    return [run for run in runs if run.cell in names and run.seed in _seeds(config)]
 
 
 def _flags(settings: dict) -> tuple[str, ...]:
     """The command line's config with some settings changed."""
-    given = config_flags.get_override_values(flags.FLAGS["config"])
-    changed = {**given, **settings}
-    return (f"--config={_config_file()}", *(f"--config.{k}={v}" for k, v in changed.items()))
+    flag = flags.FLAGS["config"]
+    changed = {**config_flags.get_override_values(flag), **settings}
+    file = config_flags.get_config_filename(flag)  # with its variant
+    return (f"--config={file}", *(f"--config.{k}={v}" for k, v in changed.items()))
 
 
 def _config_file() -> pathlib.Path:

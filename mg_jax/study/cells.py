@@ -1,6 +1,7 @@
 """What a study compares: cells, each a config, and the questions that rows of cells answer."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from mg_jax.recipe import as_baseline, schedule_from_config
@@ -10,8 +11,8 @@ BASELINE, MULTIGRID = "baseline", "multigrid"
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A line of a table.
+class Answer:
+    """A row of a table.
 
     Attributes:
       label: what differs from the other rows.
@@ -29,22 +30,32 @@ class Question:
     Attributes:
       title: the question.
       paper: what the paper and its authors' models say about it, with the source.
-      rows: what answers it.
+      answers: the rows.
     """
 
     title: str
     paper: str
-    rows: tuple[Row, ...]
+    answers: tuple[Answer, ...]
 
 
-def cells(config) -> dict[str, dict[str, Any]]:
+def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """The settings that make each cell of a config, by the cell's name.
 
     They say all that the paper varies, so what the config itself says of it does not matter.
 
+    Args:
+      config: the recipe.
+      overrides: names of the settings that were given on the command line.
+
     Raises:
-      ValueError: if the config has no sub-batches, or no schedule.
+      ValueError: if the config has no sub-batches, or no schedule, or if an override is what cells
+        differ in.
     """
+    if taken := [name for name in overrides if name in _DEFAULTS]:
+        raise ValueError(
+            f"--config.{taken[0]} is what the cells of a study differ in; leave it out, and choose "
+            "with --cells"
+        )
     if not config.sub_batch:
         raise ValueError("a study compares sub-batches with whole batches; set sub_batch, say to 8")
     multigrid = cell_config(config, _DEFAULTS, config.seed)
@@ -56,7 +67,7 @@ def cells(config) -> dict[str, dict[str, Any]]:
     return {name: {**_DEFAULTS, **changed} for name, changed in variants.items()}
 
 
-# The method as the paper recommends it.
+# The method as the paper recommends it; what is named here is the cells' to set.
 _DEFAULTS = {
     "multigrid.long_cycle": True,
     "multigrid.short_cycle": True,
@@ -75,7 +86,7 @@ def _variants(shortened: float, warmup_iterations: int) -> dict[str, dict[str, A
         "baseline_shortened": {
             **no_cycles,
             "baseline.epoch_factor": shortened,
-            # Else it may be longer than the run.
+            # Its warm-up is shortened along, else it may be longer than the run.
             "schedule.warmup_iterations": round(shortened * warmup_iterations),
         },
         "baseline_coarse": {
@@ -111,70 +122,70 @@ _ZOO = "PySlowFast's model zoo"
 QUESTIONS = (
     Question(
         "Multigrid against the baseline",
-        "4.5x faster by the clock in 3.4x fewer iterations, +0.8 points on Kinetics-400 (abstract, "
+        "4.5× faster by the clock in 3.4× fewer iterations, +0.8 points on Kinetics-400 (abstract, "
         f"Table 1). {_ZOO}: 76.6 against the baseline's 76.8 % on Kinetics-400, 63.5 against 63.0 "
         "% on Something-Something V2, 38.6 against 38.9 mAP on Charades.",
         (
-            Row("baseline", BASELINE),
-            Row("baseline, multigrid's iterations", "baseline_shortened"),
-            Row("baseline on T/4 x (H/sqrt 2)^2", "baseline_coarse"),
-            Row("short cycle only", "short_cycle_only"),
-            Row("long cycle only", "long_cycle_only"),
-            Row("multigrid: both", MULTIGRID),
+            Answer("baseline", BASELINE),
+            Answer("baseline, multigrid's iterations", "baseline_shortened"),
+            Answer("baseline on T/4 × (H/√2)²", "baseline_coarse"),
+            Answer("short cycle only", "short_cycle_only"),
+            Answer("long cycle only", "long_cycle_only"),
+            Answer("multigrid: both", MULTIGRID),
         ),
     ),
     Question(
         "Shapes of the long cycle",
-        "4 is its default.",
+        "its default is 4.",
         (
-            Row("S' = 1, the short cycle only", "short_cycle_only"),
-            Row("S' = 2", "long_cycle_of_2"),
-            Row("S' = 3", "long_cycle_of_3"),
-            Row("S' = 4", MULTIGRID),
+            Answer("S' = 1, the short cycle only", "short_cycle_only"),
+            Answer("S' = 2", "long_cycle_of_2"),
+            Answer("S' = 3", "long_cycle_of_3"),
+            Answer("S' = 4", MULTIGRID),
         ),
     ),
     Question(
         "Shapes of the short cycle",
-        "3 is its default.",
+        "its default is 3.",
         (
-            Row("1, the long cycle only", "long_cycle_only"),
-            Row("2", "short_cycle_of_2"),
-            Row("3", MULTIGRID),
+            Answer("1, the long cycle only", "long_cycle_only"),
+            Answer("2", "short_cycle_of_2"),
+            Answer("3", MULTIGRID),
         ),
     ),
     Question(
         "Fine-tuning on the full shape",
-        "with it is its default.",
-        (Row("with", MULTIGRID), Row("without", "no_fine_tuning")),
+        "its default is with it.",
+        (Answer("with", MULTIGRID), Answer("without", "no_fine_tuning")),
     ),
     Question(
         "The learning rate and the short cycle",
         "scaling it by the short cycle's batch too is harmful.",
-        (Row("by the long cycle's batch", MULTIGRID), Row("by both", "short_cycle_rate")),
+        (Answer("by the long cycle's batch", MULTIGRID), Answer("by both", "short_cycle_rate")),
     ),
     Question(
         "Epochs",
-        "1.5x is its default. Fewer iterations by 5.2, 3.4 and 2.6 times on Something-Something "
+        "its default is 1.5×. Fewer iterations by 5.2, 3.4 and 2.6 times on Something-Something "
         "V2, 5.3, 3.5 and 2.6 on Charades.",
         (
-            Row("1.0x the baseline's", "epochs_1.0"),
-            Row("1.5x", MULTIGRID),
-            Row("2.0x", "epochs_2.0"),
+            Answer("1.0× the baseline's", "epochs_1.0"),
+            Answer("1.5×", MULTIGRID),
+            Answer("2.0×", "epochs_2.0"),
         ),
     ),
     Question(
         "One long cycle over the run, or one per learning-rate stage",
-        "one per stage is its default.",
-        (Row("per stage", MULTIGRID), Row("single", "single_cycle")),
+        "its default is one per stage.",
+        (Answer("per stage", MULTIGRID), Answer("single", "single_cycle")),
     ),
     Question(
         "Batch norm",
-        "sub-batches are its default.",
+        "its default is sub-batches, of 8 clips.",
         (
-            Row("multigrid, sub-batches", MULTIGRID),
-            Row("multigrid, whole batches of all devices", "whole_batch_bn"),
-            Row("baseline, sub-batches", BASELINE),
-            Row("baseline, whole batches of all devices", "baseline_whole_batch_bn"),
+            Answer("multigrid, sub-batches", MULTIGRID),
+            Answer("multigrid, whole batches of all devices", "whole_batch_bn"),
+            Answer("baseline, sub-batches", BASELINE),
+            Answer("baseline, whole batches of all devices", "baseline_whole_batch_bn"),
         ),
     ),
 )

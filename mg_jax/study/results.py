@@ -8,64 +8,74 @@ from mg_jax.atomic_file import write_json, write_text
 from mg_jax.metrics import NAMES, headline_metric
 from mg_jax.report.groups import spread
 from mg_jax.report.table import signed
-from mg_jax.study.cells import BASELINE, QUESTIONS, Question, Row
+from mg_jax.study.cells import BASELINE, QUESTIONS, Answer, Question
 from mg_jax.study.runs import CellRun
 
 
-def check_way(way: dict[str, Any], workdir: pathlib.Path) -> None:
-    """Makes sure that a study goes on as it began, so that its times compare.
-
-    Args:
-      way: `config`, its name; `seeds`, how many; `at_once`, how many runs share the machine.
-      workdir: of the study.
+def check_at_once(at_once: int, workdir: pathlib.Path) -> None:
+    """Makes sure that as many runs share the machine as when a study began, so that times compare.
 
     Raises:
-      ValueError: for another number of runs at once.
+      ValueError: for another number, or a `study.json` that cannot be read.
     """
     path = workdir / "study.json"
     if not path.exists():
         return
-    began = json.loads(path.read_text())["at_once"]
-    if began != way["at_once"]:
+    try:
+        began = json.loads(path.read_text())["at_once"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged; delete it, its runs stay") from error
+    if began != at_once:
         raise ValueError(
-            f"{workdir} began with --at_once={began}; with {way['at_once']} times would not "
-            "compare. Go on with the same, or choose another --workdir"
+            f"{workdir} began with --at_once={began}; with {at_once} times would not compare. Go "
+            "on with the same, or choose another --workdir"
         )
 
 
-def write_results(runs: list[CellRun], way: dict[str, Any], workdir: pathlib.Path) -> None:
-    """Writes `study.md` and `study.json` of all runs that have ended."""
+def write_results(title: str, runs: list[CellRun], at_once: int, workdir: pathlib.Path) -> None:
+    """Writes `study.md` and `study.json` of all runs that have ended.
+
+    Args:
+      title: the config's name.
+      runs: of the study.
+      at_once: how many of them share the machine.
+      workdir: of the study.
+    """
     ended = _ended(runs)
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "study.json", {**way, "cells": ended})
-    write_text(workdir / "study.md", format_results(ended, way))
+    write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": ended})
+    write_text(workdir / "study.md", format_results(title, ended, at_once))
 
 
 def _ended(runs: list[CellRun]) -> dict[str, dict[str, Any]]:
-    """By the cell's name: summaries by seed, and what runs said that diverged."""
+    """By the cell's name, where a run of it has ended: summaries by seed, why runs diverged."""
     ended = {}
     for run in runs:
+        summary, diverged = run.summary, run.diverged
+        if summary is None and diverged is None:
+            continue
         cell = ended.setdefault(run.cell, {"runs": {}, "diverged": {}})
-        if (summary := run.summary) is not None:
+        if summary is not None:
             cell["runs"][str(run.seed)] = summary
-        elif (reason := run.diverged) is not None:
-            cell["diverged"][str(run.seed)] = reason
+        else:
+            cell["diverged"][str(run.seed)] = diverged["reason"]
     return ended
 
 
-def format_results(ended: dict[str, dict[str, Any]], way: dict[str, Any]) -> str:
+def format_results(title: str, ended: dict[str, dict[str, Any]], at_once: int) -> str:
     """A page of Markdown: a table for each question that some ended run helps to answer.
 
     Args:
-      ended: by the cell's name `runs`, the summaries by seed, and `diverged`, messages by seed.
-      way: as of `check_way`.
+      title: of the page.
+      ended: by the cell's name `runs`, the summaries by seed, and `diverged`, reasons by seed.
+      at_once: how many runs shared the machine.
     """
-    title = f"# {way['config']}: {way['seeds']} seeds, {way['at_once']} runs at a time"
-    lines = [title, "", _LEGEND]
+    shared = f" {at_once} runs at a time shared the machine." if at_once > 1 else ""
+    lines = [f"# {title}", "", _LEGEND + shared]
     for question in QUESTIONS:
-        rows = [row for row in question.rows if row.cell in ended]
-        if any(ended[row.cell]["runs"] or ended[row.cell]["diverged"] for row in rows):
-            lines += ["", *_table(question, rows, ended)]
+        answers = [answer for answer in question.answers if answer.cell in ended]
+        if answers:
+            lines += ["", *_table(question, answers, ended)]
     return "\n".join(lines) + "\n"
 
 
@@ -76,9 +86,9 @@ _LEGEND = (
 )
 
 
-def _table(question: Question, rows: list[Row], ended: dict[str, Any]) -> list[str]:
+def _table(question: Question, answers: list[Answer], ended: dict[str, Any]) -> list[str]:
     baseline = ended.get(BASELINE, {"runs": {}})["runs"].values()
-    summaries = [s for row in rows for s in ended[row.cell]["runs"].values()]
+    summaries = [s for answer in answers for s in ended[answer.cell]["runs"].values()]
     metric = headline_metric(summaries[0]["metrics"]) if summaries else "top1"
     header = ("", "iterations", "fewer", "epochs", "training, s", "faster")
     score = f"{NAMES[metric]}, %"
@@ -90,9 +100,9 @@ def _table(question: Question, rows: list[Row], ended: dict[str, Any]) -> list[s
         f"| {' | '.join((*header, score, 'difference', 'loss', 'seeds'))} |",
         "|---" * (len(header) + 4) + "|",
     ]
-    for row in rows:
-        cells = _row(ended[row.cell], list(baseline), metric)
-        lines.append(f"| {' | '.join((row.label, *cells))} |")
+    for answer in answers:
+        cells = _row(ended[answer.cell], list(baseline), metric)
+        lines.append(f"| {' | '.join((answer.label, *cells))} |")
     return lines
 
 
@@ -106,8 +116,8 @@ def _row(cell: dict[str, Any], baseline: list[dict[str, Any]], metric: str) -> t
     seconds = _mean(runs, "train_s")
     fewer = faster = difference = ""
     if baseline:
-        fewer = f"{_mean(baseline, 'iterations') / _mean(runs, 'iterations'):.2f}x"
-        faster = f"{_mean(baseline, 'train_s') / seconds:.2f}x"
+        fewer = f"{_mean(baseline, 'iterations') / _mean(runs, 'iterations'):.2f}×"
+        faster = f"{_mean(baseline, 'train_s') / seconds:.2f}×"
         reference = spread([100 * run["metrics"][metric] for run in baseline])
         difference = signed(score.mean - reference.mean)
     return (

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -12,12 +13,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mg_jax.diverged import Diverged
 from mg_jax.lock import Busy, locked
 from mg_jax.progress import has_terminal, say
-from mg_jax.recipe import schedule_from_config
-from mg_jax.report.runs import read_summary
-from mg_jax.workdir import check_same_config
+from mg_jax.report.runs import read_diverged, read_summary
 
 _MAIN = pathlib.Path(__file__).parents[2] / "main.py"
 _POLL_S = 0.5
@@ -34,6 +32,7 @@ class CellRun:
       config: what is trained.
       flags: that make main.py train it.
       folder: the work directory.
+      iterations: of the whole run.
     """
 
     cell: str
@@ -41,11 +40,7 @@ class CellRun:
     config: Any
     flags: tuple[str, ...]
     folder: pathlib.Path
-
-    @property
-    def iterations(self) -> int:
-        """Of the whole run."""
-        return schedule_from_config(self.config).iterations
+    iterations: int
 
     @property
     def output(self) -> pathlib.Path:
@@ -58,9 +53,9 @@ class CellRun:
         return read_summary(self.folder)
 
     @property
-    def diverged(self) -> str | None:
-        """What it said, if it diverged."""
-        return self.last_line if self.last_line.startswith(f"error: {Diverged.PREFIX}") else None
+    def diverged(self) -> dict[str, Any] | None:
+        """Its step and reason, if it diverged."""
+        return read_diverged(self.folder)
 
     @property
     def last_line(self) -> str:
@@ -83,15 +78,6 @@ class CellRun:
         """Whether there is nothing to go on with."""
         return self.summary is not None or self.diverged is not None
 
-    def check(self) -> None:
-        """Makes sure that what is in the work directory, if anything, is of this config.
-
-        Raises:
-          ValueError: naming the settings that differ.
-        """
-        schedule_from_config(self.config)
-        check_same_config(self.folder, self.config)
-
 
 def shares(at_once: int) -> list[list[int]]:
     """The machine's cores in as many equal shares; what does not divide is left idle.
@@ -108,19 +94,24 @@ def shares(at_once: int) -> list[list[int]]:
     return [cores[i * share : (i + 1) * share] for i in range(at_once)]
 
 
-def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], None]) -> None:
-    """Runs what has neither finished nor diverged; ends with the others' checkpoints if stopped.
+def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], None]) -> list[str]:
+    """Runs what has neither finished nor diverged; if stopped, ends with the runs' checkpoints.
+
+    A run that fails does not keep the others from running.
 
     Args:
       runs: in the order in which they start.
       free: for each of those that share the machine, the cores it gets.
       report: called whenever a run has ended.
 
+    Returns:
+      What to say of each run that failed.
+
     Raises:
-      ValueError: in the end, naming the runs that failed; at once, if one fails before it trains.
+      ValueError: if the first run that ends fails before it trains, as then all will.
     """
     waiting, running, failed = [run for run in runs if not run.ended], [], []
-    total, bar = sum(run.iterations for run in runs), _bar(runs)
+    free, total, bar = list(free), sum(run.iterations for run in runs), _bar(runs)
     try:
         while waiting or running:
             while waiting and free:
@@ -130,18 +121,21 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
             for run, cores, process in [each for each in running if each[2].poll() is not None]:
                 running.remove((run, cores, process))
                 free.append(cores)
-                failed += _failures(run)
+                if not run.ended:
+                    failed.append(_failure(run, process.returncode))
+                    if not any(each.ended or each.steps for each in runs):
+                        raise ValueError(f"a run ended before it trained: {failed[-1]}")
                 say(f"{run.last_line} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
                 report()
-            bar.update(total - sum(_left(run) for run in runs) - bar.n)
+            left = sum(_left(run) for run in [*waiting, *(run for run, *_ in running)])
+            bar.update(total - left - bar.n)
     finally:
         bar.close()
         for *_, process in running:
             process.terminate()
         for *_, process in running:
             process.wait()
-    if failed:
-        raise ValueError("these did not finish, the same command goes on: " + "; ".join(failed))
+    return failed
 
 
 def _bar(runs: list[CellRun]) -> tqdm:
@@ -151,6 +145,7 @@ def _bar(runs: list[CellRun]) -> tqdm:
         total=total,
         initial=total - left,
         unit="it",
+        smoothing=0,  # runs take their time to start
         dynamic_ncols=True,
         disable=not has_terminal(),
     )
@@ -190,14 +185,12 @@ def _wait_for_earlier(folder: pathlib.Path) -> None:
             time.sleep(_POLL_S)
 
 
-def _failures(run: CellRun) -> list[str]:
-    """What to say of a run that ended, if it failed."""
-    if run.ended:
-        return []
-    text = f"{run.folder}: {run.last_line or 'it printed nothing'}; see {run.output}"
-    if not run.steps:
-        raise ValueError(f"a run ended before it trained: {text}")
-    return [text]
+def _failure(run: CellRun, status: int) -> str:
+    """What to say of a run that ended without a result."""
+    last = run.last_line or "it printed nothing"
+    if status == -signal.SIGKILL:
+        last = f"killed, as the system does with what takes too much memory; {last}"
+    return f"{run.folder}: {last}; see {run.output}"
 
 
 def _tail(path: pathlib.Path) -> str:
