@@ -9,25 +9,20 @@ import json
 import pathlib
 import shutil
 import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
-
-from tqdm import tqdm
 
 from data.parts import SKIPPED, Part, Stored, WriteError, write_part
 from data.video_frames import VideoError
 from data.videos import Listing, Video
-from data.workers import Pool, Tally, cores
+from data.workers import Pool, Tally, cores, progress
 
 # A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
 # keep their files open, of training and evaluation, and 1,024 open files are a common limit.
 _VIDEOS_PER_PART = 16
 _MOST_PARTS = 256
 _ESTIMATED_FROM = 8  # videos
-_SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +112,7 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
     if done:
         print(f"going on with {folder}: {len(done)} of {len(parts)} parts are there")
     _check_space(videos, folder, settings.stored)
-    with _progress(total, total - len(videos)) as show:
+    with progress("preparing", total, total - len(videos)) as show:
 
         def watch(tally: Tally) -> None:
             show(tally)
@@ -243,35 +238,3 @@ def _bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-@contextlib.contextmanager
-def _progress(total: int, initial: int) -> Iterator[Callable[[Tally], None]]:
-    """Shows rate and time left: a bar on a terminal, otherwise a line now and then."""
-    terminal = sys.stderr.isatty()
-    with tqdm(
-        total=total,
-        initial=initial,
-        unit="video",
-        dynamic_ncols=True,
-        disable=not terminal,
-        smoothing=0,
-    ) as bar:
-        start = said = time.monotonic()
-
-        def show(tally: Tally) -> None:
-            nonlocal said
-            count = tally.done + tally.failed
-            bar.update(initial + count - bar.n)
-            now = time.monotonic()
-            if terminal or not count or now - said < _SAY_EVERY_S:
-                return
-            said = now
-            rate = count / (now - start)
-            left = tqdm.format_interval((total - initial - count) / rate)
-            print(
-                f"{initial + count:,} of {total:,} videos, {rate:.1f} a second, {left} left",
-                flush=True,
-            )
-
-        yield show

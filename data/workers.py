@@ -1,14 +1,20 @@
 """Runs tasks in a process per core, with progress that arrives while they run."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 
+from tqdm import tqdm
+
+_SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
 # Shared by all workers; set in each when it starts.
 _tally = None
 
@@ -77,6 +83,43 @@ class Pool:
             except BaseException:
                 _kill(pool)
                 raise
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int, initial: int = 0) -> Iterator[Callable[[Tally], None]]:
+    """Shows rate and time left: a bar on a terminal, otherwise a line now and then.
+
+    Args:
+      what: the work.
+      total: videos that there are.
+      initial: those of them that were done before.
+    """
+    terminal = sys.stderr.isatty()
+    with tqdm(
+        desc=what,
+        total=total,
+        initial=initial,
+        unit="video",
+        dynamic_ncols=True,
+        disable=not terminal,
+        smoothing=0,
+    ) as bar:
+        start = said = time.monotonic()
+
+        def show(tally: Tally) -> None:
+            nonlocal said
+            count = tally.done + tally.failed
+            bar.update(initial + count - bar.n)
+            now = time.monotonic()
+            if terminal or not count or now - said < _SAY_EVERY_S:
+                return
+            said = now
+            rate = count / (now - start)
+            left = tqdm.format_interval((total - initial - count) / rate)
+            at = f"{initial + count:,} of {total:,} videos, {rate:.1f} a second, {left} left"
+            print(f"{what}: {at}", flush=True)
+
+        yield show
 
 
 def cores() -> int:

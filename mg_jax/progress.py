@@ -1,8 +1,9 @@
 """Bars on a terminal: how far, how fast, how long still."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -30,6 +31,26 @@ def shown(
     if not show or not has_terminal():
         return iter(items)
     return iter(tqdm(items, what, total, leave=False, unit=unit, dynamic_ncols=True))
+
+
+@contextlib.contextmanager
+def waiting(what: str, *, show: bool = True) -> Iterator[Callable[[], None]]:
+    """A line with the time that passes, which disappears in the end.
+
+    Args:
+      what: is waited for.
+      show: as of `shown`.
+
+    Returns:
+      What to call now and then.
+    """
+    with tqdm(
+        desc=what,
+        bar_format="{desc}: {elapsed}",
+        leave=False,
+        disable=not show or not has_terminal(),
+    ) as line:
+        yield line.refresh
 
 
 def say(line: str) -> None:

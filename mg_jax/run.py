@@ -16,7 +16,7 @@ from mg_jax.datasets import DataSource, open_source
 from mg_jax.lock import locked
 from mg_jax.parallel import Executables, Program
 from mg_jax.programs import cache_programs, create_executables
-from mg_jax.progress import say
+from mg_jax.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.stops import Stops
@@ -78,16 +78,19 @@ class Run:
         note: Callable[[], str] = lambda: "",
         meanwhile: Callable[[], None] = lambda: None,
     ) -> jax.stages.Compiled:
-        """The program of `key`; says so if it has to wait for its compilation.
+        """The program of `key`; shows that it waits, if it has to, for its compilation.
 
         Args:
           key: of the program.
           note: what else to say then.
           meanwhile: called now and then while it waits; may raise.
         """
-        if not self.executables.ready(key) and hosts.is_first():
+        if self.executables.ready(key):
+            return self.executables.get(key)
+        if hosts.is_first():
             say(f"compiling {key}{note()}")
-        return self.executables.get(key, meanwhile)
+        with waiting("compiling", show=hosts.is_first()) as tick:
+            return self.executables.get(key, lambda: (tick(), meanwhile()))
 
     def close(self) -> None:
         """Waits until checkpoints are written; drops programs that wait for the compiler."""

@@ -8,7 +8,7 @@ import numpy as np
 from data.builder import VideoBuilder
 from data.moving_shapes import drawing
 from data.videos import Action, Listing, Video
-from data.workers import Pool
+from data.workers import Pool, progress
 
 VIDEOS = {"train": 1024, "validation": 1000}
 
@@ -37,7 +37,8 @@ def draw_videos(folder: pathlib.Path, split: str, count: int, workers: int) -> l
         videos.append(Video(name, path, (Action(label),)))
         if not path.exists():
             tasks.append((path, list(drawing.MOTIONS)[label], (list(VIDEOS).index(split), i)))
-    Pool(workers, lambda tally: None).run(_draw, tasks)
+    with progress(f"drawing {split}", count, count - len(tasks)) as show:
+        Pool(workers, show).run(_draw, tasks)
     return videos
 
 
