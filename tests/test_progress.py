@@ -4,6 +4,8 @@ import subprocess
 import sys
 import termios
 
+from tests import runs
+
 PROGRAM = """
 import time
 from mg_jax.progress import say, shown
@@ -19,7 +21,11 @@ def output_of(columns):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     printed = subprocess.run(
-        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=theirs, check=True
+        [sys.executable, "-c", PROGRAM],
+        cwd=runs.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=True,
     ).stdout.decode()
     os.close(theirs)
     shown = b""

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         result = _measure(_WHAT.value, config, workdir)
     path = workdir / f"{_WHAT.value}.json"
     write_json(path, result)
-    print(f"see {path}")
+    print(f"see {path}; main.py --mode=train trains, with the same --config")
 
 
 def _measure(what: str, config, workdir: pathlib.Path) -> dict:
