@@ -105,10 +105,14 @@ def test_a_running_run_is_told_from_a_finished_one(reported, undisturbed):
 
 def test_an_older_run_of_a_strange_name_lacks_only_its_times(reported):
     with browser.shown(reported / "strange_report" / "report.html", 1366, 768) as (page, _):
-        cells = table(page)
+        overview, cells = table(page), table(page, 1)
         assert page.locator("i").count() == 0
         notes = page.locator(".caveats").inner_text()
     assert cells[""] == [STRANGE, "cut", LONG]
+    assert list(overview) == ["", STRANGE, "cut", LONG]
+    columns = ["top-1, %", "speed-up: training time", "top-1, difference", "speed-up: wall clock"]
+    for place, name in enumerate(cells[""]):
+        assert overview[name] == [cells[row][place] for row in [*columns, "fewer iterations"]]
     assert f"do not tell when evaluations were: {STRANGE}." in notes
     assert cells["state"] == ["finished", "step 40 of 72", "finished"]
     assert (reported / "strange_report" / "training_i_R_D_a_1.png").exists()

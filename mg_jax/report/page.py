@@ -8,7 +8,7 @@ import re
 from mg_jax.report import words
 from mg_jax.report.figures import colour
 from mg_jax.report.runs import LoggedRun
-from mg_jax.report.table import Compared, Row, differing_settings, main_table
+from mg_jax.report.table import Compared, Row, differing_settings, main_table, overview
 
 _CSS = """
 :root { color-scheme: light; }
@@ -30,6 +30,9 @@ th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; min-width
 thead th { border-bottom: 2px solid #444; vertical-align: bottom; }
 tbody th { font-weight: 400; text-align: left; position: sticky; left: 0; background: #fff;
   min-width: 7.5rem; max-width: min(18rem, 40vw); border-right: 1px solid #e4e4e4; }
+.overview td, .overview th + th { min-width: 4.4rem; overflow-wrap: normal; }
+.overview td { white-space: nowrap; }
+.overview small { white-space: normal; }
 thead th.words, td.words { text-align: left; min-width: 4rem; }
 thead th:first-child { position: sticky; left: 0; background: #fff; text-align: left; }
 tbody tr + tr > * { border-top: 1px solid #eee; }
@@ -107,22 +110,18 @@ def _section(title: str, content: str) -> str:
 
 
 def _lead(groups: list[Compared], runs: list[LoggedRun], written: str) -> str:
-    """Under the headline: the details of each comparison, and of what this is a report."""
+    """Under the headline: details of the one comparison or a table of several; what it is about."""
     first, *others = groups
-    lines = []
-    for other in others:
-        texts = [words.sentence(first, other)] if len(others) > 1 else []
-        texts.append(words.details(first, other))
-        lines.append("; ".join(filter(None, texts)))
+    found = ""
+    if len(others) > 1:
+        heads, rows = overview(groups)
+        found = _table("Overview", "", heads, {"": rows}, chips=True)
+    elif others and (text := words.details(first, others[0])):
+        found = f"<p>{html.escape(text)}.</p>"
     config = first.group.config
     plural = "run" if len(runs) == 1 else "runs"
     about = f"{config.data.name}, {config.data.eval_split}; {len(runs)} {plural}; {written}"
-    items = "".join(f"<li>{html.escape(line)}.</li>" for line in filter(None, lines))
-    if len(others) == 1 and items:
-        items = f"<p>{html.escape(lines[0])}.</p>"
-    elif items:
-        items = f"<ul>{items}</ul>"
-    return f'{items}\n<p class="quiet">{html.escape(about)}</p>'
+    return f'{found}\n<p class="quiet">{html.escape(about)}</p>'
 
 
 def _caveats(texts: list[str]) -> str:
@@ -165,16 +164,32 @@ def _state(run: LoggedRun) -> str:
 
 
 def _heads(groups: list[Compared]) -> list[str]:
-    return [
-        f'<span class="chip" style="background:{colour(i)}"></span>{_breakable(group.group.name)}'
-        for i, group in enumerate(groups)
-    ]
+    return [_chip(i) + _breakable(group.group.name) for i, group in enumerate(groups)]
+
+
+def _chip(index: int) -> str:
+    """A dot in a group's colour."""
+    return f'<span class="chip" style="background:{colour(index)}"></span>'
 
 
 def _table(
-    label: str, corner: str, heads: list[str], sections: dict[str, list[Row]], words: bool = False
+    label: str,
+    corner: str,
+    heads: list[str],
+    sections: dict[str, list[Row]],
+    words: bool = False,
+    chips: bool = False,
 ) -> str:
-    """A table in a box of its own that scrolls where the page is too narrow."""
+    """A table in a box of its own that scrolls where the page is too narrow.
+
+    Args:
+      label: of the box.
+      corner: head of the first column.
+      heads: of the other columns, HTML.
+      sections: rows by the section's title.
+      words: whether cells hold words, not numbers.
+      chips: whether each row is a group and gets its dot.
+    """
     cell = '<td class="words">' if words else "<td>"
     columns = "".join(
         f'<th scope="col"{" class=words" if words else ""}>{head}</th>' for head in heads
@@ -182,10 +197,10 @@ def _table(
     bodies = []
     for title, rows in sections.items():
         lines = [
-            f'<tr><th scope="row">{_cell(row.label)}</th>'
+            f'<tr><th scope="row">{_chip(i) if chips else ""}{_cell(row.label)}</th>'
             + "".join(f"{cell}{_cell(text)}</td>" for text in row.cells)
             + "</tr>"
-            for row in rows
+            for i, row in enumerate(rows)
         ]
         if title:
             lines.insert(
@@ -195,7 +210,8 @@ def _table(
             )
         bodies.append(f"<tbody>{''.join(lines)}</tbody>")
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">'
+        f"<table{' class=overview' if chips else ''}>"
         f'<thead><tr><th scope="col">{corner}</th>{columns}</tr></thead>'
         f"{''.join(bodies)}</table></div>"
     )

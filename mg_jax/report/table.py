@@ -11,6 +11,9 @@ from mg_jax.report.units import flops_unit, time_unit
 
 _SPACE = "\N{NO-BREAK SPACE}"  # so that a number stays on a line
 _NOTHING = "\N{EN DASH}"
+# Rows of the comparison that the overview takes up.
+_TRAINING, _WALL_CLOCK = "speed-up: training time", "speed-up: wall clock"
+_ITERATIONS = "fewer iterations"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,25 @@ def points(first: Compared, other: Compared) -> float | None:
     return 100 * (other.values[metric].mean - first.values[metric].mean)
 
 
+def overview(groups: list[Compared]) -> tuple[list[str], list[Row]]:
+    """What matters most, a row for each group: the heads of its columns, and the rows."""
+    sections = main_table(groups)
+    chosen = {row.label: row.cells for rows in sections.values() for row in rows}
+    metric = NAMES[groups[0].group.metric]
+    wanted = {
+        f"{metric}, %": f"{metric}, %",
+        _TRAINING: "training faster",
+        f"{metric}, difference": "difference",
+        _WALL_CLOCK: "wall clock faster",
+        _ITERATIONS: "fewer iterations",
+    }
+    heads = [head for label, head in wanted.items() if label in chosen]
+    cells = [chosen[label] for label in wanted if label in chosen]
+    return heads, [
+        Row(group.group.name, [row[index] for row in cells]) for index, group in enumerate(groups)
+    ]
+
+
 def main_table(groups: list[Compared]) -> dict[str, list[Row]]:
     """The comparison as sections of rows, each row with a cell for each group."""
     first = groups[0]
@@ -156,9 +178,9 @@ def _against(groups: list[Compared]) -> list[Row]:
     return _rows(
         groups,
         [
-            ("speed-up: training time", seconds("train_s")),
-            ("speed-up: wall clock", seconds("wall_clock_s")),
-            ("fewer iterations", lambda g: times(iterations / g.group.schedule.iterations)),
+            (_TRAINING, seconds("train_s")),
+            (_WALL_CLOCK, seconds("wall_clock_s")),
+            (_ITERATIONS, lambda g: times(iterations / g.group.schedule.iterations)),
             ("fewer FLOPs", lambda g: times(first.flops / g.flops)),
             (f"{NAMES[first.group.metric]}, difference", difference),
         ],
