@@ -7,6 +7,7 @@ from typing import Any
 
 from mg_jax.metrics import NAMES, headline_metric
 from mg_jax.report.runs import read_summary, run_names
+from mg_jax.report.table import signed
 
 ROWS = (
     ("iterations", lambda s: f"{s['iterations']:,}"),
@@ -54,7 +55,7 @@ def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str
     points = 100 * (summary["metrics"][metric] - reference["metrics"].get(metric, math.nan))
     return (
         f"{name} against {first}: {iterations:.2f}x fewer iterations, {seconds:.2f}x less "
-        f"training time without compilation, {NAMES[metric]} {points:+.1f} points"
+        f"training time without compilation, {NAMES[metric]} {signed(points)} points"
     )
 
 
