@@ -7,7 +7,7 @@ from typing import Any
 
 from mg_jax.metrics import NAMES, headline_metric
 from mg_jax.report.runs import read_summary, run_names
-from mg_jax.report.table import signed
+from mg_jax.report.units import signed
 
 ROWS = (
     ("iterations", lambda s: f"{s['iterations']:,}"),

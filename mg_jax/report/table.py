@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mg_jax.metrics import NAMES
 from mg_jax.report.cost import training_flops
 from mg_jax.report.groups import Group, Spread, measured
-from mg_jax.report.units import flops_unit, time_unit
+from mg_jax.report.units import flops_unit, signed, time_unit
 
 _SPACE = "\N{NO-BREAK SPACE}"  # so that a number stays on a line
 _NOTHING = "\N{EN DASH}"
@@ -80,11 +80,6 @@ def number(value: Spread, digits: int, scale: float = 1) -> str:
     if value.deviation is not None:
         text += f"{_SPACE}±{_SPACE}{scale * value.deviation:,.{digits}f}"
     return text
-
-
-def signed(value: float) -> str:
-    """With its sign and one digit; nothing that rounds to zero is negative."""
-    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def gain(first: Compared, other: Compared, name: str) -> float | None:

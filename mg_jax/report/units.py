@@ -1,4 +1,9 @@
-"""Units for people: what is shown is neither tiny nor huge."""
+"""Numbers for people, and units in which they are neither tiny nor huge."""
+
+
+def signed(value: float) -> str:
+    """With its sign and one digit; nothing that rounds to zero is negative."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

@@ -4,7 +4,8 @@ import collections
 
 from mg_jax.metrics import NAMES
 from mg_jax.report.runs import CLOCKS
-from mg_jax.report.table import Compared, differing_settings, gain, number, points, signed
+from mg_jax.report.table import Compared, differing_settings, gain, number, points
+from mg_jax.report.units import signed
 
 # Settings of evaluation that change what an accuracy means.
 _EVALUATION = ("eval.clips", "eval.crops", "eval.size", "eval.short_side")

@@ -7,7 +7,7 @@ from typing import Any
 from mg_jax.atomic_file import write_json, write_text
 from mg_jax.metrics import NAMES, headline_metric
 from mg_jax.report.groups import spread
-from mg_jax.report.table import signed
+from mg_jax.report.units import signed
 from mg_jax.study.cells import BASELINE, QUESTIONS, Answer, Question
 from mg_jax.study.runs import CellRun
 
