@@ -53,7 +53,7 @@ def _phase_dict(phase: Phase) -> dict[str, Any]:
 
 def format_plan(schedule: Schedule, baseline_iterations: int, title: str) -> str:
     """A table: a block for each phase, a line for each grid of its short cycle."""
-    base = schedule.recipe.base
+    base, fewer = schedule.recipe.base, schedule.iterations != baseline_iterations
     epochs = schedule.clips / (baseline_iterations * base.batch)
     header = (
         f"{'phase':>5} {'stage':>5} {'iterations':>19}   {'clips x frames x size^2':<24} "
@@ -65,7 +65,7 @@ def format_plan(schedule: Schedule, baseline_iterations: int, title: str) -> str
     lines += [
         "",
         f"{schedule.iterations:,} iterations against the baseline's {baseline_iterations:,}: "
-        f"{baseline_iterations / schedule.iterations:.2f}x fewer",
+        + (f"{baseline_iterations / schedule.iterations:.2f}x fewer" if fewer else "as many"),
         f"{schedule.clips:,} examples, {epochs:.3g}x the baseline's",
     ]
     return "\n".join(lines)

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -13,7 +14,8 @@ from mg_jax.schedule import Schedule
 
 # By how much smaller than the base grid's a shape's clips are: 8, 4, 2 times, and not.
 _COLOURS = ("#4c78a8", "#72b7b2", "#eeca3b", "#e45756")
-_PALE = 0.45
+# How much of its colour is left to what the short cycle makes of a shape: H/√2, and H/2.
+_TINTS = (1, 0.55, 0.28)
 _RATES = 2000  # points of the learning rate's curve
 
 
@@ -21,7 +23,7 @@ def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
     """Draws clips, frames, size and learning rate over the iterations as a PNG.
 
     Where a short cycle changes the size and the batch at every iteration, its grids are boxes in
-    one another, the smallest in front.
+    one another, the smallest in front, and the paler the coarser.
     """
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(4, 1, sharex=True, height_ratios=(3, 2, 3, 3))
@@ -47,12 +49,14 @@ def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
 
 
 def _draw_rates(axes: Axes, schedule: Schedule) -> None:
-    """A line, or one for each place in the short cycle where rates follow it."""
-    steps = np.unique(np.linspace(0, schedule.iterations - 1, _RATES).astype(int))
+    """A line, or one for each place in the short cycle where rates follow it, pale as its box."""
     places = max(len(phase.grids) for phase in schedule.phases) if schedule.short_cycle_rate else 1
+    steps = np.unique(np.linspace(0, schedule.iterations - 1, _RATES).astype(int))
     for place in range(places):
-        on_it = np.minimum(steps - steps % places + place, schedule.iterations - 1)
-        axes.plot(steps, [schedule.learning_rate(int(i)) for i in on_it], color="#444444")
+        on_it = steps - steps % places + place
+        on_it = np.unique(on_it[on_it < schedule.iterations])
+        rates = [schedule.learning_rate(int(i)) for i in on_it]
+        axes.plot(on_it, rates, color=_tint("#444444", places - 1 - place))
     axes.set_yscale("log")
 
 
@@ -60,31 +64,38 @@ def _draw_boxes(axes: Axes, schedule: Schedule, name: str) -> None:
     base = schedule.recipe.base
     values = set()
     for phase in schedule.phases:
-        heights = sorted({getattr(grid, name) for grid in phase.grids}, reverse=True)
-        values.update(heights)
-        for height in heights:
+        # From the long cycle's own grid to the coarsest; where they are equal, the former counts.
+        grids = list(dict.fromkeys(reversed(phase.grids)))
+        levels = {getattr(grid, name): level for level, grid in reversed(list(enumerate(grids)))}
+        values.update(levels)
+        for height, level in sorted(levels.items(), reverse=True):
             axes.bar(
                 phase.start,
                 height,
                 width=phase.end - phase.start,
                 align="edge",
-                color=shape_colour(phase.grids[-1], base),
+                color=_tint(shape_colour(phase.grids[-1], base), level),
                 edgecolor="white",
                 linewidth=0.6,
-                alpha=1 if height == heights[-1] else _PALE,
             )
     if name == "batch":
         axes.set_yscale("log", base=2)
         axes.set_ylim(min(values) / 2)
-    axes.set_yticks(sorted(values), [str(value) for value in sorted(values)])
+    axes.set_yticks(sorted(values), [f"{value:,}" for value in sorted(values)])
     axes.minorticks_off()
 
 
+def _tint(colour: str, level: int) -> tuple[float, ...]:
+    """A colour for the grid that is `level` places coarser than the long cycle's."""
+    return tuple(1 - _TINTS[level] * (1 - part) for part in to_rgb(colour))
+
+
 def _draw_legend(figure: Figure, schedule: Schedule) -> None:
-    """The shapes of the long cycle, and that pale is what the short cycle varies."""
+    """The shapes of the long cycle, and that what the short cycle makes of them is paler."""
     patches = shape_patches(schedule)
     if any(len(set(phase.grids)) > 1 for phase in schedule.phases):
-        patches.append(Patch(color="#999999", alpha=_PALE, label="varied by the short cycle"))
+        label = "paler: short cycle"
+        patches.append(Patch(color=_tint("#777777", 1), label=label))
     figure.legend(
         handles=patches,
         loc="outside lower left",
