@@ -138,6 +138,7 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
 
     hosts.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     from mg_jax.train import evaluate_run, train
+    from mg_jax.workdir import has_checkpoint
 
     work = train if mode == "train" else evaluate_run
     try:
@@ -147,7 +148,9 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
         hosts.say("stopped by SIGTERM; the same command continues")
         hosts.part()
     except KeyboardInterrupt:
-        hosts.leave(INTERRUPTED if mode == "train" else "interrupted")
+        none = mode == "train" and not has_checkpoint(workdir)
+        anew = "interrupted before the first checkpoint; the same command begins anew"
+        hosts.leave(anew if none else INTERRUPTED if mode == "train" else "interrupted")
     except SystemExit as ended:
         hosts.leave(str(ended))
     except Exception as error:

@@ -221,7 +221,7 @@ def _check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> N
     print(
         f"{len(videos):,} videos will take about {_bytes(need)} in {folder.parent}, "
         f"{_bytes(free)} free: {_bytes(mean)} and {lengths:.0f} frames of {last.width} x "
-        f"{last.height} a video, by {len(sampled)} of them",
+        f"{last.height} a video, as estimated from {len(sampled)}",
         flush=True,
     )
     if need > free:

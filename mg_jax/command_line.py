@@ -33,7 +33,11 @@ def parse_flags(argv: list[str]) -> list[str]:
         if "get_config" in reason:
             sys.exit(f"error: {reason}; --config takes a recipe, such as configs/demo.py")
         sys.exit(f"error: no such setting in the config: {reason}")
+    except SyntaxError as error:
+        sys.exit(f"error: --config={error.filename} is no recipe; those are configs/*.py")
     except (flags.Error, OSError, ValueError, TypeError) as error:
+        if missing := re.search(r"No such file or directory: '(.+?)'", str(error)):
+            sys.exit(f"error: --config={missing[1]} is not there; recipes are configs/*.py")
         # In between ml_collections shows a traceback.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         sys.exit(f"error: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from mg_jax.metrics import NAMES, headline_metric
-from mg_jax.report.runs import read_summary, run_names
+from mg_jax.report.groups import check_comparable
+from mg_jax.report.runs import read_runs
 from mg_jax.report.units import signed
 
 ROWS = (
@@ -61,20 +62,20 @@ def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str
 
 def main(folders: list[str]) -> None:
     """Compares the runs of the work directories."""
-    if not folders or folders[0].startswith("-"):
+    if not folders or any(folder.startswith("-") for folder in folders):
         sys.exit("usage: python -m mg_jax.compare DIR DIR ...")
-    paths = [pathlib.Path(folder) for folder in folders]
     try:
-        summaries = [read_summary(path) for path in paths]
-        names = run_names(paths)
+        runs = read_runs([pathlib.Path(folder) for folder in folders])
+        check_comparable(runs)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    for path, summary in zip(paths, summaries, strict=True):
-        if summary is None:
+    for run in runs:
+        if run.summary is None:
             sys.exit(
-                f"error: {path / 'summary.json'} is missing; the run of {path} has not finished"
+                f"error: {run.folder / 'summary.json'} is missing; the run of {run.folder} has not "
+                "finished"
             )
-    print(format_comparison(dict(zip(names, summaries, strict=True))))
+    print(format_comparison({run.name: run.summary for run in runs}))
 
 
 if __name__ == "__main__":

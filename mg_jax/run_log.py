@@ -59,7 +59,7 @@ class RunLog:
         if self._bar is None:
             print(f"{prefix} {step}/{self._iterations}  {text}", flush=True)
         elif prefix == "train":
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(_brief(values), refresh=False)
         else:
             self.say(f"{prefix} {step}/{self._iterations}  {text}")
 
@@ -119,6 +119,16 @@ def _precedes(line: str, last: dict[str, int]) -> bool:
     except json.JSONDecodeError:
         return False
     return entry["step"] <= last[entry["kind"]]
+
+
+def _brief(values: dict[str, Any]) -> str:
+    """Of training's scalars as many as a bar has room for."""
+    parts = [f"{name} {_short(values[name])}" for name in ("loss", "top1") if name in values]
+    if "frames" in values:
+        parts.append("{clips}x{frames}x{size}^2".format_map(values))
+    if "clips_per_s" in values:
+        parts.append(f"{values['clips_per_s']:.0f} clips/s")
+    return " ".join(parts)
 
 
 def _short(value: Any) -> str:

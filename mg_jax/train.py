@@ -47,6 +47,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
     if start:
         log.say(f"continuing {workdir} at step {start}")
+    else:
+        log.say(f"training in {workdir}: {run.schedule.iterations:,} iterations")
     with run.stops.listening():
         try:
             metrics = _iterate(run, state, log)
@@ -65,7 +67,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     hosts.say(
         f"{workdir}: {summary['iterations']:,} iterations, {format_headline(metrics)}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
-        f"see {workdir / 'summary.json'}; --mode=report compares runs"
+        f"see {workdir / 'summary.json'}; --mode=report --runs={workdir},DIR --workdir=OUT "
+        "compares runs"
     )
     return summary
 

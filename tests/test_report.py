@@ -251,7 +251,7 @@ def begun(text):
 
 
 BAD = [
-    (lambda f: shutil.rmtree(f), "bad is not there; --runs takes work directories"),
+    (lambda f: shutil.rmtree(f), "bad is not there; give the work directories of runs"),
     (lambda f: (f / "config.json").unlink(), "bad is no work directory, or its run has not begun"),
     (damage("config.json", '{"seed": 3'), "config.json is damaged (Expecting ',' delimiter"),
     (damage("config.json", "[1]"), "config.json is not a run's config"),
@@ -291,7 +291,8 @@ def test_what_cannot_be_read_or_compared_is_named(reported, tmp_path, spoil, mes
         (["--mode=report", "--runs=a,,b"], "--mode=report and --runs=DIR,DIR,... go together"),
         (["--config=tests/tiny.py", "--runs=a"], "--mode=report and --runs=DIR,DIR,... go tog"),
         (["--config=tests/tiny.py", "--mode=report", "--runs=a"], "takes no --config; each of"),
-        (["--mode=report", "--runs=nowhere"], "nowhere is not there; --runs takes work direc"),
+        (["--mode=report", "--runs=nowhere"], "nowhere is not there; give the work directories"),
+        (["--mode=report", "--runs=README.md"], "README.md is a file; give the work directories"),
         (["--mode=report", "--runs=mg_jax"], "mg_jax is no work directory, or its run has not"),
         (["--mode=report", "--runs=docs,./docs"], "error: the run docs is given twice"),
     ],

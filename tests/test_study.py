@@ -146,7 +146,7 @@ def test_a_run_that_cannot_train_ends_the_study_and_says_why(tmp_path):
     study = start(tmp_path, f"--config.data.dir={tmp_path}", "--cells=multigrid,baseline")
     status, output = ended(study)
     assert status == 1
-    assert f"error: a run ended before it trained: {tmp_path}/baseline_seed0: error: no" in output
+    assert f"error: a run ended before it trained: {tmp_path}/baseline_seed0: no" in output
     assert not (tmp_path / "multigrid_seed0").exists()
 
 

@@ -108,7 +108,7 @@ def group_runs(runs: list[LoggedRun]) -> list[Group]:
     Raises:
       ValueError: for runs whose accuracies are not of the same kind, naming two.
     """
-    _check_comparable(runs)
+    check_comparable(runs)
     members: dict[str, list[LoggedRun]] = {}
     for run in runs:
         members.setdefault(_identity(run), []).append(run)
@@ -145,7 +145,12 @@ def _first_name(group: list[LoggedRun]) -> str:
     return group[0].name + more
 
 
-def _check_comparable(runs: list[LoggedRun]) -> None:
+def check_comparable(runs: list[LoggedRun]) -> None:
+    """Makes sure that accuracies of runs are of the same kind.
+
+    Raises:
+      ValueError: naming two runs where they are not, and what differs.
+    """
     first, *others = runs
     for other in others:
         for name in ("data.multi_label", "data.name", "data.eval_split"):

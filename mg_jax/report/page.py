@@ -8,7 +8,14 @@ import re
 from mg_jax.report import words
 from mg_jax.report.figures import colour
 from mg_jax.report.runs import LoggedRun
-from mg_jax.report.table import Compared, Row, differing_settings, main_table, overview
+from mg_jax.report.table import (
+    SPACE,
+    Compared,
+    Row,
+    differing_settings,
+    main_table,
+    overview,
+)
 
 _CSS = """
 :root { color-scheme: light; }
@@ -81,7 +88,7 @@ def format_page(
       training: pictures of training curves.
       written: when, for people.
     """
-    title = words.headline(groups)
+    title = words.headline(groups).replace(" %", SPACE + "%")
     runs = [run for group in groups for run in group.group.runs]
     parts = [
         f"<h1>{html.escape(title)}</h1>",

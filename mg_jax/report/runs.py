@@ -156,11 +156,15 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
 def _read_config(folder: pathlib.Path) -> ConfigDict:
     """With lists turned into the tuples that they were, and today's values of what it lacks."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not there; --runs takes work directories")
+        what = "is a file" if folder.exists() else "is not there"
+        raise ValueError(f"{folder} {what}; give the work directories of runs")
     path = folder / "config.json"
     if not path.exists():
+        inside = sorted(path.parent for path in folder.glob("*/config.json"))
+        hint = f"; it holds work directories, such as {inside[0]}" if inside else ""
         raise ValueError(
             f"{folder} is no work directory, or its run has not begun: it holds no config.json"
+            f"{hint}"
         )
     content, config = _read_json(path), get_base()
     try:
@@ -178,7 +182,7 @@ def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         try:
             line = json.loads(row)
-            line["step"], line["kind"]
+            line["kind"], int(line["step"])
         except (ValueError, TypeError, KeyError) as error:
             if number == len(rows):
                 break

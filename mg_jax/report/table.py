@@ -9,7 +9,7 @@ from mg_jax.report.cost import training_flops
 from mg_jax.report.groups import Group, Spread, measured
 from mg_jax.report.units import flops_unit, signed, time_unit
 
-_SPACE = "\N{NO-BREAK SPACE}"  # so that a number stays on a line
+SPACE = "\N{NO-BREAK SPACE}"  # so that a number stays on a line
 _NOTHING = "\N{EN DASH}"
 # Rows of the comparison that the overview takes up.
 _TRAINING, _WALL_CLOCK = "speed-up: training time", "speed-up: wall clock"
@@ -78,7 +78,7 @@ def number(value: Spread, digits: int, scale: float = 1) -> str:
     """A mean with its deviation, where it has one."""
     text = f"{scale * value.mean:,.{digits}f}"
     if value.deviation is not None:
-        text += f"{_SPACE}±{_SPACE}{scale * value.deviation:,.{digits}f}"
+        text += f"{SPACE}±{SPACE}{scale * value.deviation:,.{digits}f}"
     return text
 
 
@@ -105,7 +105,7 @@ def overview(groups: list[Compared]) -> tuple[list[str], list[Row]]:
     wanted = {
         f"{metric}, %": f"{metric}, %",
         _TRAINING: "training faster",
-        f"{metric}, difference": "difference",
+        f"{metric}, difference": f"{metric} difference",
         _WALL_CLOCK: "wall clock faster",
         _ITERATIONS: "fewer iterations",
     }
@@ -123,7 +123,7 @@ def main_table(groups: list[Compared]) -> dict[str, list[Row]]:
         "": _runs(groups),
         "Result": _results(groups),
         f"Against {first.group.name}": _against(groups),
-        "Cost of training": _costs(groups),
+        "Cost of the whole training": _costs(groups),
         "Time": _times(groups),
     }
 

@@ -32,8 +32,10 @@ def sentence(first: Compared, other: Compared) -> str:
         return f"{name}: {_standing(other)}"
     metric = first.group.metric
     ours, theirs = (number(group.values[metric], 1, 100) for group in (other, first))
+    clock = _times(gain(first, other, "wall_clock_s"))
     return (
-        f"{name} trains {_speed(faster)} {reference}; {NAMES[metric]} {ours} % against {theirs} %"
+        f"{name} trains {_speed(faster)} {reference}, {clock} by the clock; {NAMES[metric]} {ours} "
+        f"% against {theirs} %"
     )
 
 
@@ -42,12 +44,11 @@ def details(first: Compared, other: Compared) -> str:
     found = points(first, other)
     if found is None:
         return ""
-    wall = gain(first, other, "wall_clock_s")
     iterations = first.group.schedule.iterations / other.group.schedule.iterations
     return (
         f"{NAMES[first.group.metric]} {signed(found)} points, {_fewer(iterations)} iterations, "
-        f"{_fewer(first.flops / other.flops)} FLOPs; with compilation and evaluation "
-        f"{_speed(wall)} {first.group.name}"
+        f"{_fewer(first.flops / other.flops)} FLOPs; the clock counts compilation and evaluation "
+        "too"
     )
 
 
@@ -61,9 +62,13 @@ def _standing(group: Compared) -> str:
 
 
 def _speed(ratio: float) -> str:
+    return "as fast as" if f"{ratio:.2f}" == "1.00" else f"{_times(ratio)} than"
+
+
+def _times(ratio: float) -> str:
     if f"{ratio:.2f}" == "1.00":
-        return "as fast as"
-    return f"{ratio:.2f}× faster than" if ratio > 1 else f"{1 / ratio:.2f}× slower than"
+        return "as fast"
+    return f"{ratio:.2f}× faster" if ratio > 1 else f"{1 / ratio:.2f}× slower"
 
 
 def _fewer(ratio: float) -> str:

@@ -17,7 +17,7 @@ from mg_jax.report.runs import read_runs
 from mg_jax.report.table import compared
 
 _SCALARS = ("loss", "top1")  # of training
-# Share, in percent, of a loss's values that its axis has room for; spikes leave it.
+# Share, in percent, of each config's mean loss that the axis has room for; spikes leave it.
 _SHOWN = 99
 
 
@@ -34,7 +34,7 @@ def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.
     by_clip = flops_by_clip(groups)
     accuracy = _accuracy_pictures(groups, by_clip)
     training = _training_pictures(groups)
-    written = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
+    written = datetime.datetime.now().strftime("%d %B %Y, %H:%M")
     page = format_page(compared(groups, by_clip), accuracy, training, written)
     path = workdir / "report.html"
     if path.exists():  # else they are somebody else's
@@ -86,8 +86,8 @@ def _limits(name: str, curves: list[TrainingCurve]) -> tuple[float, float]:
     """Of an axis that all groups share."""
     if name in NAMES:
         return 0, 100
-    values = [curve.runs_RP[np.isfinite(curve.runs_RP)] for curve in curves]
-    return 0, 1.05 * float(np.percentile(np.concatenate(values), _SHOWN)) if values else 1
+    highest = [np.nanpercentile(np.nanmean(curve.runs_RP, 0), _SHOWN) for curve in curves]
+    return 0, 1.05 * float(max(highest, default=1))
 
 
 def _file_names(groups: list[Group]) -> list[str]:

@@ -53,25 +53,26 @@ def main(argv: list[str]) -> None:
         with command_line.errors_as_messages():
             _study(config, workdir)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+        sys.exit(f"interrupted; the same command goes on; so far see {workdir / 'study.md'}")
 
 
 def _study(config, workdir: pathlib.Path) -> None:
-    check_at_once(_AT_ONCE.value, workdir)
-    runs, free = _runs(config, workdir), shares(_AT_ONCE.value)
+    runs = _runs(config, workdir)
+    check_at_once(_AT_ONCE.value, runs, workdir)
+    free = shares(_AT_ONCE.value)
     for run in runs:
         check_same_config(run.folder, run.config)
     asked = _asked_for(config, runs)
-    print(
-        f"{len(asked)} runs, {sum(run.iterations for run in asked):,} iterations; they print to "
-        f"{workdir}/CELL_seedN/output.txt",
-        flush=True,
-    )
 
     def report() -> None:
         write_results(_config_file().stem, runs, _AT_ONCE.value, workdir)
 
     with locked(workdir):
+        print(
+            f"{len(asked)} run{'s'[: len(asked) > 1]}, {sum(run.iterations for run in asked):,} "
+            f"iterations; output in {workdir}/CELL_seedN/output.txt",
+            flush=True,
+        )
         report()
         failed = run_all(asked, free, report)
         pages = _pages(runs, workdir)

@@ -12,14 +12,14 @@ from mg_jax.study.cells import BASELINE, QUESTIONS, Answer, Question
 from mg_jax.study.runs import CellRun
 
 
-def check_at_once(at_once: int, workdir: pathlib.Path) -> None:
-    """Makes sure that as many runs share the machine as when a study began, so that times compare.
+def check_at_once(at_once: int, runs: list[CellRun], workdir: pathlib.Path) -> None:
+    """Makes sure that as many runs share the machine as before, so that times compare.
 
     Raises:
       ValueError: for another number, or a `study.json` that cannot be read.
     """
     path = workdir / "study.json"
-    if not path.exists():
+    if not path.exists() or not any(run.steps or run.ended for run in runs):
         return
     try:
         began = json.loads(path.read_text())["at_once"]

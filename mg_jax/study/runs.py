@@ -125,10 +125,12 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
                     failed.append(_failure(run, process.returncode))
                     if not any(each.ended or each.steps for each in runs):
                         raise ValueError(f"a run ended before it trained: {failed[-1]}")
-                say(f"{run.last_line} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
+                said = run.last_line.partition("; see ")[0]
+                say(f"{said} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
                 report()
             left = sum(_left(run) for run in [*waiting, *(run for run, *_ in running)])
             bar.update(total - left - bar.n)
+            bar.set_description_str(" and ".join(run.folder.name for run, *_ in running), False)
     finally:
         bar.close()
         for *_, process in running:
@@ -187,7 +189,7 @@ def _wait_for_earlier(folder: pathlib.Path) -> None:
 
 def _failure(run: CellRun, status: int) -> str:
     """What to say of a run that ended without a result."""
-    last = run.last_line or "it printed nothing"
+    last = run.last_line.removeprefix("error: ") or "it printed nothing"
     if status == -signal.SIGKILL:
         last = f"killed, as the system does with what takes too much memory; {last}"
     return f"{run.folder}: {last}; see {run.output}"
