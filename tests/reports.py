@@ -86,8 +86,8 @@ def unfinished(source, folder, step):
 def make(folder, flags, multigrid):
     """A real baseline, three seeds each of it and of a multigrid run, and reports on them."""
     folder.mkdir()
-    # With a checkpoint at every step it takes its time.
-    slowly = "--config.run.checkpoint_every=1"
+    # With a checkpoint at every other step it takes its time.
+    slowly = "--config.run.checkpoint_every=2"
     process = runs.start(folder / "real", *flags, slowly, config="tests/tiny.py:baseline")
     runs.wait_until(
         lambda: any(line["kind"] == "eval" for line in whole_lines(folder / "real")), [process]

@@ -65,8 +65,8 @@ def test_batch_norm_of_the_baseline_is_a_cell_where_sub_batches_are_smaller():
 @pytest.fixture(scope="module")
 def stopped(once, flags):
     """A study that was killed, then interrupted, then ran to its end; and what it said then."""
-    # With a checkpoint at every step runs take their time.
-    arguments = [*CELLS, *flags, f"--at_once={AT_ONCE}", "--config.run.checkpoint_every=1"]
+    # With a checkpoint at every other step runs take their time.
+    arguments = [*CELLS, *flags, f"--at_once={AT_ONCE}", "--config.run.checkpoint_every=2"]
 
     def make(folder):
         workdir = folder / "study"
