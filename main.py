@@ -148,9 +148,11 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
         hosts.say("stopped by SIGTERM; the same command continues")
         hosts.part()
     except KeyboardInterrupt:
-        none = mode == "train" and not has_checkpoint(workdir)
-        anew = "interrupted before the first checkpoint; the same command begins anew"
-        hosts.leave(anew if none else INTERRUPTED if mode == "train" else "interrupted")
+        if mode != "train":
+            hosts.leave("interrupted")
+        if has_checkpoint(workdir):
+            hosts.leave(INTERRUPTED)
+        hosts.leave("interrupted before the first checkpoint; the same command begins anew")
     except SystemExit as ended:
         hosts.leave(str(ended))
     except Exception as error:

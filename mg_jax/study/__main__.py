@@ -69,8 +69,8 @@ def _study(config, workdir: pathlib.Path) -> None:
 
     with locked(workdir):
         print(
-            f"{len(asked)} run{'s'[: len(asked) > 1]}, {sum(run.iterations for run in asked):,} "
-            f"iterations; output in {workdir}/CELL_seedN/output.txt",
+            f"runs: {len(asked)}, {sum(run.iterations for run in asked):,} iterations; output in "
+            f"{workdir}/CELL_seedN/output.txt",
             flush=True,
         )
         report()
