@@ -100,7 +100,7 @@ def _multigrid() -> ConfigDict:
     multigrid.single_cycle = False  # one long cycle over the run, not one per stage
     multigrid.fine_tuning = True  # the last stage on the full shape
     multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
-    multigrid.short_cycle_rate = False  # scale the rate by the short cycle's batch too: harmful
+    multigrid.short_cycle_rate = False  # scale the rate by the short cycle too; paper: harmful
     return multigrid
 
 

@@ -1,6 +1,5 @@
 """Prints finished runs side by side: `python -m mg_jax.compare DIR DIR ...`."""
 
-import math
 import pathlib
 import sys
 from typing import Any
@@ -53,11 +52,16 @@ def format_comparison(runs: dict[str, dict[str, Any]]) -> str:
 def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str, Any]) -> str:
     iterations, seconds = (reference[key] / summary[key] for key in ("iterations", "train_s"))
     metric = headline_metric(summary["metrics"])
-    points = 100 * (summary["metrics"][metric] - reference["metrics"].get(metric, math.nan))
+    points = 100 * (summary["metrics"][metric] - reference["metrics"][metric])
     return (
-        f"{name} against {first}: {iterations:.2f}x fewer iterations, {seconds:.2f}x less "
-        f"training time without compilation, {NAMES[metric]} {signed(points)} points"
+        f"{name} against {first}: {_ratio(iterations, 'fewer')} iterations, "
+        f"{_ratio(seconds, 'less')} training time without compilation, "
+        f"{NAMES[metric]} {signed(points)} points"
     )
+
+
+def _ratio(ratio: float, smaller: str) -> str:
+    return f"{ratio:.2f}x {smaller}" if ratio >= 1 else f"{1 / ratio:.2f}x more"
 
 
 def main(folders: list[str]) -> None:

@@ -20,7 +20,13 @@ _RATES = 2000  # points of the learning rate's curve
 
 
 def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
-    """Draws clips, frames, size and learning rate over the iterations as a PNG.
+    """Writes the schedule's picture as a PNG."""
+    with replaced(path) as unfinished:
+        plan_figure(schedule, title).savefig(unfinished, dpi=150, format="png")
+
+
+def plan_figure(schedule: Schedule, title: str) -> Figure:
+    """Clips, frames, size and learning rate over the iterations, in panels from top to bottom.
 
     Where a short cycle changes the size and the batch at every iteration, its grids are boxes in
     one another, the smallest in front, and the paler the coarser.
@@ -44,8 +50,7 @@ def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
     panels[-1].set_xlabel("iteration")
     panels[-1].set_xlim(0, schedule.iterations)
     panels[-1].xaxis.set_major_formatter("{x:,.0f}")
-    with replaced(path) as unfinished:
-        figure.savefig(unfinished, dpi=150, format="png")
+    return figure
 
 
 def _draw_rates(axes: Axes, schedule: Schedule) -> None:

@@ -75,22 +75,26 @@ class Run:
     def program(
         self,
         key: Program,
-        note: Callable[[], str] = lambda: "",
+        note: Callable[[], str] | None = None,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> jax.stages.Compiled:
         """The program of `key`; shows that it waits, if it has to, for its compilation.
 
         Args:
           key: of the program.
-          note: what else to say then.
+          note: what else to say then; usually how many programs are asked for already.
           meanwhile: called now and then while it waits; may raise.
         """
         if self.executables.ready(key):
             return self.executables.get(key)
         if hosts.is_first():
-            say(f"compiling {key}{note()}")
+            say(f"compiling {key}{note() if note else self._asked_for(key)}")
         with waiting("compiling", show=hosts.is_first()) as tick:
             return self.executables.get(key, lambda: (tick(), meanwhile()))
+
+    def _asked_for(self, key: Program) -> str:
+        self.executables.request([key])
+        return self.executables.format_left(self.executables.pending)
 
     def close(self) -> None:
         """Waits until checkpoints are written; drops programs that wait for the compiler."""

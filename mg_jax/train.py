@@ -43,7 +43,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         return json.loads((workdir / "summary.json").read_text())
     if hosts.is_first():
         write_config(workdir, config, run.data.classes)
-        (workdir / RECORD).unlink(missing_ok=True)
+        for ending in (RECORD, "summary.json"):  # of a run whose checkpoints were taken away
+            (workdir / ending).unlink(missing_ok=True)
     log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
     if start:
         log.say(f"continuing {workdir} at step {start}")
@@ -55,6 +56,10 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         except Diverged as error:
             if hosts.is_first():
                 write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
+            error.args = (
+                f"{error}; see {workdir / 'log.jsonl'}; a smaller "
+                "--config.schedule.learning_rate, in another --workdir, may do",
+            )
             raise
         finally:
             try:
@@ -224,9 +229,7 @@ def _programs_left(run: Run, step: int) -> str:
     """When, how many programs have not been compiled, and how long they will take."""
     ahead = _programs_ahead(run, step)
     left = sum(not run.executables.ready(program) for program in ahead)
-    seconds = run.executables.compile_s
-    time = f", about {seconds:.0f} s each, {left * seconds:.0f} s in all" if seconds else ""
-    return f" at step {step}; programs to go: {left}{time}"
+    return f" at step {step}{run.executables.format_left(left)}"
 
 
 def _train_batches(run: Run, start: int) -> DeviceBatches:
@@ -265,6 +268,7 @@ def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
         "wall_clock_s": run.clocks.wall_clock_s,
         **dataclasses.asdict(run.clocks),
         "programs": len(run.executables.compiled),
+        "devices": parallel.device_names(run.mesh),
         "damaged_videos": hosts.total(
             len(run.data.train.damaged) + len(run.data.evaluation.damaged)
         ),

@@ -10,6 +10,7 @@ import pytest
 
 from configs import base, demo, kinetics_i3d, kinetics_slowfast
 from mg_jax.plan import format_plan, plan_dict, write_plan
+from mg_jax.plan_plot import plan_figure
 from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -86,6 +87,47 @@ def test_the_kinetics_plan_equals_the_golden_file(tmp_path):
     assert "8192 x  8 x 112^2" in rows[0]
     shares = [float(row.split()[-1].rstrip("%")) for row in rows]
     assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
+def test_the_plans_picture_shows_every_phase_of_the_schedule():
+    schedule = schedule_from_config(config_with())
+    batch, frames, size, rate = plan_figure(schedule, "kinetics").axes
+    for axes, name in ((batch, "batch"), (frames, "frames"), (size, "size")):
+        expected = set()
+        for phase in schedule.phases:
+            for value in {getattr(grid, name) for grid in phase.grids}:
+                expected.add((phase.start, phase.end, value))
+        boxes = [(b.get_x(), b.get_x() + b.get_width(), b.get_height()) for b in axes.patches]
+        assert set(boxes) == expected
+        assert len(boxes) == len(expected)
+        # In each phase the boxes lie in one another, the smallest in front.
+        order = {box: number for number, box in enumerate(boxes)}
+        assert all(order[a] < order[b] for a in boxes for b in boxes if a[:2] == b[:2] and a > b)
+    (line,) = rate.lines
+    for step, value in zip(*line.get_data(), strict=True):
+        assert value == schedule.learning_rate(int(step))
+
+
+def test_the_plans_boxes_are_the_paler_the_coarser():
+    schedule = schedule_from_config(config_with())
+    batch, _, size, _ = plan_figure(schedule, "kinetics").axes
+    phase = schedule.phases[-1]
+    for axes, name in ((batch, "batch"), (size, "size")):
+        of_phase = [b for b in axes.patches if b.get_x() == phase.start]
+        paleness = {b.get_height(): sum(b.get_facecolor()[:3]) for b in of_phase}
+        finest_first = [getattr(grid, name) for grid in reversed(phase.grids)]
+        assert sorted(finest_first, key=paleness.get) == finest_first
+        assert len(set(paleness.values())) == 3
+
+
+def test_rates_that_follow_the_short_cycle_are_three_lines():
+    schedule = schedule_from_config(config_with(**{"multigrid.short_cycle_rate": True}))
+    lines = plan_figure(schedule, "kinetics").axes[-1].lines
+    assert len(lines) == 3
+    for place, line in enumerate(lines):
+        steps = line.get_xdata()
+        assert set(steps % 3) == {place}
+        assert list(line.get_ydata()) == [schedule.learning_rate(int(step)) for step in steps]
 
 
 def test_i3d_plan_has_the_papers_iterations():

@@ -64,7 +64,9 @@ def test_a_run_that_is_not_evaluated_yet_hides_no_other(reported, compared_seeds
 
 
 def test_a_run_that_diverged_is_told_and_in_no_mean(reported, compared_seeds, tmp_path):
-    diverged = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 40)
+    worse = copied(reported / "baseline_seed1", tmp_path / "worse")
+    change_log(worse, lambda line: {**line, "loss": 50})
+    diverged = unfinished(worse, tmp_path / "baseline_seed1", 40)
     (diverged / "diverged.json").write_text('{"step": 41, "reason": "the loss is nan"}')
     groups = group_runs(read_runs([reported / "baseline_seed0", diverged]))
     (both,) = compared(groups, compared_seeds[1][:1])
@@ -76,6 +78,52 @@ def test_a_run_that_diverged_is_told_and_in_no_mean(reported, compared_seeds, tm
     ]
     assert [len(points_P2) for points_P2 in curve.runs] == [4, 2]
     np.testing.assert_allclose(curve.mean_P2, curve.runs[0])
+    training = training_curve(groups[0], "loss")
+    np.testing.assert_allclose(training.mean_P, training.runs_RP[0])
+    np.testing.assert_allclose(training.runs_RP[1][:40], 50)
+
+
+def test_all_runs_may_have_diverged(reported, tmp_path):
+    diverged = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 40)
+    (diverged / "diverged.json").write_text('{"step": 41, "reason": "the loss is nan"}')
+    page = write_report([diverged], tmp_path / "out").read_text()
+    assert "<h1>baseline_seed1: diverged at step 41</h1>" in page
+    assert (tmp_path / "out" / "training_baseline_seed1.png").exists()
+
+
+def test_a_run_that_falls_behind_takes_nothing_from_the_mean(reported, tmp_path):
+    worse = copied(reported / "baseline_seed1", tmp_path / "worse")
+    change_log(worse, lambda line: {**line, "loss": 50})
+    behind = unfinished(worse, tmp_path / "baseline_seed1", 3)
+    (group,) = group_runs(read_runs([reported / "baseline_seed0", behind]))
+    curve = training_curve(group, "loss")
+    np.testing.assert_allclose(curve.mean_P[:3], (curve.runs_RP[0][:3] + 50) / 2)
+    np.testing.assert_allclose(curve.mean_P[3:], curve.runs_RP[0][3:])
+
+
+@pytest.mark.parametrize("log", ["", '{"step": 3, "ki'])
+def test_a_run_that_has_just_begun_hides_no_other(reported, tmp_path, log):
+    begun = copied(reported / "multigrid_seed0", tmp_path / "begun")
+    (begun / "summary.json").unlink()
+    (begun / "log.jsonl").write_text(log)
+    page = write_report([reported / "baseline_seed0", begun], tmp_path / "both").read_text()
+    steps = runs.summary(reported / "multigrid_seed0")["iterations"]
+    assert f"begun is not finished and not evaluated yet (step 0 of {steps})." in page
+    assert "baseline_seed0: top-1 50.0" in page
+    alone = write_report([begun], tmp_path / "alone").read_text()
+    assert f"<h1>begun: step 0 of {steps}, not evaluated yet</h1>" in alone
+    assert [path.name for path in (tmp_path / "alone").iterdir()] == ["report.html"]
+
+
+def test_other_devices_are_told(reported, compared_seeds, tmp_path):
+    other = copied(reported / "baseline_seed0", tmp_path / "faster")
+    change(other / "config.json", eval__times=3)
+    change(other / "summary.json", devices="8 x NVIDIA H100")
+    groups = group_runs(read_runs([reported / "baseline_seed0", other]))
+    told = caveats(compared(groups, compared_seeds[1][:1] * 2))
+    devices = runs.summary(reported / "baseline_seed0")["devices"]
+    assert devices.startswith("1 x cpu, ")
+    assert told[-1].endswith(f"so that times do not compare: {devices}; 8 x NVIDIA H100.")
 
 
 def test_videos_of_several_labels_are_compared_by_their_map(reported, tmp_path):
@@ -159,7 +207,7 @@ def test_training_curves_are_what_was_logged(compared_seeds, reported):
     curve = training_curve(group, "loss")
     expected = list(runs.losses(reported / "real").values())
     np.testing.assert_allclose(curve.runs_RP, [expected] * 3)
-    np.testing.assert_allclose(curve.shared_P, expected)
+    np.testing.assert_allclose(curve.mean_P, expected)
     np.testing.assert_allclose(curve.steps_P, np.arange(72) + 0.5)
     assert training_curve(group, "nothing") is None
 
@@ -176,7 +224,7 @@ def test_long_logs_are_averaged_and_lines_apart_leave_no_gap(reported, tmp_path)
     curve = training_curve(group, "loss")
     # Two lines to a span, of the 200 spans those that there are lines of.
     np.testing.assert_allclose(curve.steps_P, np.arange(10, 3000, 20))
-    np.testing.assert_allclose(curve.shared_P, [5] * 150)  # of 10 and 0
+    np.testing.assert_allclose(curve.mean_P, [5] * 150)  # of 10 and 0
 
 
 def test_lines_count_by_the_iterations_they_cover(reported, tmp_path):
@@ -188,7 +236,7 @@ def test_lines_count_by_the_iterations_they_cover(reported, tmp_path):
     curve = training_curve(group, "loss")
     # Of 72 iterations in 4 spans; the lines' middles, 15 and 33, lie in the first two.
     np.testing.assert_allclose(curve.steps_P, [15, 33])
-    np.testing.assert_allclose(curve.shared_P, [1, 4])
+    np.testing.assert_allclose(curve.mean_P, [1, 4])
 
 
 def test_runs_are_named_by_what_tells_their_folders_apart():
@@ -240,16 +288,6 @@ def damage(name, text):
     return lambda folder: (folder / name).write_text(text)
 
 
-def begun(text):
-    """A run that has not finished, with a log of this."""
-
-    def spoil(folder):
-        (folder / "summary.json").unlink()
-        (folder / "log.jsonl").write_text(text)
-
-    return spoil
-
-
 BAD = [
     (lambda f: shutil.rmtree(f), "bad is not there; give the work directories of runs"),
     (lambda f: (f / "config.json").unlink(), "bad is no work directory, or its run has not begun"),
@@ -258,11 +296,10 @@ BAD = [
     (damage("config.json", '{"batch": "many"}'), "config.json is not a run's config"),
     (damage("config.json", '{"batch": 3}'), "describes no schedule: sub_batch=8 does not divide"),
     (damage("log.jsonl", ""), "bad has finished, but its log.jsonl is gone or empty"),
-    (begun(""), "bad has logged nothing yet: log.jsonl has no line"),
-    (begun('{"step": 3, "ki'), "bad has logged nothing yet"),
     (damage("log.jsonl", '{"st\n{"step": 1, "kind": "train"}\n'), "line 1 of"),
     (damage("log.jsonl", '{"step": 99, "kind": "train"}\n'), "has logged step 99, but by its"),
     (damage("summary.json", "{"), "summary.json is damaged"),
+    (damage("diverged.json", "[]"), "diverged.json does not tell step and reason"),
     (damage("summary.json", "{}"), "summary.json is not a run's summary: it lacks iterations"),
     (lambda f: change(f / "config.json", data__name="k400"), "cannot be compared: data.name is"),
     (

@@ -5,7 +5,7 @@ import pytest
 from mg_jax.report.cost import training_flops
 from mg_jax.report.write import write_report
 from tests import browser, runs
-from tests.reports import LONG, STRANGE, unfinished
+from tests.reports import LONG, STRANGE, change, copied, unfinished
 
 PAGES = ["seeds", "while_running", "strange_report"]
 
@@ -37,6 +37,20 @@ def test_the_page_fits_its_window_and_asks_for_nothing(reported, name, size):
             "[...document.querySelectorAll('table')].every(t => t.clientWidth <= "
             "t.parentElement.scrollWidth && t.parentElement.clientWidth <= innerWidth)"
         )
+
+
+def test_fifteen_configs_can_be_told_apart(reported, tmp_path):
+    folders = []
+    for number in range(15):
+        folders.append(copied(reported / "baseline_seed0", tmp_path / f"cell{number}"))
+        change(folders[-1] / "config.json", schedule__learning_rate=(number + 1) / 1e5)
+    path = write_report(folders, tmp_path / "out")
+    with browser.shown(path, *browser.SIZES["phone"]) as (page, _):
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+        marks = "[...document.querySelectorAll('.overview tbody .chip')].map(e => e.outerHTML)"
+        assert len(set(page.evaluate(marks))) == 15
+        sizes = "[...document.querySelectorAll('.chip')].map(e => e.getBoundingClientRect().width)"
+        assert min(page.evaluate(sizes)) >= 8
 
 
 def table(page, number=0):

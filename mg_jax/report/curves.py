@@ -144,15 +144,12 @@ class TrainingCurve:
     Attributes:
       steps_P: middle of the iterations that each span's lines cover, spans without lines left out.
       runs_RP: for each run that logs it the mean over each span; NaN where it has none.
+      mean_P: the mean over those that are there and did not diverge; NaN where there is none.
     """
 
     steps_P: np.ndarray
     runs_RP: np.ndarray
-
-    @property
-    def shared_P(self) -> np.ndarray:
-        """The mean over the runs; NaN where one of them has none."""
-        return self.runs_RP.mean(0)
+    mean_P: np.ndarray
 
 
 def training_curve(group: Group, name: str) -> TrainingCurve | None:
@@ -161,13 +158,16 @@ def training_curve(group: Group, name: str) -> TrainingCurve | None:
     Shares, such as top1, are in percent.
     """
     scale = 100 if name in NAMES else 1
-    logged = [
+    by_run = [
         {step: scale * line[name] for step, line in run.train.items() if name in line}
         for run in group.runs
     ]
-    logged = [values for values in logged if values]
+    logged = [values for values in by_run if values]
     if not logged:
         return None
+    sound_R = [
+        run.diverged is None for run, values in zip(group.runs, by_run, strict=True) if values
+    ]
     # No narrower than the lines lie apart, so that each span has one.
     spacing = max(max(values) / len(values) for values in logged)
     spans = max(1, min(_POINTS, int(group.schedule.iterations / spacing)))
@@ -186,4 +186,13 @@ def training_curve(group: Group, name: str) -> TrainingCurve | None:
             sums_P = np.bincount(spans_L, counts_L * of_L, spans)
             means_P[there_P] = sums_P[there_P] / covered_P[there_P]
     lines_P = np.isfinite(middles_RP).any(0)
-    return TrainingCurve(np.nanmean(middles_RP[:, lines_P], 0), runs_RP[:, lines_P])
+    runs_RP = runs_RP[:, lines_P]
+    mean_P = _mean_of_known(runs_RP[sound_R])
+    return TrainingCurve(_mean_of_known(middles_RP[:, lines_P]), runs_RP, mean_P)
+
+
+def _mean_of_known(values_RP: np.ndarray) -> np.ndarray:
+    """Over the rows; NaN where none has a value."""
+    known_P = np.isfinite(values_RP).sum(0)
+    sums_P = np.nansum(values_RP, 0)
+    return np.divide(sums_P, known_P, out=np.full(sums_P.shape, np.nan), where=known_P > 0)

@@ -145,7 +145,7 @@ def _draw_training(axes: Axes, curve: TrainingCurve) -> None:
     if len(curve.runs_RP) > 1:
         for row_P in curve.runs_RP:
             _draw_known(axes, curve.steps_P, row_P, color="#222222", alpha=0.3, linewidth=1)
-    _draw_known(axes, curve.steps_P, curve.shared_P, color="#222222", linewidth=1.6)
+    _draw_known(axes, curve.steps_P, curve.mean_P, color="#222222", linewidth=1.6)
 
 
 def _draw_known(axes: Axes, x_P: np.ndarray, y_P: np.ndarray, **style) -> None:

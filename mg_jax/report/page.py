@@ -6,7 +6,7 @@ import html
 import re
 
 from mg_jax.report import words
-from mg_jax.report.figures import colour
+from mg_jax.report.figures import line_style
 from mg_jax.report.runs import LoggedRun
 from mg_jax.report.table import (
     SPACE,
@@ -47,7 +47,7 @@ tr.section th { background: #f3f3f3; font-weight: 600; border-right: 0; position
   max-width: none; }
 tr.section span { position: sticky; left: .6rem; }
 small { display: block; font-size: .8125rem; color: #555; }
-.chip { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .35em; }
+.chip { width: .8em; height: .8em; margin-right: .35em; }
 .figures { display: grid; gap: 1.25rem 2rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 figure { margin: 0; max-width: 32rem; }
@@ -59,6 +59,16 @@ img { display: block; max-width: 100%; height: auto; }
 dt { font-weight: 600; margin-top: .5rem; }
 dd { margin: 0; }
 """
+# The figures' markers as SVG paths.
+_SHAPES = {
+    "o": "M0 5a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z",
+    "s": "M1 1h8v8h-8z",
+    "^": "M5 0 10 9H0z",
+    "v": "M5 10 0 1h10z",
+    "<": "M0 5 9 0v10z",
+    ">": "M10 5 1 0v10z",
+    "D": "M5 0 10 5 5 10 0 5z",
+}
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -175,8 +185,13 @@ def _heads(groups: list[Compared]) -> list[str]:
 
 
 def _chip(index: int) -> str:
-    """A dot in a group's colour."""
-    return f'<span class="chip" style="background:{colour(index)}"></span>'
+    """A group's marker, in its colour."""
+    style = line_style(index)
+    shape = _SHAPES[style["marker"]]
+    return (
+        f'<svg class="chip" viewBox="0 0 10 10" fill="{style["color"]}" aria-hidden="true">'
+        f'<path d="{shape}"/></svg>'
+    )
 
 
 def _table(
@@ -195,7 +210,7 @@ def _table(
       heads: of the other columns, HTML.
       sections: rows by the section's title.
       words: whether cells hold words, not numbers.
-      chips: whether each row is a group and gets its dot.
+      chips: whether each row is a group and gets its marker.
     """
     cell = '<td class="words">' if words else "<td>"
     columns = "".join(

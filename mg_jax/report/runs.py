@@ -118,7 +118,12 @@ def read_diverged(folder: pathlib.Path) -> dict[str, Any] | None:
       ValueError: if they cannot be read.
     """
     path = folder / RECORD
-    return _read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    diverged = _read_json(path)
+    if not isinstance(diverged, dict) or not {"step", "reason"} <= diverged.keys():
+        raise ValueError(f"{path} does not tell step and reason; put it back from a copy")
+    return diverged
 
 
 def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
@@ -130,8 +135,10 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
         raise ValueError(f"{path} describes no schedule: {error}") from error
     summary, diverged = read_summary(folder), read_diverged(folder)
     lines = _read_log(folder / "log.jsonl")
-    if not lines and diverged is None:
-        raise ValueError(_nothing_logged(folder, summary is not None))
+    if not lines and summary is not None:
+        raise ValueError(
+            f"{folder} has finished, but its log.jsonl is gone or empty; put it back from a copy"
+        )
     last = max((line["step"] for line in lines), default=0)
     if last > schedule.iterations:
         raise ValueError(
@@ -191,15 +198,6 @@ def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
             ) from error
         lines.append(line)
     return lines
-
-
-def _nothing_logged(folder: pathlib.Path, finished: bool) -> str:
-    if finished:
-        return f"{folder} has finished, but its log.jsonl is gone or empty; put it back from a copy"
-    return (
-        f"{folder} has logged nothing yet: log.jsonl has no line; wait for its first, after "
-        "run.log_every iterations"
-    )
 
 
 def _read_json(path: pathlib.Path) -> Any:

@@ -93,6 +93,11 @@ def caveats(groups: list[Compared]) -> list[str]:
             f"Logs that do not tell when evaluations were: {', '.join(timeless)}. Against wall "
             "clock there is only what they reached in the end."
         )
+    runs = [run for g in groups for run in g.group.finished]
+    devices = sorted({run.summary["devices"] for run in runs if "devices" in run.summary})
+    if len(devices) > 1:
+        names = "; ".join(devices)
+        found.append(f"Trained on different devices, so that times do not compare: {names}.")
     rows = differing_settings([g.group for g in groups])
     differing = [row.label for row in rows if row.label in _EVALUATION]
     if differing:

@@ -19,6 +19,7 @@ from mg_jax.report.table import compared
 _SCALARS = ("loss", "top1")  # of training
 # Share, in percent, of each config's mean loss that the axis has room for; spikes leave it.
 _SHOWN = 99
+_LONGEST = 100  # letters of a name that go into a file's
 
 
 def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.Path:
@@ -86,13 +87,15 @@ def _limits(name: str, curves: list[TrainingCurve]) -> tuple[float, float]:
     """Of an axis that all groups share."""
     if name in NAMES:
         return 0, 100
-    highest = [np.nanpercentile(np.nanmean(curve.runs_RP, 0), _SHOWN) for curve in curves]
+    # Of runs that all diverged there is no mean.
+    known = [curve.mean_P[np.isfinite(curve.mean_P)] for curve in curves]
+    highest = [np.percentile(values, _SHOWN) for values in known if values.size]
     return 0, 1.05 * float(max(highest, default=1))
 
 
 def _file_names(groups: list[Group]) -> list[str]:
     """The groups' names in letters that every file system takes, all different."""
-    plain = [re.sub(r"[^A-Za-z0-9.-]+", "_", group.name).strip("_") for group in groups]
+    plain = [re.sub(r"[^A-Za-z0-9.-]+", "_", group.name).strip("_")[-_LONGEST:] for group in groups]
     if all(plain) and len(set(plain)) == len(plain):
         return plain
     return [f"{number}_{name}".strip("_") for number, name in enumerate(plain, 1)]

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from statistics import fmean
 from typing import Any
 
 from mg_jax.atomic_file import write_json, write_text
@@ -128,10 +129,10 @@ def _row(cell: dict[str, Any], baseline: list[dict[str, Any]], metric: str) -> t
         faster,
         f"{score.mean:.1f}{deviation}",
         difference,
-        f"{spread([run['metrics']['loss'] for run in runs]).mean:.3f}",
+        f"{fmean(run['metrics']['loss'] for run in runs):.3f}",
         seeds,
     )
 
 
 def _mean(runs: list[dict[str, Any]], name: str) -> float:
-    return spread([run[name] for run in runs]).mean
+    return fmean(run[name] for run in runs)
