@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 
 from configs.base import get_base
 from mg_jax.models import create_model
+from mg_jax.train_step import init_variables
 from mg_jax.weights.layout import to_variables
+from mg_jax.weights.load import load_weights
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 POSITIONS = ((), (1, 3), (1, 3, 5), ())
@@ -48,3 +50,26 @@ def eval_logits(name, arrays, variables):
 
 def assert_logits(logits, expected):
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def config_of(name="slowfast", **model):
+    config = get_base()
+    config.model.name = name.removesuffix("_nl")
+    config.model.update({"width": 8, "num_classes": 10})
+    if name.endswith("_nl"):
+        config.model.non_local.positions = POSITIONS
+    config.model.update(model)
+    return config
+
+
+def fresh(config):
+    """Variables of the model's shapes, random, since compiling their initialisation takes long."""
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: init_variables(config))
+    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), shapes)
+
+
+def loaded(path, variables):
+    """Variables with a file's weights in their places, and the account."""
+    weights = load_weights(path, variables)
+    return weights.variables(lambda: variables), weights.account

@@ -182,6 +182,12 @@ def test_a_run_cut_off_after_its_last_iteration_only_evaluates(undisturbed, flag
     ]
 
 
+def test_a_run_that_begins_anew_is_not_called_finished(flags, copy):
+    shutil.rmtree(copy / "checkpoints")
+    process = runs.start(copy, *flags)
+    runs.wait_until(lambda: not (copy / "summary.json").exists(), [process])
+
+
 # Disks
 
 

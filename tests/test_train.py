@@ -172,6 +172,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(flags, tmp
     ]
     output = runs.run(workdir, *flags, *changes, expect=1)
     assert "error: diverged: parameters or statistics are not finite after" in output
+    assert f"; see {workdir}/log.jsonl; a smaller --config.schedule.learning_rate" in output
     assert re.search(r"on (grid )?\d+ x \d x \d+\^2", output)
     for array in runs.final_arrays(workdir):
         assert np.all(np.isfinite(array))
