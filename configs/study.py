@@ -1,11 +1,10 @@
-r"""What multigrid's parts are worth, on moving_shapes, in an hour and a half on two CPU cores.
+r"""What multigrid's parts are worth, on moving_shapes, in some 70 minutes on two CPU cores.
 
     python main.py --config=configs/study.py --mode=prepare
     python -m mg_jax.study --config=configs/study.py --workdir=work/study --at_once=2
 
 trains the paper's comparisons (`mg_jax/study/cells.py`) with three seeds each: the
-baseline for 2,600 iterations, multigrid for 733. Length and task were chosen on the baseline alone:
-see `docs/study.md`.
+baseline for 2,600 iterations, multigrid for 733. How task and length were chosen: `docs/study.md`.
 """
 
 from configs.base import as_variant

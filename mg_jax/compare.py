@@ -54,13 +54,15 @@ def _against(first: str, reference: dict[str, Any], name: str, summary: dict[str
     metric = headline_metric(summary["metrics"])
     points = 100 * (summary["metrics"][metric] - reference["metrics"][metric])
     return (
-        f"{name} against {first}: {_ratio(iterations, 'fewer')} iterations, "
-        f"{_ratio(seconds, 'less')} training time without compilation, "
+        f"{name} against {first}: {_ratio(iterations, 'fewer', 'as many')} iterations, "
+        f"{_ratio(seconds, 'less', 'as much')} training time without compilation, "
         f"{NAMES[metric]} {signed(points)} points"
     )
 
 
-def _ratio(ratio: float, smaller: str) -> str:
+def _ratio(ratio: float, smaller: str, equal: str) -> str:
+    if f"{ratio:.2f}" == "1.00":
+        return equal
     return f"{ratio:.2f}x {smaller}" if ratio >= 1 else f"{1 / ratio:.2f}x more"
 
 

@@ -7,6 +7,7 @@ and its call costs 5.7 ms for a state of 500 leaves against 1.1 ms here (2 CPU d
 import concurrent.futures
 import dataclasses
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,8 +33,9 @@ def make_mesh() -> Mesh:
 def device_names(mesh: Mesh) -> str:
     """How many devices there are and of what kind; of a CPU, on how many cores a process runs."""
     kinds = sorted({device.device_kind for device in mesh.devices.flat})
-    cores = f", {len(os.sched_getaffinity(0))} cores" if kinds == ["cpu"] else ""
-    return f"{mesh.size} x {' and '.join(kinds)}{cores}"
+    cores = len(os.sched_getaffinity(0))
+    share = f", {cores} core{'s' * (cores > 1)}" if kinds == ["cpu"] else ""
+    return f"{mesh.size} x {' and '.join(kinds)}{share}"
 
 
 def pmap(
@@ -111,7 +113,6 @@ class Executables:
 
     Attributes:
       stall_s: seconds that callers waited for the compiler.
-      compile_s: seconds that compilation has taken.
       compiled: keys in the order in which their compilation began.
     """
 
@@ -120,11 +121,10 @@ class Executables:
     ):
         """Takes the function that lowers the program of a key, and what a device's memory holds."""
         self.stall_s = 0.0
-        self.compile_s = 0.0
-        self._done = 0
         self.compiled: list[Program] = []
         self._lower = lower
         self._memory_bytes = memory_bytes
+        self._seconds: list[float] = []  # that each compilation took
         self._futures: dict[Program, concurrent.futures.Future] = {}
         # One at a time: XLA's compiler is itself parallel, and two took twice as long.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compiler")
@@ -146,9 +146,10 @@ class Executables:
 
     def format_left(self, count: int) -> str:
         """That so many programs are to be compiled, and how long, by their mean, it will take."""
-        each = self.compile_s / self._done if self._done else 0
-        time = f", about {each:.0f} s each, {count * each:.0f} s in all" if each else ""
-        return f"; programs to go: {count}{time}"
+        each = statistics.fmean(self._seconds) if self._seconds else 0
+        # Where programs come from disk it is not worth a word.
+        long = f", about {each:.0f} s each, {count * each:.0f} s in all" if each >= 0.5 else ""
+        return f"; programs to go: {count}{long}"
 
     def get(
         self, key: Program, meanwhile: Callable[[], None] = lambda: None
@@ -188,8 +189,7 @@ class Executables:
         self.compiled.append(key)
         start = time.perf_counter()
         program = self._lower(key).compile()
-        self.compile_s += time.perf_counter() - start
-        self._done += 1
+        self._seconds.append(time.perf_counter() - start)
         needed = memory.needed_bytes(program)
         if self._memory_bytes is not None and needed > self._memory_bytes:
             raise ValueError(

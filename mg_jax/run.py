@@ -82,7 +82,7 @@ class Run:
 
         Args:
           key: of the program.
-          note: what else to say then; usually how many programs are asked for already.
+          note: what else to say then; usually how many programs are asked for, where it is several.
           meanwhile: called now and then while it waits; may raise.
         """
         if self.executables.ready(key):
@@ -94,7 +94,8 @@ class Run:
 
     def _asked_for(self, key: Program) -> str:
         self.executables.request([key])
-        return self.executables.format_left(self.executables.pending)
+        pending = self.executables.pending
+        return self.executables.format_left(pending) if pending > 1 else ""
 
     def close(self) -> None:
         """Waits until checkpoints are written; drops programs that wait for the compiler."""

@@ -43,7 +43,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         return json.loads((workdir / "summary.json").read_text())
     if hosts.is_first():
         write_config(workdir, config, run.data.classes)
-        for ending in (RECORD, "summary.json"):  # of a run whose checkpoints were taken away
+        for ending in (RECORD, "summary.json"):  # no longer true once it trains
             (workdir / ending).unlink(missing_ok=True)
     log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
     if start:
@@ -58,7 +58,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
                 write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
             error.args = (
                 f"{error}; see {workdir / 'log.jsonl'}; a smaller "
-                "--config.schedule.learning_rate, in another --workdir, may do",
+                "--config.schedule.learning_rate, in another --workdir, may help",
             )
             raise
         finally:

@@ -1,4 +1,5 @@
 import gc
+import threading
 import weakref
 
 import jax
@@ -91,6 +92,24 @@ def test_programs_are_compiled_once_however_often_they_are_asked_for():
     executables.close()
     assert lowered == programs
     assert executables.stall_s > 0
+
+
+def test_what_is_left_to_compile_is_counted():
+    go_on = threading.Event()
+
+    def lower(program):
+        assert go_on.wait(60)
+        return jax.jit(lambda x: x * program.batch).lower(jnp.float32(0))
+
+    executables = Executables(lower)
+    programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
+    executables.request(programs)
+    assert executables.pending == 3
+    assert executables.format_left(3) == "; programs to go: 3"
+    go_on.set()
+    executables.get(programs[2])
+    assert executables.pending == 0
+    executables.close()
 
 
 def test_programs_that_are_not_needed_any_more_are_freed():

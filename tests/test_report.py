@@ -89,6 +89,19 @@ def test_all_runs_may_have_diverged(reported, tmp_path):
     page = write_report([diverged], tmp_path / "out").read_text()
     assert "<h1>baseline_seed1: diverged at step 41</h1>" in page
     assert (tmp_path / "out" / "training_baseline_seed1.png").exists()
+    (group,) = group_runs(read_runs([diverged]))
+    expected = list(runs.losses(reported / "baseline_seed1").values())[:40]
+    np.testing.assert_allclose(training_curve(group, "loss").mean_P, expected)
+
+
+def test_names_too_long_for_files_are_cut_and_stay_apart(reported, tmp_path):
+    folders = [copied(reported / "baseline_seed0", tmp_path / ("x" * 200))]
+    folders.append(copied(reported / "baseline_seed0", tmp_path / ("y" + "x" * 199)))
+    change(folders[1] / "config.json", schedule__learning_rate=0.00002)
+    write_report(folders, tmp_path / "out")
+    names = [path.name for path in (tmp_path / "out").glob("training_*.png")]
+    assert len(names) == 2
+    assert max(map(len, names)) < 130
 
 
 def test_a_run_that_falls_behind_takes_nothing_from_the_mean(reported, tmp_path):
@@ -123,7 +136,8 @@ def test_other_devices_are_told(reported, compared_seeds, tmp_path):
     told = caveats(compared(groups, compared_seeds[1][:1] * 2))
     devices = runs.summary(reported / "baseline_seed0")["devices"]
     assert devices.startswith("1 x cpu, ")
-    assert told[-1].endswith(f"so that times do not compare: {devices}; 8 x NVIDIA H100.")
+    names = f"baseline_seed0 on {devices}; faster on 8 x NVIDIA H100"
+    assert told[-1] == f"Trained on different devices, so that times do not compare: {names}."
 
 
 def test_videos_of_several_labels_are_compared_by_their_map(reported, tmp_path):
@@ -349,6 +363,8 @@ def test_finished_runs_are_printed_side_by_side(reported):
     command = [sys.executable, "-m", "mg_jax.compare"]
     done = subprocess.run([*command, *folders], cwd=runs.ROOT, capture_output=True, text=True)
     assert "2.00x less training time without compilation, top-1 +0.0 points" in done.stdout
+    done = subprocess.run([*command, *folders[::-1]], cwd=runs.ROOT, capture_output=True, text=True)
+    assert "2.00x more training time without compilation, top-1 +0.0 points" in done.stdout
     done = subprocess.run(
         [*command, str(reported / "cut")], cwd=runs.ROOT, capture_output=True, text=True
     )

@@ -144,7 +144,8 @@ class TrainingCurve:
     Attributes:
       steps_P: middle of the iterations that each span's lines cover, spans without lines left out.
       runs_RP: for each run that logs it the mean over each span; NaN where it has none.
-      mean_P: the mean over those that are there and did not diverge; NaN where there is none.
+      mean_P: the mean over those that have got that far and did not diverge, or over all where all
+        did; NaN where there is none.
     """
 
     steps_P: np.ndarray
@@ -187,7 +188,7 @@ def training_curve(group: Group, name: str) -> TrainingCurve | None:
             means_P[there_P] = sums_P[there_P] / covered_P[there_P]
     lines_P = np.isfinite(middles_RP).any(0)
     runs_RP = runs_RP[:, lines_P]
-    mean_P = _mean_of_known(runs_RP[sound_R])
+    mean_P = _mean_of_known(runs_RP[sound_R] if any(sound_R) else runs_RP)
     return TrainingCurve(_mean_of_known(middles_RP[:, lines_P]), runs_RP, mean_P)
 
 

@@ -93,10 +93,9 @@ def caveats(groups: list[Compared]) -> list[str]:
             f"Logs that do not tell when evaluations were: {', '.join(timeless)}. Against wall "
             "clock there is only what they reached in the end."
         )
-    runs = [run for g in groups for run in g.group.finished]
-    devices = sorted({run.summary["devices"] for run in runs if "devices" in run.summary})
-    if len(devices) > 1:
-        names = "; ".join(devices)
+    devices = _devices(groups)
+    if len({name for _, name in devices}) > 1:
+        names = "; ".join(f"{group} on {name}" for group, name in devices)
         found.append(f"Trained on different devices, so that times do not compare: {names}.")
     rows = differing_settings([g.group for g in groups])
     differing = [row.label for row in rows if row.label in _EVALUATION]
@@ -106,6 +105,12 @@ def caveats(groups: list[Compared]) -> list[str]:
             "the same kind."
         )
     return found
+
+
+def _devices(groups: list[Compared]) -> list[tuple[str, str]]:
+    """Groups and the devices on which their runs ended, where known, each pair once."""
+    pairs = [(g.group.name, run.summary.get("devices")) for g in groups for run in g.group.finished]
+    return [(group, name) for group, name in dict.fromkeys(pairs) if name is not None]
 
 
 def _caveats_of(compared: Compared) -> list[str]:
@@ -164,7 +169,8 @@ COUNTED = {
     "Accuracy": "Curves are evaluations on one centre view along the way. A star, and the table, "
     "is the evaluation of a finished run on all views of its config.",
     "Several seeds": "Runs whose configs differ in the seed alone are one column and one curve: "
-    "their mean ± sample standard deviation, single runs faint. Ratios are those of the means.",
+    "their mean ± sample standard deviation, single runs faint. Ratios are those of the means. A "
+    "training curve's mean is of the runs that have got that far.",
     "Training time": "Iterations with their waiting for input and writing of checkpoints, without "
     "compilation and evaluation, over all restarts of a run; what a kill undid is not counted.",
     "Wall clock": "Training, waiting for the compiler and evaluation with its precise batch norm, "

@@ -87,9 +87,7 @@ def _limits(name: str, curves: list[TrainingCurve]) -> tuple[float, float]:
     """Of an axis that all groups share."""
     if name in NAMES:
         return 0, 100
-    # Of runs that all diverged there is no mean.
-    known = [curve.mean_P[np.isfinite(curve.mean_P)] for curve in curves]
-    highest = [np.percentile(values, _SHOWN) for values in known if values.size]
+    highest = [np.nanpercentile(curve.mean_P, _SHOWN) for curve in curves]
     return 0, 1.05 * float(max(highest, default=1))
 
 
