@@ -96,8 +96,8 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
     if hosts.is_first():
         write_json(path, {"step": int(state.step), "metrics": metrics})
     hosts.say(
-        f"step {int(state.step)}: {json.dumps(metrics)}; see {path}; --mode=predict --video=FILE "
-        "classifies one video"
+        f"step {int(state.step):,}: {format_headline(metrics)}, loss {metrics['loss']:.3f}; see "
+        f"{path}; --mode=predict --video=FILE classifies one video"
     )
     return metrics
 

@@ -140,6 +140,15 @@ def test_other_devices_are_told(reported, compared_seeds, tmp_path):
     assert told[-1] == f"Trained on different devices, so that times do not compare: {names}."
 
 
+def test_seeds_that_find_compiled_programs_are_told(reported, compared_seeds, tmp_path):
+    cold = copied(reported / "multigrid_seed0", tmp_path / "multigrid_seed0")
+    change(cold / "summary.json", compile_s=105.0, wall_clock_s=116.0)
+    folders = [reported / f"baseline_seed{seed}" for seed in range(3)]
+    folders += [cold, reported / "multigrid_seed1"]
+    told = caveats(compared(group_runs(read_runs(folders)), compared_seeds[1]))
+    assert any("differ in compilation: multigrid (5 to 105 s). " in text for text in told)
+
+
 def test_videos_of_several_labels_are_compared_by_their_map(reported, tmp_path):
     folders = [
         copied(reported / f"{name}_seed0", tmp_path / name) for name in ("baseline", "multigrid")
@@ -212,7 +221,7 @@ def test_accuracy_is_drawn_against_what_it_cost(compared_seeds, reported):
             np.testing.assert_allclose(curve.mean_P2[:, 1], 100 * statistics.mean(top1))
             np.testing.assert_allclose(curve.deviation_P, 100 * statistics.stdev(top1))
             assert [len(points_P2) for points_P2 in curve.runs] == [4, 4, 4]
-            assert curve.final[0] == pytest.approx(ends[axis][-1])
+            assert curve.final[0].mean == pytest.approx(ends[axis][-1])
             assert curve.final[1].mean == pytest.approx(100 * statistics.mean(top1))
 
 
@@ -270,7 +279,7 @@ def test_curves_of_many_groups_can_be_told_apart():
         (["k400_seed0_slow", "k400_seed1_slow"], ["k400_fast"], ["k400_slow", "k400_fast"]),
         (["slow/0", "slow/1"], ["fast/0", "fast/1"], ["slow", "fast"]),
         (["f_1.0_seed0", "f_1.0_seed1"], ["f_2.0_seed0"], ["f_1.0", "f_2.0_seed0"]),
-        (["slow", "again"], ["fast", "fast_but_longer"], ["slow", "fast"]),
+        (["slow", "again"], ["fast", "fast_too"], ["slow and 1 more", "fast and 1 more"]),
         (["x_0", "x_1"], ["x_2", "x_3"], ["x_0 and 1 more", "x_2 and 1 more"]),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
     status, output = ended(start(tmp_path, *arguments))
     assert status == 0, output
     assert "error: diverged: " in output
-    assert row(tmp_path, COARSE)[-1] == "0, 1 diverged"
+    assert row(tmp_path, COARSE)[-1] == "0 of 1, 1 diverged"
     step = json.loads((tmp_path / "baseline_coarse_seed0" / "diverged.json").read_text())["step"]
     page = (tmp_path / "report.html").read_text()
     assert f"<h1>baseline_coarse_seed0: diverged at step {step}</h1>" in page
@@ -206,6 +206,7 @@ def test_tables_hold_means_deviations_and_ratios():
 
     page = format_results(
         "demo",
+        "--config=configs/demo.py --config.batch=16",
         {
             "baseline": {"runs": {"0": run(80, 30, 0.9), "1": run(80, 50, 0.92)}, "diverged": {}},
             "multigrid": {"runs": {"0": run(20, 10, 0.93)}, "diverged": {"1": "error: ..."}},
@@ -217,8 +218,23 @@ def test_tables_hold_means_deviations_and_ratios():
     assert "2 runs at a time shared the machine" in page
     # The standard deviation of 90 and 92 is the square root of 2.
     assert "| baseline | 80 | 1.00× | 2.0 | 40 | 1.00× | 91.0 ± 1.4 | +0.0 | 0.000 | 2 |" in page
-    expected = (
-        "| multigrid: both | 20 | 4.00× | 2.0 | 10 | 4.00× | 93.0 | +2.0 | 0.000 | 1, 1 diverged |"
-    )
-    assert expected in page
-    assert "| by both |  |  |  |  |  |  |  |  | 0, 1 diverged |" in page
+    ratios = "| multigrid: both | 20 | 4.00× | 2.0 | 10 | 4.00× | 93.0 | +2.0 | 0.000 |"
+    assert f"{ratios} 1 of 2, 1 diverged |" in page
+    assert "| by both |  |  |  |  |  |  |  |  | 0 of 1, 1 diverged |" in page
+    assert "`--config=configs/demo.py --config.batch=16`" in page
+    titles = [line for line in page.splitlines() if line.startswith("## ")]
+    # Those on which there are two cells or more.
+    assert titles == [
+        "## Multigrid against the baseline",
+        "## The learning rate and the short cycle",
+        "## Batch norm",
+    ]
+
+
+def test_a_cell_that_is_alone_is_shown_once():
+    metrics = {"top1": 0.9, "loss": 0.0}
+    run = {"iterations": 20, "epochs": 2.0, "train_s": 9, "metrics": metrics}
+    page = format_results("demo", "", {"multigrid": {"runs": {"0": run}, "diverged": {}}}, 1)
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## Multigrid against the baseline"
+    ]

@@ -41,19 +41,19 @@ class AccuracyCurve:
       runs: for each run its points, (cost, accuracy in percent) by row; shape (points, 2).
       mean_P2: the mean, over the runs that the group averages, of the points that all of them have.
       deviation_P: the accuracy's sample standard deviation there, or None for a single run.
-      final: mean cost and accuracy of the finished runs in the end, or None.
+      final: cost and accuracy of the finished runs in the end, or None.
     """
 
     runs: list[np.ndarray]
     mean_P2: np.ndarray
     deviation_P: np.ndarray | None
-    final: tuple[float, Spread] | None
+    final: tuple[Spread, Spread] | None
 
     @property
     def largest(self) -> float:
         """Cost of the last point, or 0 where there is none."""
         costs = [float(points_P2[:, 0].max(initial=0)) for points_P2 in self.runs]
-        return max(costs + ([self.final[0]] if self.final else []))
+        return max(costs + ([self.final[0].mean] if self.final else []))
 
 
 def accuracy_curves(
@@ -102,12 +102,12 @@ def _accuracy_curve(
 
 def _final(
     group: Group, cost: Callable[[LoggedRun, dict[str, Any]], float | None]
-) -> tuple[float, Spread] | None:
+) -> tuple[Spread, Spread] | None:
     if not group.finished:
         return None
     ends = [{**run.summary, "step": run.schedule.iterations} for run in group.finished]
     costs = [cost(run, end) for run, end in zip(group.finished, ends, strict=True)]
-    return float(np.mean(costs)), spread([100 * end["metrics"][group.metric] for end in ends])
+    return spread(costs), spread([100 * end["metrics"][group.metric] for end in ends])
 
 
 def _axis(name: str, largest: float) -> Axis:

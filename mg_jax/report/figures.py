@@ -88,8 +88,9 @@ def _draw_accuracy(axes: Axes, index: int, curve: AccuracyCurve, unit: float) ->
     if curve.final is not None:
         cost, accuracy = curve.final
         axes.errorbar(
-            cost / unit,
+            cost.mean / unit,
             accuracy.mean,
+            xerr=cost.deviation / unit if cost.deviation else None,
             yerr=accuracy.deviation,
             color=colour(index),
             capsize=4,

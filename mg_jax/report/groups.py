@@ -114,7 +114,7 @@ def group_runs(runs: list[LoggedRun]) -> list[Group]:
         members.setdefault(_identity(run), []).append(run)
     names = [_common_name([run.name for run in group]) for group in members.values()]
     return [
-        Group(name if names.count(name) == 1 else _first_name(group), tuple(group))
+        Group(name if name and names.count(name) == 1 else _first_name(group), tuple(group))
         for name, group in zip(names, members.values(), strict=True)
     ]
 
@@ -126,18 +126,20 @@ def _identity(run: LoggedRun) -> str:
 
 
 def _common_name(names: list[str]) -> str:
-    """The words that all names have in the same places, or the first name."""
+    """The words that all names have in the same places, if any."""
     # Words at even places, what separates them at odd ones.
     words = [re.split(r"([/_\- ]+)", name) for name in names]
-    if len(names) == 1 or len({len(row) for row in words}) > 1:
+    if len(names) == 1:
         return names[0]
+    if len({len(row) for row in words}) > 1:
+        return ""
     columns = list(zip(*words, strict=True))
     common = [
         (columns[i - 1][0] if i else "") + columns[i][0]
         for i in range(0, len(columns), 2)
         if len(set(columns[i])) == 1
     ]
-    return "".join(common).strip("/_- ") or names[0]
+    return "".join(common).strip("/_- ")
 
 
 def _first_name(group: list[LoggedRun]) -> str:

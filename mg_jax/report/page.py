@@ -30,7 +30,9 @@ p, ul, dl { margin: .5rem 0; max-width: 46rem; }
 .quiet { color: #555; }
 .caveats { padding: .6rem 1rem .6rem 2rem; background: #fff6dc; border-left: .3rem solid #d99a00; }
 .scroll { overflow-x: auto; border: 1px solid #d8d8d8; border-radius: .3rem; max-width: 100%;
-  width: fit-content; }
+  width: fit-content; /* a shade on the right as long as there is more */
+  background: linear-gradient(to left, #fff 40%, #fff0) right / 3rem 100% no-repeat local,
+    linear-gradient(to left, #0004, #0000) right / 1rem 100% no-repeat; }
 table { border-collapse: collapse; font-size: .9375rem; }
 th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; min-width: 6.6rem;
   max-width: 17rem; font-variant-numeric: tabular-nums; }

@@ -171,7 +171,7 @@ def _read_config(folder: pathlib.Path) -> ConfigDict:
         hint = f"; it holds work directories, such as {inside[0]}" if inside else ""
         raise ValueError(
             f"{folder} is no work directory, or its run has not begun: it holds no config.json"
-            f"{hint}"
+            f"{hint or '; wait until it trains, or leave it out'}"
         )
     content, config = _read_json(path), get_base()
     try:

@@ -118,14 +118,15 @@ def overview(groups: list[Compared]) -> tuple[list[str], list[Row]]:
 
 def main_table(groups: list[Compared]) -> dict[str, list[Row]]:
     """The comparison as sections of rows, each row with a cell for each group."""
-    first = groups[0]
-    return {
+    first, *others = groups
+    sections = {
         "": _runs(groups),
         "Result": _results(groups),
-        f"Against {first.group.name}": _against(groups),
+        f"Against {first.group.name}": _against(groups) if others else [],
         "Cost of the whole training": _costs(groups),
         "Time": _times(groups),
     }
+    return {title: rows for title, rows in sections.items() if rows}
 
 
 def _runs(groups: list[Compared]) -> list[Row]:
@@ -203,9 +204,10 @@ def _costs(groups: list[Compared]) -> list[Row]:
 def _times(groups: list[Compared]) -> list[Row]:
     walls = [g.values["wall_clock_s"].mean for g in groups if "wall_clock_s" in g.values]
     unit, name = time_unit(max(walls, default=0))
+    digits = 1 if unit == 1 else 2
 
     def shown(clock: str) -> Callable[[Compared], str]:
-        return lambda group: _shown(group, clock, 1, 1 / unit, "until ")
+        return lambda group: _shown(group, clock, digits, 1 / unit, "until ")
 
     labels = {
         "wall_clock_s": "wall clock",

@@ -97,6 +97,12 @@ def caveats(groups: list[Compared]) -> list[str]:
     if len({name for _, name in devices}) > 1:
         names = "; ".join(f"{group} on {name}" for group, name in devices)
         found.append(f"Trained on different devices, so that times do not compare: {names}.")
+    if unlike := [text for g in groups if (text := _compilation(g))]:
+        found.append(
+            f"Runs find what others have compiled, so that seeds differ in compilation: "
+            f"{', '.join(unlike)}. Their wall clocks are means of unlike runs; training time is "
+            "without compilation."
+        )
     rows = differing_settings([g.group for g in groups])
     differing = [row.label for row in rows if row.label in _EVALUATION]
     if differing:
@@ -105,6 +111,15 @@ def caveats(groups: list[Compared]) -> list[str]:
             "the same kind."
         )
     return found
+
+
+def _compilation(compared: Compared) -> str:
+    """The group and how long its seeds waited for the compiler, if it matters to the clock."""
+    ended = [run.summary for run in compared.group.finished]
+    waits = sorted(summary["compile_s"] for summary in ended)
+    if not waits or waits[-1] - waits[0] < 0.1 * min(s["wall_clock_s"] for s in ended):
+        return ""
+    return f"{compared.group.name} ({waits[0]:.0f} to {waits[-1]:.0f} s)"
 
 
 def _devices(groups: list[Compared]) -> list[tuple[str, str]]:

@@ -53,7 +53,9 @@ def main(argv: list[str]) -> None:
         with command_line.errors_as_messages():
             _study(config, workdir)
     except KeyboardInterrupt:
-        sys.exit(f"interrupted; the same command goes on; so far see {workdir / 'study.md'}")
+        there = any(workdir.glob("*/summary.json"))
+        so_far = f"; so far see {workdir / 'study.md'}" if there else ", no run has ended yet"
+        sys.exit(f"interrupted; the same command goes on{so_far}")
 
 
 def _study(config, workdir: pathlib.Path) -> None:
@@ -65,7 +67,7 @@ def _study(config, workdir: pathlib.Path) -> None:
     asked = _asked_for(config, runs)
 
     def report() -> None:
-        write_results(_config_file().stem, runs, _AT_ONCE.value, workdir)
+        write_results(_config_file().stem, " ".join(_flags({})), runs, _AT_ONCE.value, workdir)
 
     with locked(workdir):
         print(

@@ -33,11 +33,14 @@ def check_at_once(at_once: int, runs: list[CellRun], workdir: pathlib.Path) -> N
         )
 
 
-def write_results(title: str, runs: list[CellRun], at_once: int, workdir: pathlib.Path) -> None:
+def write_results(
+    title: str, command: str, runs: list[CellRun], at_once: int, workdir: pathlib.Path
+) -> None:
     """Writes `study.md` and `study.json` of all runs that have ended.
 
     Args:
       title: the config's name.
+      command: the flags that name it.
       runs: of the study.
       at_once: how many of them share the machine.
       workdir: of the study.
@@ -45,7 +48,7 @@ def write_results(title: str, runs: list[CellRun], at_once: int, workdir: pathli
     ended = _ended(runs)
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": ended})
-    write_text(workdir / "study.md", format_results(title, ended, at_once))
+    write_text(workdir / "study.md", format_results(title, command, ended, at_once))
 
 
 def _ended(runs: list[CellRun]) -> dict[str, dict[str, Any]]:
@@ -63,21 +66,33 @@ def _ended(runs: list[CellRun]) -> dict[str, dict[str, Any]]:
     return ended
 
 
-def format_results(title: str, ended: dict[str, dict[str, Any]], at_once: int) -> str:
+def format_results(title: str, command: str, ended: dict[str, dict[str, Any]], at_once: int) -> str:
     """A page of Markdown: a table for each question that some ended run helps to answer.
 
     Args:
       title: of the page.
+      command: the flags that name the config.
       ended: by the cell's name `runs`, the summaries by seed, and `diverged`, reasons by seed.
       at_once: how many runs shared the machine.
     """
     shared = f" {at_once} runs at a time shared the machine." if at_once > 1 else ""
-    lines = [f"# {title}", "", _LEGEND + shared]
-    for question in QUESTIONS:
-        answers = [answer for answer in question.answers if answer.cell in ended]
-        if answers:
-            lines += ["", *_table(question, answers, ended)]
+    lines = [f"# {title}", "", f"`{command}`", "", _LEGEND + shared]
+    for question, answers in _answered(ended):
+        lines += ["", *_table(question, answers, ended)]
     return "\n".join(lines) + "\n"
+
+
+def _answered(ended: dict[str, Any]) -> list[tuple[Question, list[Answer]]]:
+    """The questions on which there is something to compare, or a cell that is in no other."""
+    found = [(q, [answer for answer in q.answers if answer.cell in ended]) for q in QUESTIONS]
+    shown = {answer.cell for _, answers in found if len(answers) > 1 for answer in answers}
+    kept = []
+    for question, answers in found:
+        cells = {answer.cell for answer in answers}
+        if len(answers) > 1 or cells - shown:
+            kept.append((question, answers))
+            shown |= cells
+    return kept
 
 
 _LEGEND = (
@@ -109,9 +124,9 @@ def _table(question: Question, answers: list[Answer], ended: dict[str, Any]) -> 
 
 def _row(cell: dict[str, Any], baseline: list[dict[str, Any]], metric: str) -> tuple[str, ...]:
     runs, diverged = list(cell["runs"].values()), len(cell["diverged"])
-    seeds = f"{len(runs)}" + (f", {diverged} diverged" if diverged else "")
+    seeds = f"{len(runs)} of {len(runs) + diverged}, {diverged} diverged" if diverged else len(runs)
     if not runs:
-        return (*[""] * 8, seeds)
+        return (*[""] * 8, str(seeds))
     score = spread([100 * run["metrics"][metric] for run in runs])
     deviation = "" if score.deviation is None else f" ± {score.deviation:.1f}"
     seconds = _mean(runs, "train_s")
@@ -130,7 +145,7 @@ def _row(cell: dict[str, Any], baseline: list[dict[str, Any]], metric: str) -> t
         f"{score.mean:.1f}{deviation}",
         difference,
         f"{fmean(run['metrics']['loss'] for run in runs):.3f}",
-        seeds,
+        str(seeds),
     )
 
 

@@ -125,12 +125,11 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
                     failed.append(_failure(run, process.returncode))
                     if not any(each.ended or each.steps for each in runs):
                         raise ValueError(f"a run ended before it trained: {failed[-1]}")
-                said = run.last_line.partition("; see ")[0]
-                say(f"{said} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
+                say(f"{_said(run)} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
                 report()
             left = sum(_left(run) for run in [*waiting, *(run for run, *_ in running)])
             bar.update(total - left - bar.n)
-            bar.set_description_str(" and ".join(run.folder.name for run, *_ in running), False)
+            bar.set_description_str(" and ".join(_doing(run) for run, *_ in running), False)
     finally:
         bar.close()
         for *_, process in running:
@@ -185,6 +184,18 @@ def _wait_for_earlier(folder: pathlib.Path) -> None:
                 say(f"{folder}: waiting for an earlier run to end")
             said = True
             time.sleep(_POLL_S)
+
+
+def _said(run: CellRun) -> str:
+    """How a run ended."""
+    if run.summary is not None:
+        return run.last_line.partition("; see ")[0]
+    return f"{run.folder}: {run.last_line}"
+
+
+def _doing(run: CellRun) -> str:
+    """Its name and, where that is the last that it said, that it compiles."""
+    return run.folder.name + (" (compiling)" if run.last_line.startswith("compiling") else "")
 
 
 def _failure(run: CellRun, status: int) -> str:
