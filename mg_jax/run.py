@@ -82,7 +82,7 @@ class Run:
 
         Args:
           key: of the program.
-          note: what else to say then; usually how many programs are asked for, where it is several.
+          note: what else to say then; by default how many programs are to go, if several.
           meanwhile: called now and then while it waits; may raise.
         """
         if self.executables.ready(key):

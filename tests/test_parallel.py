@@ -109,6 +109,10 @@ def test_what_is_left_to_compile_is_counted():
     go_on.set()
     executables.get(programs[2])
     assert executables.pending == 0
+    executables._seconds = [2.0, 4.0]
+    assert executables.format_left(2) == "; programs to go: 2, about 3 s each, 6 s in all"
+    executables._seconds = [0.2, 0.4]  # from disk
+    assert executables.format_left(2) == "; programs to go: 2"
     executables.close()
 
 

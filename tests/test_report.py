@@ -88,6 +88,7 @@ def test_all_runs_may_have_diverged(reported, tmp_path):
     (diverged / "diverged.json").write_text('{"step": 41, "reason": "the loss is nan"}')
     page = write_report([diverged], tmp_path / "out").read_text()
     assert "<h1>baseline_seed1: diverged at step 41</h1>" in page
+    assert "It is in no mean" not in page
     assert (tmp_path / "out" / "training_baseline_seed1.png").exists()
     (group,) = group_runs(read_runs([diverged]))
     expected = list(runs.losses(reported / "baseline_seed1").values())[:40]
@@ -374,6 +375,9 @@ def test_finished_runs_are_printed_side_by_side(reported):
     assert "2.00x less training time without compilation, top-1 +0.0 points" in done.stdout
     done = subprocess.run([*command, *folders[::-1]], cwd=runs.ROOT, capture_output=True, text=True)
     assert "2.00x more training time without compilation, top-1 +0.0 points" in done.stdout
+    same = [str(reported / f"baseline_seed{seed}") for seed in (0, 1)]
+    done = subprocess.run([*command, *same], cwd=runs.ROOT, capture_output=True, text=True)
+    assert "baseline_seed1 against baseline_seed0: as many iterations, 1.33x more" in done.stdout
     done = subprocess.run(
         [*command, str(reported / "cut")], cwd=runs.ROOT, capture_output=True, text=True
     )

@@ -147,11 +147,14 @@ def _caveats_of(compared: Compared) -> list[str]:
 
 
 def _of_diverged_runs(compared: Compared) -> list[str]:
+    runs = compared.group.runs
+    diverged = [run for run in runs if run.diverged is not None]
+    sound = len(diverged) < len(runs)
+    means = " It is in no mean: numbers and mean curves are of the runs that did not diverge."
     return [
-        f"{run.name} (seed {run.config.seed}) diverged: {run.diverged['reason']}. It is in no "
-        "mean: numbers and mean curves are of the runs that did not diverge."
-        for run in compared.group.runs
-        if run.diverged is not None
+        f"{run.name} (seed {run.config.seed}) diverged: {run.diverged['reason']}."
+        f"{means if sound else ''}"
+        for run in diverged
     ]
 
 

@@ -7,6 +7,7 @@ there, in the end `DIR/report.html` too.
 
 import pathlib
 import re
+import shlex
 import sys
 
 import jax
@@ -14,6 +15,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mg_jax import command_line
+from mg_jax.diverged import RECORD
 from mg_jax.lock import locked
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> None:
         with command_line.errors_as_messages():
             _study(config, workdir)
     except KeyboardInterrupt:
-        there = any(workdir.glob("*/summary.json"))
+        there = any([*workdir.glob("*/summary.json"), *workdir.glob(f"*/{RECORD}")])
         so_far = f"; so far see {workdir / 'study.md'}" if there else ", no run has ended yet"
         sys.exit(f"interrupted; the same command goes on{so_far}")
 
@@ -67,7 +69,7 @@ def _study(config, workdir: pathlib.Path) -> None:
     asked = _asked_for(config, runs)
 
     def report() -> None:
-        write_results(_config_file().stem, " ".join(_flags({})), runs, _AT_ONCE.value, workdir)
+        write_results(_config_file().stem, shlex.join(_flags({})), runs, _AT_ONCE.value, workdir)
 
     with locked(workdir):
         print(

@@ -83,16 +83,15 @@ def format_results(title: str, command: str, ended: dict[str, dict[str, Any]], a
 
 
 def _answered(ended: dict[str, Any]) -> list[tuple[Question, list[Answer]]]:
-    """The questions on which there is something to compare, or a cell that is in no other."""
-    found = [(q, [answer for answer in q.answers if answer.cell in ended]) for q in QUESTIONS]
-    shown = {answer.cell for _, answers in found if len(answers) > 1 for answer in answers}
-    kept = []
-    for question, answers in found:
+    """The questions of which an answer has ended that no question before has shown."""
+    found, shown = [], set()
+    for question in QUESTIONS:
+        answers = [answer for answer in question.answers if answer.cell in ended]
         cells = {answer.cell for answer in answers}
-        if len(answers) > 1 or cells - shown:
-            kept.append((question, answers))
+        if cells - shown:
+            found.append((question, answers))
             shown |= cells
-    return kept
+    return found
 
 
 _LEGEND = (
@@ -124,9 +123,11 @@ def _table(question: Question, answers: list[Answer], ended: dict[str, Any]) -> 
 
 def _row(cell: dict[str, Any], baseline: list[dict[str, Any]], metric: str) -> tuple[str, ...]:
     runs, diverged = list(cell["runs"].values()), len(cell["diverged"])
-    seeds = f"{len(runs)} of {len(runs) + diverged}, {diverged} diverged" if diverged else len(runs)
+    seeds = str(len(runs))
+    if diverged:
+        seeds += f" of {len(runs) + diverged}, {diverged} diverged"
     if not runs:
-        return (*[""] * 8, str(seeds))
+        return (*[""] * 8, seeds)
     score = spread([100 * run["metrics"][metric] for run in runs])
     deviation = "" if score.deviation is None else f" ± {score.deviation:.1f}"
     seconds = _mean(runs, "train_s")
@@ -145,7 +146,7 @@ def _row(cell: dict[str, Any], baseline: list[dict[str, Any]], metric: str) -> t
         f"{score.mean:.1f}{deviation}",
         difference,
         f"{fmean(run['metrics']['loss'] for run in runs):.3f}",
-        str(seeds),
+        seeds,
     )
 
 

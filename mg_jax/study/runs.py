@@ -121,11 +121,12 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
             for run, cores, process in [each for each in running if each[2].poll() is not None]:
                 running.remove((run, cores, process))
                 free.append(cores)
+                said = _result(run) if run.ended else _failure(run, process.returncode)
                 if not run.ended:
-                    failed.append(_failure(run, process.returncode))
+                    failed.append(said)
                     if not any(each.ended or each.steps for each in runs):
-                        raise ValueError(f"a run ended before it trained: {failed[-1]}")
-                say(f"{_said(run)} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
+                        raise ValueError(f"a run ended before it trained: {said}")
+                say(f"{said} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
                 report()
             left = sum(_left(run) for run in [*waiting, *(run for run, *_ in running)])
             bar.update(total - left - bar.n)
@@ -186,16 +187,17 @@ def _wait_for_earlier(folder: pathlib.Path) -> None:
             time.sleep(_POLL_S)
 
 
-def _said(run: CellRun) -> str:
-    """How a run ended."""
+def _result(run: CellRun) -> str:
+    """What to say of a run that finished or diverged."""
     if run.summary is not None:
         return run.last_line.partition("; see ")[0]
     return f"{run.folder}: {run.last_line}"
 
 
 def _doing(run: CellRun) -> str:
-    """Its name and, where that is the last that it said, that it compiles."""
-    return run.folder.name + (" (compiling)" if run.last_line.startswith("compiling") else "")
+    """Its name and, where it has said so and logged no iteration since, that it compiles."""
+    compiles = run.last_line.startswith("compiling train")
+    return run.folder.name + (" (compiling)" if compiles else "")
 
 
 def _failure(run: CellRun, status: int) -> str:
