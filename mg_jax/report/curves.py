@@ -159,16 +159,14 @@ def training_curve(group: Group, name: str) -> TrainingCurve | None:
     Shares, such as top1, are in percent.
     """
     scale = 100 if name in NAMES else 1
-    by_run = [
-        {step: scale * line[name] for step, line in run.train.items() if name in line}
-        for run in group.runs
-    ]
-    logged = [values for values in by_run if values]
-    if not logged:
+    runs = [run for run in group.runs if any(name in line for line in run.train.values())]
+    if not runs:
         return None
-    sound_R = [
-        run.diverged is None for run, values in zip(group.runs, by_run, strict=True) if values
+    logged = [
+        {step: scale * line[name] for step, line in run.train.items() if name in line}
+        for run in runs
     ]
+    sound_R = [run.diverged is None for run in runs]
     # No narrower than the lines lie apart, so that each span has one.
     spacing = max(max(values) / len(values) for values in logged)
     spans = max(1, min(_POINTS, int(group.schedule.iterations / spacing)))

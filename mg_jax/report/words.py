@@ -99,7 +99,7 @@ def caveats(groups: list[Compared]) -> list[str]:
         found.append(f"Trained on different devices, so that times do not compare: {names}.")
     if unlike := [text for g in groups if (text := _compilation(g))]:
         found.append(
-            f"Runs find what others have compiled, so that seeds differ in compilation: "
+            "Runs find what others have compiled, so that seeds differ in compilation: "
             f"{', '.join(unlike)}. Their wall clocks are means of unlike runs; training time is "
             "without compilation."
         )
