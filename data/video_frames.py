@@ -22,6 +22,9 @@ _IRREGULAR = 0.75
 # What decoders raise for damaged files; those of images all but the first.
 _DAMAGE = (av.error.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
+# Titles and the like may be in any encoding. PyAV takes that in its stride from version 19 on.
+_ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
 _TURNS = {
     1: Image.Transpose.ROTATE_90,
     2: Image.Transpose.ROTATE_180,
@@ -99,8 +102,7 @@ def _encoded(frames: Iterable, short_side: int, quality: int, step: int, fps: fl
 
 
 def _open(path: pathlib.Path):
-    # Titles and the like may be in any encoding.
-    return av.open(str(path), metadata_errors="replace")
+    return av.open(str(path), **_ANY_TITLE)
 
 
 def _video_stream(container) -> av.VideoStream:

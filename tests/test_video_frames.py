@@ -142,7 +142,9 @@ def test_images_of_a_folder_are_in_order_of_their_numbers(tmp_path, name):
 
 def test_titles_may_be_in_any_encoding(tmp_path):
     path = videos.write(tmp_path / "video.avi", 4, codec="mpeg4", title="Köln")
-    assert b"K\xf6ln" in path.read_bytes()
+    content = path.read_bytes()
+    assert "Köln".encode() in content
+    path.write_bytes(content.replace("Köln".encode(), b"K\xf6ln "))  # as Latin-1 has it
     assert videos.numbers(read(path).jpegs) == [0, 1, 2, 3]
 
 

@@ -45,7 +45,7 @@ def write(
     """A video file of `images`, by default at a constant rate, otherwise at the times given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     milliseconds = fractions.Fraction(1, 1000)
-    with av.open(str(path), "w", metadata_encoding="latin-1") as container:
+    with av.open(str(path), "w") as container:
         container.metadata["title"] = title
         stream = container.add_stream(codec, rate=fps)
         (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
