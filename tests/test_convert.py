@@ -44,7 +44,8 @@ def assert_same(tensors, expected):
 def test_caffe2_pickles_hold_the_weights_of_the_pytorch_files(name):
     variables, account = loaded(GOLDEN / f"{name}_r50_w8_caffe2.pkl", fresh(config_of(name)))
     assert_same(to_tensors(variables), published_tensors(golden(f"{name}_r50_w8")))
-    assert account.unused == ("conv1_w_momentum", "lr", "model_iter")
+    # conv1_w_momentum, lr and model_iter
+    assert (account.unused, account.training_only) == ((), 3)
     assert not account.initialised
 
 
@@ -62,11 +63,18 @@ def test_pytorchvideo_names_give_the_published_logits(tmp_path):
 def test_pytorch_checkpoints_are_read_with_counters_and_prefix(tmp_path, key):
     expected = published_tensors(golden("i3d_r50_w8"))
     state = {f"module.{name}": torch.from_numpy(value) for name, value in expected.items()}
-    state["module.s1.pathway0_stem.bn.num_batches_tracked"] = torch.tensor(7)
+    norms = [name for name in state if name.endswith(".running_mean")]
+    for name in norms:
+        state[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(7)
+    state["module.s9.extra.weight"] = torch.zeros(3)
     path = tmp_path / "checkpoint.pyth"
     torch.save(state if key is None else {"epoch": 3, key: state, "cfg": "A: 1"}, path)
-    variables, _ = loaded(path, fresh(config_of("i3d")))
+    variables, account = loaded(path, fresh(config_of("i3d")))
     assert_same(to_tensors(variables), expected)
+    assert account.unused == ("s9.extra.weight",)
+    assert account.training_only == len(norms) == 53
+    assert "  53 training-only values left out" in str(account).splitlines()
+    assert "num_batches_tracked" not in str(account)
 
 
 def test_a_pytorch_checkpoint_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
@@ -249,7 +257,7 @@ def test_the_command_converts_explains_itself_and_refuses(tmp_path):
     done = runs.convert(*base, source, f"--output={out}")
     assert done.returncode == 0, done.stderr
     assert "552 tensors loaded" in done.stdout
-    assert "3 in the file and not used: conv1_w_momentum, lr, model_iter" in done.stdout
+    assert "3 training-only values left out" in done.stdout
     assert_same(load_file(out), published_tensors(golden("slowfast_r50_w8")))
     refused = runs.convert(
         *base, "--config.model.depth=101", source, f"--output={tmp_path / 'x.safetensors'}"

@@ -16,8 +16,9 @@ from mg_jax.weights.files import WeightsError, read_tensors
 from mg_jax.weights.layout import to_tensors, to_variables
 
 _HEAD = "head.projection."
-# Batches that a batch norm has seen.
-_COUNTER = ".num_batches_tracked"
+# What only their training needed: PyTorch counts the batches that a batch norm has seen, Caffe2
+# keeps momenta, the learning rate and the iteration.
+_TRAINING_ONLY = re.compile(r".*\.num_batches_tracked|.*_momentum|lr|model_iter")
 # Kernels on the slow pathway's channels with the fast one's appended.
 _JOINED = re.compile(r"s[2-5]\.pathway0_res0\.(branch1|branch2\.a)\.weight")
 # In images there is no motion, and no block that relates frames.
@@ -35,6 +36,7 @@ class Account:
         initialisation.
       initialised: the model's tensors that keep their initialisation.
       unused: the file's tensors that the model has no place for.
+      training_only: how many the file has besides that only its training needed.
     """
 
     source: str
@@ -42,6 +44,7 @@ class Account:
     extended: tuple[str, ...]
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
+    training_only: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.loaded)} tensors loaded"]
@@ -55,6 +58,8 @@ class Account:
         ):
             if names:
                 lines.append(f"  {len(names)} {fate}: {_listed(names)}")
+        if self.training_only:
+            lines.append(f"  {self.training_only} training-only values left out")
         return "\n".join(lines)
 
 
@@ -112,7 +117,8 @@ def load_weights(
         if classes not in (None, best.classes):
             tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_HEAD)}
         return fit(f"{path}, {best}", tensors, shapes)
-    tensors = _without_prefix(path, read_tensors(path))
+    content = _without_prefix(path, read_tensors(path))
+    tensors = {n: tensor for n, tensor in content.items() if not _TRAINING_ONLY.fullmatch(n)}
     source = names_lib.scheme(tensors)
     if source is None:
         raise WeightsError(
@@ -123,8 +129,12 @@ def load_weights(
     found = {ours: tensors[name] for name, ours in translated.items() if ours is not None}
     loaded = fit(str(path), found, shapes, images=source == "imagenet")
     unused = [name for name, ours in translated.items() if ours is None]
-    unused = (*loaded.account.unused, *sorted(unused))
-    return Loaded(loaded.tensors, dataclasses.replace(loaded.account, unused=unused))
+    account = dataclasses.replace(
+        loaded.account,
+        unused=(*loaded.account.unused, *sorted(unused)),
+        training_only=len(content) - len(tensors),
+    )
+    return Loaded(loaded.tensors, account)
 
 
 def _without_prefix(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -151,8 +161,6 @@ def fit(
       WeightsError: if they are another network's.
     """
     wanted = to_tensors(jax.tree.map(lambda x: np.broadcast_to(x.dtype.type(), x.shape), shapes))
-    counters = tuple(name for name in found if name.endswith(_COUNTER))
-    found = {name: tensor for name, tensor in found.items() if name not in counters}
     _check_network(source, found, wanted, images)
     tensors, extended = {}, []
     for name, place in wanted.items():
@@ -173,7 +181,7 @@ def fit(
         loaded=tuple(name for name in tensors if name not in extended),
         extended=tuple(extended),
         initialised=tuple(name for name in wanted if name not in tensors),
-        unused=(*(name for name in found if name not in wanted), *counters),
+        unused=tuple(name for name in found if name not in wanted),
     )
     return Loaded(tensors, account)
 
