@@ -1,44 +1,85 @@
-# Two commands for newcomers: `make demo` and `make test`. Both set up .venv by themselves.
+# Two commands for newcomers: `make demo` and `make test`. Both set up .venv by themselves, with the
+# versions of requirements.lock; PYTHON=python3.13 chooses an interpreter and gets a .venv of its own.
 
 # The first interpreter that runs; a version manager's shim may be there and not run.
-PYTHON ?= $(shell for p in python3.12 python3.11; do $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
+first = $(shell for p in $(1); do $$p -c '' 2>/dev/null && echo $$p && exit; done; echo python3)
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(call first,python3.12 python3.13 python3.11)
 VENV := .venv
-RUN := $(VENV)/bin/python
-DEMO := $(RUN) main.py --config=configs/demo.py
-SEED ?= 0
-WORK := work/demo_seed$(SEED)
+else
+VENV := .venv-$(notdir $(PYTHON))
+endif
+PIP = $(VENV)/bin/python -m pip
+RUN = $(VENV)/bin/python
+LOCKED := -r requirements.txt -c requirements.lock
+# PyTorch differs from machine to machine, so it is not in the lock: the CPU's build where it is to
+# be had, else PyPI's.
+TORCH := torch==2.13.0
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test browser clean
+SEED ?= 0
+WORK ?= work/demo_seed$(SEED)
+DATA ?= work/data
+DEMO = $(RUN) main.py --config=configs/demo.py
+TRAIN := --config.seed=$(SEED) --config.data.dir=$(DATA)
+
+.PHONY: demo test test-newest nightly lock clean
 
 demo: $(VENV)/installed
-	$(DEMO) --mode=prepare
-	$(DEMO):baseline --workdir=$(WORK)_baseline --config.seed=$(SEED)
-	$(DEMO):multigrid --workdir=$(WORK)_multigrid --config.seed=$(SEED)
+	$(DEMO) --mode=prepare --config.data.dir=$(DATA)
+	$(DEMO):baseline --workdir=$(WORK)_baseline $(TRAIN)
+	$(DEMO):multigrid --workdir=$(WORK)_multigrid $(TRAIN)
 	$(RUN) -m mg_jax.compare $(WORK)_baseline $(WORK)_multigrid
 	$(RUN) main.py --mode=report --runs=$(WORK)_baseline,$(WORK)_multigrid --workdir=$(WORK)_report
 
-test: browser $(VENV)/installed-dev
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+test: $(VENV)/installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest -n 2 --dist worksteal
 
-# Before anything is installed or run.
-browser:
-	@$(PYTHON) tests/browser.py
+# What takes too long for every change: each test in its full size.
+nightly: $(VENV)/installed-dev
+	$(RUN) -m pytest -n 2 --dist worksteal -m nightly
+
+# The newest release of everything on the newest Python, so that a break is seen where it happens.
+test-newest: PYTHON := $(call first,python3.13 python3.12)
+test-newest: VENV := .venv-newest
+test-newest:
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	sed -E '/^-r/d; s/ *(==|>=|<=|~=|<|>)[^;#]*//' requirements.txt requirements-dev.txt \
+	  > $(VENV)/newest.txt
+	$(PIP) install --quiet --upgrade pip -r $(VENV)/newest.txt
+	$(PIP) install --quiet --index-url $(TORCH_INDEX) torch || $(PIP) install --quiet torch
+	$(PIP) freeze
+	$(RUN) -m tests.browser
+	$(RUN) -m pytest -n 2 --dist worksteal
+
+# Renews requirements.lock: one file for all Pythons and machines.
+lock: $(VENV)/python
+	$(PIP) install --quiet uv
+	$(RUN) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+	  --custom-compile-command "make lock" requirements-dev.txt requirements-gpu.txt \
+	  -o requirements.lock
 
 $(VENV)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
-	  { echo "mg_jax needs Python 3.11 or 3.12; choose one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "mg_jax needs Python 3.11, 3.12 or 3.13; choose: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV) || \
 	  { echo "creating a virtual environment failed; on Debian: apt-get install python3-venv"; exit 1; }
 	touch $@
 
-$(VENV)/installed: requirements.txt | $(VENV)/python
-	$(VENV)/bin/pip install --quiet -r requirements.txt
+$(VENV)/installed: requirements.txt requirements.lock | $(VENV)/python
+	$(PIP) install --quiet $(LOCKED)
 	touch $@
 
-$(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(VENV)/python
-	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
+# Without PyTorch or a browser the tests that need them are left out, by name.
+$(VENV)/installed-dev: requirements-dev.txt requirements.lock | $(VENV)/installed
+	$(PIP) install --quiet -r requirements-dev.txt -c requirements.lock
+	$(RUN) -c 'import torch' 2>/dev/null || \
+	  $(PIP) install --quiet --retries 1 --index-url $(TORCH_INDEX) $(TORCH) || \
+	  $(PIP) install --quiet $(TORCH) || echo "PyTorch could not be installed"
+	$(RUN) -m tests.browser
 	touch $@
 
 clean:

@@ -1,6 +1,8 @@
 """Tests run on eight CPU devices; nothing here imports TensorFlow before a test needs it."""
 
+import collections
 import fcntl
+import importlib
 import os
 import pathlib
 import shutil
@@ -107,6 +109,28 @@ def _no_process_is_left():
     from tests import runs
 
     runs.end_all()
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch; tests that need it are left out where it is not installed."""
+    return pytest.importorskip("torch", reason="no PyTorch: pip install torch")
+
+
+@pytest.fixture(scope="session")
+def torch_files(torch):
+    """PyTorch's side of safetensors."""
+    return importlib.import_module("safetensors.torch")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Names the tests that were left out, with what would bring them."""
+    left_out = collections.defaultdict(dict)
+    for report in terminalreporter.stats.get("skipped", []):
+        *_, reason = report.longrepr
+        left_out[reason.removeprefix("Skipped: ")][report.nodeid] = None
+    for reason, names in left_out.items():
+        terminalreporter.line(f"left out ({reason}): {', '.join(names)}")
 
 
 @pytest.fixture

@@ -7,10 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file, save_file
-from safetensors.torch import load_file as load_torch
-from safetensors.torch import save_file as save_torch
 
 from configs.base import get_base
 from mg_jax.convert import convert
@@ -60,7 +57,7 @@ def test_pytorchvideo_names_give_the_published_logits(tmp_path):
 
 
 @pytest.mark.parametrize("key", [None, "model_state", "state_dict"])
-def test_pytorch_checkpoints_are_read_with_counters_and_prefix(tmp_path, key):
+def test_pytorch_checkpoints_are_read_with_counters_and_prefix(tmp_path, key, torch):
     expected = published_tensors(golden("i3d_r50_w8"))
     state = {f"module.{name}": torch.from_numpy(value) for name, value in expected.items()}
     norms = [name for name in state if name.endswith(".running_mean")]
@@ -77,29 +74,29 @@ def test_pytorch_checkpoints_are_read_with_counters_and_prefix(tmp_path, key):
     assert "num_batches_tracked" not in str(account)
 
 
-def test_a_pytorch_checkpoint_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
+def test_a_pytorch_checkpoint_without_pytorch_says_what_to_install(tmp_path, monkeypatch, torch):
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "w.pth")
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(WeightsError, match=r"needs PyTorch, which is not installed: pip install"):
         read_tensors(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("suffix", [".pyth", ".safetensors"])
-def test_half_precision_is_widened_without_loss(tmp_path, dtype, suffix):
+def test_half_precision_is_widened_without_loss(tmp_path, dtype, suffix, torch, torch_files):
     tensors = {
-        name: torch.from_numpy(value).to(dtype)
+        name: torch.from_numpy(value).to(getattr(torch, dtype))
         for name, value in published_tensors(golden("i3d_r50_w8")).items()
     }
     path = tmp_path / f"half{suffix}"
-    (torch.save if suffix == ".pyth" else save_torch)(tensors, path)
+    (torch.save if suffix == ".pyth" else torch_files.save_file)(tensors, path)
     expected = {name: tensor.float().numpy() for name, tensor in tensors.items()}
     assert_same(read_tensors(path), expected)
 
 
-def test_other_dtypes_are_named(tmp_path):
+def test_other_dtypes_are_named(tmp_path, torch, torch_files):
     path = tmp_path / "w.safetensors"
-    save_torch({"conv1.weight": torch.zeros(3, dtype=torch.float8_e4m3fn)}, path)
+    torch_files.save_file({"conv1.weight": torch.zeros(3, dtype=torch.float8_e4m3fn)}, path)
     with pytest.raises(WeightsError, match=r"conv1.weight of .* has dtype F8_E4M3; .* F64, F32"):
         read_tensors(path)
 
@@ -121,10 +118,10 @@ def test_a_full_width_slowfast_goes_out_and_in_with_the_same_bits(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_pytorch_reads_what_we_write(tmp_path):
+def test_pytorch_reads_what_we_write(tmp_path, torch_files):
     source = GOLDEN / "slowfast_r50_w8_caffe2.pkl"
     convert(config_of(), source, tmp_path / "out.safetensors")
-    state = load_torch(tmp_path / "out.safetensors")
+    state = torch_files.load_file(tmp_path / "out.safetensors")
     expected = published_tensors(golden("slowfast_r50_w8"))
     assert_same({name: tensor.numpy() for name, tensor in state.items()}, expected)
 
@@ -150,7 +147,7 @@ def cut(path, source):
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pyth", ".safetensors"])
-def test_truncated_files_are_named_as_damaged(tmp_path, suffix):
+def test_truncated_files_are_named_as_damaged(tmp_path, suffix, torch):
     tensors = published_tensors(golden("slowfast_r50_w8"))
     whole = tmp_path / f"whole{suffix}"
     if suffix == ".pkl":
@@ -181,7 +178,7 @@ WRONG = {
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pyth", ".safetensors"])
 @pytest.mark.parametrize("kind", WRONG)
-def test_weights_of_another_network_are_refused(tmp_path, suffix, kind):
+def test_weights_of_another_network_are_refused(tmp_path, suffix, kind, torch):
     path = GOLDEN / "slowfast_r50_w8_caffe2.pkl"
     tensors = published_tensors(golden("pytorchvideo_slowfast_r50_w8"))
     if suffix == ".pyth":
@@ -217,7 +214,7 @@ class Harmful:
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pyth"])
-def test_code_in_a_pickle_does_not_run(tmp_path, capsys, suffix):
+def test_code_in_a_pickle_does_not_run(tmp_path, capsys, suffix, torch):
     path = tmp_path / f"harmful{suffix}"
     if suffix == ".pkl":
         path.write_bytes(pickle.dumps({"blobs": {"conv1_w": Harmful()}}))

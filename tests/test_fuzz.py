@@ -172,9 +172,8 @@ def test_lists_found_so_far_are_read_or_refused(path, tmp_path):
 # Weights
 
 
-def weight_files(folder):
+def weight_files(folder, torch):
     """Small files of each kind, as bytes by suffix."""
-    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     tensors = {"a.weight": rng.normal(size=(2, 3)).astype(np.float32), "b": np.zeros(4, np.int64)}
     torch.save({"model_state": {k: torch.tensor(v) for k, v in tensors.items()}}, folder / "w")
@@ -198,9 +197,9 @@ def read_weights(path):
 @pytest.mark.parametrize("suffix", [".safetensors", ".pkl", ".pyth"])
 @fuzzed
 @given(data=st.data())
-def test_weights_are_read_or_refused(suffix, data, tmp_path):
+def test_weights_are_read_or_refused(suffix, data, tmp_path, torch):
     path = tmp_path / f"weights{suffix}"
-    path.write_bytes(data.draw(damaged(weight_files(tmp_path)[suffix])))
+    path.write_bytes(data.draw(damaged(weight_files(tmp_path, torch)[suffix])))
     signal.alarm(LONGEST_S)
     read_weights(path)
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 from flax.traverse_util import flatten_dict
 
 from mg_jax.models import create_model
@@ -22,7 +21,6 @@ from tests.published import (
     model_config,
     published_tensors,
 )
-from tests.torch_reference import TorchModel
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -83,7 +81,7 @@ def gradnorms(grads):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_are_the_published_but_for_rounding(name, monkeypatch):
+def test_gradients_are_the_published_but_for_rounding(name, monkeypatch, torch):
     # XLA's float64 convolution on CPU loads some bytes before its input (JAX 0.10.2, AVX-512; seen
     # in a debugger: `convolution.15_kernel`, an unmasked load at index -1 whose lanes are masked
     # afterwards) and crashes where a buffer is the first thing in a mapping. In a process of its
@@ -102,9 +100,11 @@ def check_gradients(name):
     layer, most of all in the fast pathway's single channels: PyTorch's own norms in float32 and
     float64 differ by up to 11 %, and by less than 0.1 % in the median.
     """
+    from tests.torch_reference import TorchModel
+
     arrays, variables = load(name)
     groups = len(arrays["labels"]) // int(arrays["sub_batch_size"])
-    theirs = TorchModel(published_tensors(arrays), groups, torch.float64)
+    theirs = TorchModel(published_tensors(arrays), groups)
     clips_BTHWC = arrays["input_q32"].astype(np.float32) / 32
     loss, logits = theirs.loss_and_logits(clips_BTHWC, arrays["labels"])
     assert_logits(logits.detach().numpy(), arrays["logits_train"])
