@@ -13,6 +13,7 @@ from mg_jax import parallel
 from mg_jax.models.norm import SubBatchNorm, batch_norm
 
 SHAPE = (2, 3, 3, 5)  # T H W C of the inputs
+NIGHTLY = pytest.mark.nightly
 
 
 def numpy_norm(x_BTHWC, sub_batch, scale_C, bias_C, epsilon=1e-5):
@@ -61,8 +62,14 @@ def apply_on(devices, norm, variables, x):
     return mapped(parallel.replicate(variables, mesh), parallel.shard(x, mesh))
 
 
+# Sub-batches of one clip, of a part of a device, of all of it, and over two to eight devices, as
+# whole mini-batches or not; the others nightly.
+CHOSEN = {1, 4, 8}, {1, 3, 4, 16}, {1, 4, 6, 8, 32}
 CASES = [
-    (devices, per_device, sub_batch)
+    pytest.param(
+        *(case := (devices, per_device, sub_batch)),
+        marks=[] if all(n in chosen for n, chosen in zip(case, CHOSEN, strict=True)) else NIGHTLY,
+    )
     for devices in (1, 2, 4, 8)
     for per_device in (1, 2, 3, 4, 8, 12, 16)
     for sub_batch in (1, 2, 4, 6, 8, 16, 32)
