@@ -1,6 +1,5 @@
 """From a config to the schedule it describes, with every setting checked."""
 
-import contextlib
 import itertools
 import math
 
@@ -199,12 +198,17 @@ def least_scale(config) -> float:
       ValueError: for other settings that do not do.
     """
     config = config.copy_and_resolve_references()
-    for exponent in itertools.count(-7):
-        for digits in range(10, 100):
-            config.schedule.scale = float(f"{digits}e{exponent}")
-            with contextlib.suppress(TooShort):
-                _schedule(config)
-                return config.schedule.scale
+    scales = (float(f"{n}e{e}") for e in itertools.count(-7) for n in range(10, 100))
+    return next(scale for scale in scales if _is_long_enough(config, scale))
+
+
+def _is_long_enough(config, scale: float) -> bool:
+    config.schedule.scale = scale
+    try:
+        _schedule(config)
+    except TooShort:
+        return False
+    return True
 
 
 def _check_evaluation(config) -> None:

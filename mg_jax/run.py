@@ -15,6 +15,7 @@ from mg_jax.checkpoint import Checkpoints
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.lock import locked
 from mg_jax.parallel import Executables, Program
+from mg_jax.prepared import with_class_count
 from mg_jax.programs import cache_programs, create_executables
 from mg_jax.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
@@ -120,6 +121,7 @@ def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, Train
     check_devices(schedule, mesh.size)
     hosts.check_same(shared_settings(config), "the config")
     data = open_source(config)
+    config = with_class_count(config, len(data.classes))
     check_config(workdir, config)
     check_classes(workdir, data.classes)
     weights = None

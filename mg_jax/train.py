@@ -42,7 +42,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         hosts.say(f"{workdir} is finished; --mode=eval evaluates it again")
         return json.loads((workdir / "summary.json").read_text())
     if hosts.is_first():
-        write_config(workdir, config, run.data.classes)
+        write_config(workdir, run.config, run.data.classes)
         for ending in (RECORD, "summary.json"):  # no longer true once it trains
             (workdir / ending).unlink(missing_ok=True)
     log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))

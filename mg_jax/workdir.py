@@ -79,7 +79,7 @@ def result_settings(values: dict[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in values.items()
         if (not name.startswith(("run.", "prepare.")) or name in _STORED)
-        and name not in ("data.dir", "data.max_damaged")
+        and name not in ("data.dir", "data.max_damaged", "schedule.videos")
     }
 
 
@@ -106,6 +106,11 @@ def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
             "data set it was trained on, or choose another --workdir with --config.init_from="
             f"{workdir}"
         )
+
+
+def has_classes(workdir: pathlib.Path) -> bool:
+    """Whether a folder is a work directory that names its classes."""
+    return (workdir / _CLASSES).exists()
 
 
 def read_classes(workdir: pathlib.Path) -> list[str]:
@@ -153,7 +158,7 @@ def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any
         for name, value in settings(config)
         if name.startswith(sections)
         and not name.startswith(("run.", "eval.", "prepare."))
-        and name not in ("data.dir", "data.max_damaged", "init_from")
+        and name not in ("data.dir", "data.max_damaged", "schedule.videos", "init_from")
     }
 
 
