@@ -36,7 +36,7 @@ _DEVICE_MEMORY = flags.DEFINE_float(
 _VIDEOS = flags.DEFINE_integer(
     "videos",
     None,
-    "For --mode=plan: count epochs of so many training videos, in place of the prepared data set's.",
+    "For --mode=plan: count epochs of so many training videos, not of the prepared data set's.",
     lower_bound=1,
 )
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")

@@ -31,11 +31,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
         videos = count_videos(config, config.data.train_split)
     plan = plan_dict(schedule, baseline)
     if videos is None:
-        meant, count = lengths.stated_epochs(config), config.schedule.videos
-        epochs = (
-            f"lengths for {count:,} videos, {lengths.short(meant)} epochs the baseline; --videos=N "
-        )
-        epochs += "counts those of N"
+        epochs = lengths.describe_stated(config)
     else:
         epochs = lengths.describe_epochs(config, schedule, videos)
         plan |= {

@@ -65,7 +65,7 @@ class Run:
     clocks: Clocks
     stops: Stops
     lock: contextlib.ExitStack
-    trained_on: TrainedOn = TrainedOn()
+    trained_on: TrainedOn = dataclasses.field(default_factory=TrainedOn)
 
     @contextlib.contextmanager
     def timed(self, clock: Literal["train_s", "eval_s"]):

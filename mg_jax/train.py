@@ -23,8 +23,7 @@ from mg_jax.run_log import RunLog, open_log
 from mg_jax.sampling import all_views, centre_view, training_augmentation
 from mg_jax.stops import Preempted
 from mg_jax.train_step import TrainState
-from mg_jax.trained_on import RECORD as VIDEOS_RECORD
-from mg_jax.trained_on import TrainedOn, read_trained_on, stretch_of, write_trained_on
+from mg_jax.trained_on import DATA_RECORD, TrainedOn, read_trained_on, stretch_of, write_trained_on
 from mg_jax.workdir import has_checkpoint, write_config
 
 
@@ -97,11 +96,9 @@ def _beginning(run: Run, start: int, known: bool) -> str:
         return f"training in {run.workdir}: {iterations}, {epochs}"
     text = f"continuing {run.workdir} at step {start}"
     if not known:
-        text += (
-            f"; on which videos it was trained so far, no {VIDEOS_RECORD} tells; taken to be these"
-        )
+        text += f"; no {DATA_RECORD} tells on which videos so far, taken to be these"
     elif run.trained_on.stretches[-1].from_step == start:
-        text += f", from here on with other videos, {videos:,} to train on; see {VIDEOS_RECORD}"
+        text += f", from here on with other videos, {videos:,} to train on; see {DATA_RECORD}"
     return text
 
 

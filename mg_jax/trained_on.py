@@ -19,7 +19,7 @@ from mg_jax.schedule import Schedule
 from mg_jax.video_table import VideoTable
 from mg_jax.workdir import WorkdirError, has_checkpoint, read_json
 
-RECORD = "data.json"
+DATA_RECORD = "data.json"
 _LISTS = "videos"
 # What a run is bound to; frames may be stored in another size.
 _BINDING = ("ids", "frame counts", "labels")
@@ -113,7 +113,7 @@ def read_trained_on(workdir: pathlib.Path) -> TrainedOn | None:
     Raises:
       WorkdirError: if it is damaged.
     """
-    path = workdir / RECORD
+    path = workdir / DATA_RECORD
     if not path.exists():
         return None
     content = read_json(path)
@@ -145,7 +145,7 @@ def write_trained_on(workdir: pathlib.Path, trained_on: TrainedOn, *tables: Vide
             lines = "".join(json.dumps([name, *row]) + "\n" for name, row in _rows(table).items())
             with replaced(path) as unfinished:
                 unfinished.write_bytes(gzip.compress(lines.encode(), mtime=0))
-    write_json(workdir / RECORD, [dataclasses.asdict(s) for s in trained_on.stretches])
+    write_json(workdir / DATA_RECORD, [dataclasses.asdict(s) for s in trained_on.stretches])
 
 
 def _list_path(workdir: pathlib.Path, record: SplitRecord) -> pathlib.Path:
