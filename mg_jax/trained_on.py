@@ -80,6 +80,13 @@ class TrainedOn:
             return TrainedOn((dataclasses.replace(now, from_step=0),))
         return TrainedOn(before if before[-1].same_videos(now) else (*before, now))
 
+    @property
+    def training_videos(self) -> str:
+        """Tells runs on other videos apart: how many, and a key to them, stretch by stretch."""
+        parts = [f"{s.train.videos:,} ({s.train.key})" for s in self.stretches]
+        later = [f"from step {s.from_step:,} " for s in self.stretches[1:]]
+        return ", ".join(map("".join, zip(["", *later], parts, strict=True)))
+
     def epochs(self, schedule: Schedule, step: int) -> float:
         """Epochs after `step` iterations, each counted over the videos it trained on."""
         ends = [s.from_step for s in self.stretches[1:]] + [schedule.iterations]
