@@ -174,7 +174,7 @@ def check_comparable(runs: list[LoggedRun]) -> None:
     evaluated = [run for run in runs if run.trained_on is not None]
     for other in evaluated[1:]:
         here, there = (run.trained_on.stretches[-1].evaluation for run in (evaluated[0], other))
-        if here != there:
+        if any(here.fingerprints[part] != there.fingerprints[part] for part in ("ids", "labels")):
             raise ValueError(
                 f"{evaluated[0].folder} and {other.folder} cannot be compared: they were evaluated "
                 f"on other videos ({here.videos:,} and {there.videos:,}); see data.json in both. "
