@@ -33,6 +33,12 @@ _DEVICE_MEMORY = flags.DEFINE_float(
     "it is known, JAX takes XLA_PYTHON_CLIENT_MEM_FRACTION, 0.75, of the card.",
     lower_bound=0,
 )
+_VIDEOS = flags.DEFINE_integer(
+    "videos",
+    None,
+    "For --mode=plan: count epochs of so many training videos, not of the prepared data set's.",
+    lower_bound=1,
+)
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
 _RUNS = flags.DEFINE_list(
     "runs", None, "Work directories of finished or running runs, for --mode=report."
@@ -61,6 +67,8 @@ def main(argv: list[str]) -> None:
     runs = _RUNS.value
     if (runs is None) == (mode == "report") or runs == [] or "" in (runs or []):
         sys.exit("error: --mode=report and --runs=DIR,DIR,... go together")
+    if _VIDEOS.value is not None and mode != "plan":
+        sys.exit("error: --videos=N goes with --mode=plan")
     if _DEVICE_MEMORY.value == 0:
         sys.exit("error: --device_memory_gb=0 must be positive")
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
@@ -85,7 +93,7 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     if mode == "plan":
         from mg_jax.plan import write_plan
 
-        print(write_plan(config, workdir), flush=True)
+        print(write_plan(config, workdir, _VIDEOS.value), flush=True)
         if _DEVICE_MEMORY.value is not None or _has_accelerator():
             from mg_jax.plan_memory import write_memory_plan
 

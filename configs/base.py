@@ -34,7 +34,7 @@ def _model() -> ConfigDict:
     model.width = 64
     model.alpha = 4  # SlowFast: frames of the fast pathway per frame of the slow one
     model.beta = 1 / 8  # SlowFast: channels of the fast pathway relative to the slow one's
-    model.num_classes = 400
+    model.num_classes = 400  # 0: as many as the data set has
     model.dropout = 0.5
     model.dtype = "float32"  # or bfloat16; parameters and statistics are float32 always
     model.non_local = ConfigDict()
@@ -79,7 +79,10 @@ def _prepare() -> ConfigDict:
 def _schedule() -> ConfigDict:
     """Learning rate and length, as the recipe states them for its batch."""
     schedule = ConfigDict()
-    schedule.batch = 512  # the batch that this section is stated for
+    schedule.batch = 512  # the batch that this section is stated for,
+    schedule.videos = 240_000  # and the number of training videos; a statement, trains nothing
+    # For other numbers of videos: multiplies iterations, steps and warm-up, all three.
+    schedule.scale = 1.0
     schedule.learning_rate = 0.8
     schedule.steps = (44_000, 72_000, 92_000)  # iterations at which the rate is multiplied
     schedule.iterations = 112_000
@@ -126,7 +129,7 @@ def _eval() -> ConfigDict:
     """During training and at its end."""
     eval = ConfigDict()
     eval.times = 10  # evaluations on one centre view, spread over the run to its end
-    eval.precise_bn_batches = 200  # of the current base grid, before each evaluation
+    eval.precise_bn_batches = 200  # at most; of the current base grid, before each evaluation
     eval.clips = 10  # per video in the full evaluation,
     eval.crops = 1  # times 1 (centre) or 3 (along the longer side)
     eval.size = 224  # crop, pixels
@@ -140,6 +143,7 @@ def _run() -> ConfigDict:
     run.log_every = 20  # iterations
     run.checkpoint_every = 1000  # iterations
     run.keep = 3  # checkpoints
+    run.accept_other_videos = False  # continue on videos that the run was not trained on so far
     run.remat = False  # less memory: compute what is inside blocks again for the backward pass
     run.compile_ahead = True  # compile the coming grids' programs while training
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs

@@ -33,6 +33,7 @@ def get_config(variant: str = ""):
     config.prepare.videos = "Charades_v1_480"
 
     config.schedule.batch = 16
+    config.schedule.videos = 7_985
     config.schedule.learning_rate = 0.0375
     config.schedule.steps = (20_000, 24_000)
     config.schedule.iterations = 28_000

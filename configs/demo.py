@@ -33,6 +33,7 @@ def get_config(variant: str = ""):
     config.prepare.short_side = 48
 
     config.schedule.batch = 8
+    config.schedule.videos = 1_024
     config.schedule.learning_rate = 0.015
     config.schedule.steps = (1300, 1950, 2275)
     config.schedule.iterations = 2600

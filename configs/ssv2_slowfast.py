@@ -33,6 +33,7 @@ def get_config(variant: str = ""):
     config.prepare.videos = "20bn-something-something-v2"
 
     config.schedule.batch = 16
+    config.schedule.videos = 168_913
     config.schedule.learning_rate = 0.03
     config.schedule.steps = (150_000, 190_000)
     config.schedule.iterations = 230_000

@@ -5,12 +5,13 @@ PySlowFast's SLOWFAST_8x8_R50.pkl. Stated for about 5,000 videos: 20 epochs, 30 
 which takes 1,737 iterations against the baseline's 6,000. What accuracy to expect depends on the
 videos.
 
-Call the data set what you like instead of NAME, give its number of classes, prepare and train:
+Call the data set what you like instead of NAME, prepare and train; with another number of videos
+than 5,000 `--mode=plan` says by which --config.schedule.scale the lengths fit it:
 
     python main.py --config=configs/video_folder.py --config.data.name=video_folder/NAME \
         --config.prepare.source=DIR --mode=prepare
     python main.py --config=configs/video_folder.py --config.data.name=video_folder/NAME \
-        --config.model.num_classes=5 --config.init_from=SLOWFAST_8x8_R50.pkl --workdir=DIR
+        --config.init_from=SLOWFAST_8x8_R50.pkl --workdir=DIR
 """
 
 from configs.base import as_variant, get_base
@@ -22,15 +23,15 @@ def get_config(variant: str = ""):
     # With less memory 8: learning rate and iterations scale along. Multiples of sub_batch = 8.
     config.batch = 16
     config.frames = 32  # multiples of 16
-    config.model.num_classes = 2
+    config.model.num_classes = 0  # as many as there are
 
     config.data.name = "video_folder/NAME"
     config.prepare.separator = ","  # of the columns of train.csv and validation.csv
     config.data.stride = 2  # a clip spans 64 source frames; raise it for slower actions
     config.data.flip = True  # False where left and right matter
 
-    # For n times the videos, n times all of these iterations.
     config.schedule.batch = 16
+    config.schedule.videos = 5_000
     config.schedule.learning_rate = 0.01  # the paper: 0.03 on SSv2, 0.0375 on Charades
     config.schedule.steps = (4_000, 5_000)
     config.schedule.iterations = 6_000

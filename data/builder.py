@@ -27,10 +27,9 @@ from data.preparation import (
     read_report,
     resumable,
 )
-from data.videos import Listing, missing
+from data.videos import FORMAT, Listing, missing
 
-# Of the format of prepared data sets; what is read must be of the same.
-VERSION = tfds.core.Version("2.0.0")
+VERSION = tfds.core.Version(FORMAT)
 
 
 class _LocalInfo(tfds.core.DatasetInfo):

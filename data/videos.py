@@ -5,6 +5,9 @@ import math
 import os
 import pathlib
 
+# Version of the format of prepared data sets; what is read must be of the same.
+FORMAT = "2.0.0"
+
 
 @dataclasses.dataclass(frozen=True)
 class Action:

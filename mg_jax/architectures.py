@@ -16,9 +16,14 @@ def check_model(config) -> None:
     """
     if config.name not in MODELS:
         raise ValueError(f"model.name={config.name!r} is not known; there are {', '.join(MODELS)}")
-    for name in ("width", "alpha", "num_classes"):
+    for name in ("width", "alpha"):
         if config[name] < 1:
             raise ValueError(f"model.{name}={config[name]} must be at least 1")
+    if config.num_classes < 0:
+        raise ValueError(
+            f"model.num_classes={config.num_classes} must be at least 1, or 0 for as many as the "
+            "data set has"
+        )
     if not 0 <= config.dropout < 1:
         raise ValueError(f"model.dropout={config.dropout} must lie in 0 ... 1, below 1")
     if config.depth not in BLOCKS:

@@ -19,6 +19,7 @@ from jax import lax
 from mg_jax import command_line
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv
+from mg_jax.prepared import with_classes
 from mg_jax.recipe import schedule_from_config
 from mg_jax.train_step import init_variables
 
@@ -54,6 +55,7 @@ def _plainly(call: Callable, args: tuple, kwargs: dict, context: nn.module.Inter
 def format_complexity(config) -> str:
     """A table: parameters, then a line for each distinct clip of the schedule, largest first."""
     schedule = schedule_from_config(config)
+    config = with_classes(config)
     clips = {(grid.frames, grid.size) for phase in schedule.phases for grid in phase.grids}
     lines = [f"{parameters(config):,} parameters", "", "frames x size^2  GFLOPs per clip"]
     for frames, size in sorted(clips, reverse=True):

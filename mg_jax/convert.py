@@ -4,7 +4,8 @@
 
 The config says which network it is (model.name, depth, width, alpha, beta, num_classes,
 non_local); every tensor of it is loaded or named. What no tensor shows is taken from the config
-unseen: model.alpha, and affinity and pooling of non-local blocks. --input is one of
+unseen: model.alpha, and affinity and pooling of non-local blocks. model.num_classes=0 stands for as
+many classes as the work directory has, or else the prepared data set. --input is one of
 
   a work directory of mg_jax           its best checkpoint, with precise batch-norm statistics, or
                                        the newest where none was evaluated yet
@@ -28,6 +29,7 @@ from absl import app, flags, logging
 
 from mg_jax import command_line
 from mg_jax.architectures import check_model
+from mg_jax.prepared import with_classes
 from mg_jax.train_step import init_variables
 from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
@@ -50,13 +52,14 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
       ValueError: if the source cannot be read or holds another network, or the target has another
         suffix than .safetensors.
     """
+    check_model(config.model)
+    config = with_classes(config, source)
     if target.suffix != ".safetensors" or target.is_dir():
         raise ValueError(f"--output={target} must be a file that ends in .safetensors")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--output={target} cannot be written: {error}") from error
-    check_model(config.model)
 
     def initialise():
         return init_variables(config)

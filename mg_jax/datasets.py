@@ -15,6 +15,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from data.builder import VERSION, VideoBuilder
 from data.parts import SKIPPED, Stored
 from data.preparation import settings_from_config
+from mg_jax.prepared import data_folder, is_prepared
 from mg_jax.records import DamagedVideos, FrameRecords
 from mg_jax.video_table import Actions, VideoTable
 
@@ -65,17 +66,17 @@ def prepare(config) -> None:
     if is_prepared(config):
         _check_stored(builder, settings.stored)
         builder.remove_leftovers()
-        print(f"{_folder(config)} is there already; delete it to prepare it again")
+        print(f"{data_folder(config)} is there already; delete it to prepare it again")
     else:
         builder.prepare((config.data.train_split, config.data.eval_split))
-    with (_folder(config) / SKIPPED).open(newline="") as file:
+    with (data_folder(config) / SKIPPED).open(newline="") as file:
         skipped = list(csv.DictReader(file))
     for row in skipped[:10]:
         print(f"skipped {row['path']}: {row['reason']}")
     counts = ", ".join(
         f"{info.num_examples:,} {name}" for name, info in sorted(builder.info.splits.items())
     )
-    more = f", see {_folder(config) / SKIPPED}" if skipped else ""
+    more = f", see {data_folder(config) / SKIPPED}" if skipped else ""
     classes = class_names(builder)
     names = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
     print(
@@ -89,14 +90,15 @@ def open_source(config) -> DataSource:
 
     Raises:
       ValueError: if the data set is not prepared, a split is missing or empty, or the model's
-        classes are not the data set's.
+        classes, unless left open by 0, are not the data set's.
     """
     data_set = open_data_set(config)
     classes = class_names(data_set)
-    if config.model.num_classes != len(classes):
+    if config.model.num_classes not in (0, len(classes)):
         raise ValueError(
             f"model.num_classes={config.model.num_classes}, but {data_set.data_path} has "
-            f"{len(classes)} classes; set --config.model.num_classes={len(classes)}"
+            f"{len(classes)} classes; set --config.model.num_classes={len(classes)}, or 0 for as "
+            "many as there are"
         )
     return DataSource(
         train=_open_split(config, data_set, config.data.train_split),
@@ -117,11 +119,6 @@ def stored(config) -> Stored:
     return _stored(open_data_set(config))
 
 
-def is_prepared(config) -> bool:
-    """Whether the config's data set is there."""
-    return (_folder(config) / "dataset_info.json").exists()
-
-
 def open_data_set(config) -> tfds.core.DatasetBuilder:
     """The prepared data set.
 
@@ -129,8 +126,8 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
       ValueError: if it is not prepared, or by another version, saying what to do.
     """
     if is_prepared(config):
-        return tfds.builder_from_directory(_folder(config))
-    folder = _folder(config).parent
+        return tfds.builder_from_directory(data_folder(config))
+    folder = data_folder(config).parent
     others = sorted(path.parent.name for path in folder.glob("*/dataset_info.json"))
     if others:
         raise ValueError(
@@ -251,11 +248,6 @@ def _check_stored(data_set: tfds.core.DatasetBuilder, wanted: Stored) -> None:
 
 def _settings(stored: Stored) -> str:
     return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(stored).items())
-
-
-def _folder(config) -> pathlib.Path:
-    """Where the prepared data set lies."""
-    return pathlib.Path(config.data.dir).expanduser() / config.data.name / str(VERSION)
 
 
 def _builder(config, settings) -> VideoBuilder:

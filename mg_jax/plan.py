@@ -3,25 +3,48 @@
 import pathlib
 from typing import Any
 
+from mg_jax import lengths
 from mg_jax.atomic_file import write_json
 from mg_jax.plan_plot import draw_plan
+from mg_jax.prepared import count_videos
 from mg_jax.recipe import is_baseline, recipe_from_config, schedule_from_config
 from mg_jax.schedule import Phase, Schedule
 
 
-def write_plan(config, workdir: pathlib.Path) -> str:
+def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
     """Writes `plan.json` and `plan.png` into the work directory and returns the table.
 
-    Needs neither data nor an accelerator.
+    Needs neither data nor an accelerator. Epochs are part of it where the number of videos is
+    known.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      videos: to train on; None for the prepared data set's, where it is there.
+
+    Raises:
+      ValueError: for settings that do not do; before anything is written.
     """
     schedule = schedule_from_config(config)
     baseline = recipe_from_config(config).iterations
+    if videos is None:
+        videos = count_videos(config, config.data.train_split)
+    plan = plan_dict(schedule, baseline)
+    if videos is None:
+        epochs = lengths.describe_stated(config)
+    else:
+        epochs = lengths.describe_epochs(config, schedule, videos)
+        plan |= {
+            "videos": videos,
+            "epochs": schedule.clips / videos,
+            "baseline_epochs": lengths.recipe_epochs(config, videos),
+        }
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "plan.json", plan_dict(schedule, baseline))
+    write_json(workdir / "plan.json", plan)
     title = "baseline" if is_baseline(config) else "multigrid"
     draw_plan(schedule, title, workdir / "plan.png")
     see = f"see {workdir / 'plan.png'} and {workdir / 'plan.json'}; --mode=train trains it"
-    return f"{format_plan(schedule, baseline, title)}\n{see}"
+    return f"{format_plan(schedule, baseline, title)}\n{epochs}\n{see}"
 
 
 def plan_dict(schedule: Schedule, baseline_iterations: int) -> dict[str, Any]:

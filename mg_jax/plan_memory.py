@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from mg_jax import memory, parallel
 from mg_jax.atomic_file import write_json
 from mg_jax.grid import Grid
+from mg_jax.prepared import with_classes
 from mg_jax.programs import cache_programs, train_program
 from mg_jax.progress import say, shown
 from mg_jax.recipe import check_devices, schedule_from_config
@@ -29,6 +30,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     Raises:
       ValueError: if a grid needs more, naming the largest batch that does not.
     """
+    config = with_classes(config)
     mesh = parallel.make_mesh()
     schedule = schedule_from_config(config)
     check_devices(schedule, mesh.size)

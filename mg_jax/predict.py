@@ -9,10 +9,11 @@ import numpy as np
 
 from data.video_frames import Frames, VideoError, read_frames
 from mg_jax.checkpoint import read_best
-from mg_jax.datasets import class_names, is_prepared, open_data_set, stored
+from mg_jax.datasets import class_names, open_data_set, stored
 from mg_jax.evaluate_step import view_scores
 from mg_jax.input_pipeline import video_views
 from mg_jax.models import create_model
+from mg_jax.prepared import is_prepared, with_classes
 from mg_jax.programs import cache_programs
 from mg_jax.recipe import schedule_from_config
 from mg_jax.sampling import evaluation_views
@@ -43,6 +44,14 @@ def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
       ValueError: if the video, the weights or the settings cannot be used.
     """
     schedule_from_config(config)
+    if workdir is None and not config.init_from:
+        raise ValueError(
+            "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
+            "as --config.init_from=FILE"
+        )
+    # The classes of weights that name theirs come before the data set's.
+    path = pathlib.Path(config.init_from).expanduser() if workdir is None else workdir
+    config = with_classes(config, path)
     source, variables, classes = _weights(config, workdir)
     frames = _read(config, video)
     scores_K = scores(config, variables, frames)
@@ -100,11 +109,6 @@ def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any],
         check_config(workdir, config, _APPLIED)
         best = read_best(workdir)
         return f"{workdir}, {best}", best.variables, best.classes
-    if not config.init_from:
-        raise ValueError(
-            "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
-            "as --config.init_from=FILE"
-        )
     shapes = jax.eval_shape(lambda: init_variables(config))
     path = pathlib.Path(config.init_from).expanduser()
     loaded = load_weights(path, shapes)

@@ -6,10 +6,11 @@ import pathlib
 import re
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from mg_jax.atomic_file import replaced
 from mg_jax.datasets import DataSource, Split, open_source
+from mg_jax.fonts import Writer, say_missing
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import clip_batches, host_batches
 from mg_jax.recipe import is_baseline, schedule_from_config
@@ -66,10 +67,14 @@ def write_preview(config, workdir: pathlib.Path) -> str:
     sections = read_sections(config, schedule, source)
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "preview.png"
+    heading = _heading(config, schedule, source)
     with replaced(path) as unfinished:
-        draw(_heading(config, schedule, source), sections).save(unfinished, "PNG")
+        draw(heading, sections).save(unfinished, "PNG")
     damaged = len(source.train.damaged)
     note = f"; damaged videos, replaced by others: {damaged}" if damaged else ""
+    words = [f"{clip.classes}{clip.notes}" for section in sections for clip in section.clips]
+    if missing := say_missing([heading, *words]):
+        note += f"; {missing}"
     return f"see {path}, the first clips of each grid{note}; --mode=train trains on them"
 
 
@@ -206,16 +211,18 @@ def _clip_image(clip: Clip) -> Image.Image:
 
 def _text(text: str, size: int, colour: tuple[int, int, int], width: int) -> Image.Image:
     """Words, and parts of paths, on as many lines of a width as they take."""
-    font = ImageFont.load_default(size)
+    writer = Writer(size)
     lines = [""]
     for word in re.split(r"(?<=[ /_])", text):
-        longer = lines[-1] + word
-        fits = font.getlength(longer.rstrip()) <= width
-        lines[-1:] = [longer] if fits else [lines[-1], word]
+        # Some scripts have no blanks, and some names none either.
+        for part in [word] if writer.width(word) <= width else word:
+            longer = lines[-1] + part
+            fits = writer.width(longer.rstrip()) <= width
+            lines[-1:] = [longer] if fits else [lines[-1], part]
     height = round(1.3 * size)
     image = Image.new("RGB", (width, height * len(lines)), _BACKGROUND)
     for i, line in enumerate(lines):
-        ImageDraw.Draw(image).text((0, i * height), line, colour, font)
+        writer.draw(image, 0, i * height, line, colour)
     return image
 
 

@@ -6,7 +6,14 @@ import math
 from mg_jax import grid as grid_lib
 from mg_jax.architectures import check_model
 from mg_jax.grid import BaseGrid, Shape
-from mg_jax.schedule import Multigrid, Recipe, Schedule, baseline_schedule, multigrid_schedule
+from mg_jax.schedule import (
+    Multigrid,
+    Recipe,
+    Schedule,
+    TooShort,
+    baseline_schedule,
+    multigrid_schedule,
+)
 
 SAMPLINGS = ("stride", "segments")
 
@@ -14,7 +21,8 @@ SAMPLINGS = ("stride", "segments")
 def recipe_from_config(config) -> Recipe:
     """The baseline's recipe, scaled to the config's batch.
 
-    Learning rates scale with the batch and iterations inversely (Goyal et al., 2017).
+    Learning rates scale with the batch and iterations inversely (Goyal et al., 2017);
+    schedule.scale multiplies iterations alone.
 
     Raises:
       ValueError: naming the setting, its value and what would do.
@@ -23,7 +31,7 @@ def recipe_from_config(config) -> Recipe:
     _check_base_grid(config)
     _check_steps(config.schedule)
     scale = config.batch / config.schedule.batch
-    _check_scaled_steps(config, scale)
+    _check_scaled_steps(config)
     base = BaseGrid(
         batch=config.batch,
         frames=config.frames,
@@ -35,11 +43,11 @@ def recipe_from_config(config) -> Recipe:
     return Recipe(
         base=base,
         learning_rate=config.schedule.learning_rate * scale,
-        boundaries=tuple(round(step / scale) for step in config.schedule.steps),
-        iterations=round(config.schedule.iterations / scale),
+        boundaries=tuple(_scaled(config, step) for step in config.schedule.steps),
+        iterations=_scaled(config, config.schedule.iterations),
         decay=config.schedule.decay,
         cosine=config.schedule.cosine,
-        warmup_iterations=round(config.schedule.warmup_iterations / scale),
+        warmup_iterations=_scaled(config, config.schedule.warmup_iterations),
         warmup_learning_rate=config.schedule.warmup_learning_rate * scale,
     )
 
@@ -50,6 +58,19 @@ def schedule_from_config(config) -> Schedule:
     Raises:
       ValueError: naming the setting, its value and what would do.
     """
+    try:
+        return _schedule(config)
+    except TooShort as error:
+        raise TooShort(
+            f"schedule.scale={config.schedule.scale:g} of schedule.iterations="
+            f"{config.schedule.iterations:,}, stated for schedule.batch={config.schedule.batch} "
+            f"and trained with batch={config.batch}: {error}; "
+            f"--config.schedule.scale={least_scale(config):g} is the smallest that would do, or a "
+            "smaller --config.batch"
+        ) from error
+
+
+def _schedule(config) -> Schedule:
     recipe = recipe_from_config(config)
     _check_evaluation(config)
     _check_run(config)
@@ -63,6 +84,7 @@ def schedule_from_config(config) -> Schedule:
         cycles = _cycles(config)
         _check_frames(config, grid_lib.LONG_CYCLE[-cycles.long_shapes :])
         schedule = multigrid_schedule(recipe, cycles)
+    _check_stages(schedule)
     _check_warmup(schedule)
     return schedule
 
@@ -134,6 +156,8 @@ def _check_steps(schedule) -> None:
     steps, end = tuple(schedule.steps), schedule.iterations
     _check_positive(end, "schedule.iterations")
     _check_positive(schedule.batch, "schedule.batch")
+    _check_positive(schedule.videos, "schedule.videos")
+    _check_positive(schedule.scale, "schedule.scale")
     _check_positive(schedule.learning_rate, "schedule.learning_rate")
     if not all(isinstance(step, int) for step in steps):
         raise ValueError(f"schedule.steps={steps} must be iterations, whole numbers")
@@ -145,14 +169,46 @@ def _check_steps(schedule) -> None:
         )
 
 
-def _check_scaled_steps(config, scale: float) -> None:
+def _scaled(config, iterations: int) -> int:
+    """Iterations that the recipe states for its batch and its length, for the config's."""
+    return round(iterations * config.schedule.scale / (config.batch / config.schedule.batch))
+
+
+def _check_scaled_steps(config) -> None:
     edges = (0, *config.schedule.steps, config.schedule.iterations)
-    if any(round(a / scale) >= round(b / scale) for a, b in itertools.pairwise(edges)):
-        raise ValueError(
-            f"batch={config.batch} is {scale:g} times the recipe's schedule.batch="
-            f"{config.schedule.batch}; its {config.schedule.iterations} iterations, fewer in that "
-            "proportion, leave a learning-rate stage without any. Choose a smaller batch"
+    if any(_scaled(config, a) >= _scaled(config, b) for a, b in itertools.pairwise(edges)):
+        raise TooShort("a learning-rate stage is left without iterations")
+
+
+def _check_stages(schedule: Schedule) -> None:
+    """Multigrid takes fewer iterations than the recipe, so that a stage may be left with none."""
+    stages = range(len(schedule.recipe.stages))
+    empty = sorted({*stages} - {phase.stage for phase in schedule.phases})
+    if empty:
+        raise TooShort(
+            f"learning-rate stage {empty[0] + 1} of {len(stages)} is left without iterations among "
+            f"{schedule.iterations}"
         )
+
+
+def least_scale(config) -> float:
+    """The smallest schedule.scale of two digits that leaves every stage iterations.
+
+    Raises:
+      ValueError: for other settings that do not do.
+    """
+    config = config.copy_and_resolve_references()
+    scales = (float(f"{n}e{e}") for e in itertools.count(-7) for n in range(10, 100))
+    return next(scale for scale in scales if _is_long_enough(config, scale))
+
+
+def _is_long_enough(config, scale: float) -> bool:
+    config.schedule.scale = scale
+    try:
+        _schedule(config)
+    except TooShort:
+        return False
+    return True
 
 
 def _check_evaluation(config) -> None:
@@ -238,5 +294,5 @@ def _check_warmup(schedule: Schedule) -> None:
 
 
 def _check_positive(value: float, name: str) -> None:
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise ValueError(f"{name}={value} must be positive")

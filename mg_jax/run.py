@@ -15,12 +15,14 @@ from mg_jax.checkpoint import Checkpoints
 from mg_jax.datasets import DataSource, open_source
 from mg_jax.lock import locked
 from mg_jax.parallel import Executables, Program
+from mg_jax.prepared import with_class_count
 from mg_jax.programs import cache_programs, create_executables
 from mg_jax.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.stops import Stops
 from mg_jax.train_step import TrainState, create_state, init_variables
+from mg_jax.trained_on import TrainedOn, check_videos
 from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir import check_classes, check_config, has_checkpoint, shared_settings
 
@@ -47,7 +49,11 @@ class Clocks:
 
 @dataclasses.dataclass
 class Run:
-    """An open work directory with all that training and evaluation need."""
+    """An open work directory with all that training and evaluation need.
+
+    Attributes:
+      trained_on: which videos from which iteration on, once it trains.
+    """
 
     config: Any
     workdir: pathlib.Path
@@ -59,6 +65,7 @@ class Run:
     clocks: Clocks
     stops: Stops
     lock: contextlib.ExitStack
+    trained_on: TrainedOn = dataclasses.field(default_factory=TrainedOn)
 
     @contextlib.contextmanager
     def timed(self, clock: Literal["train_s", "eval_s"]):
@@ -120,8 +127,14 @@ def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, Train
     check_devices(schedule, mesh.size)
     hosts.check_same(shared_settings(config), "the config")
     data = open_source(config)
-    check_config(workdir, config)
+    config = with_class_count(config, len(data.classes))
+    # A finished model may be tried on another split.
+    check_config(workdir, config, free=() if trains else ("data.eval_split",))
     check_classes(workdir, data.classes)
+    if trains and not config.run.accept_other_videos:
+        hosts.agree(
+            lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
+        )
     weights = None
     if config.init_from and not has_checkpoint(workdir):
         path = pathlib.Path(config.init_from).expanduser()

@@ -113,6 +113,10 @@ class Phase:
         return range(self.start + (place - self.start) % count, self.end, count)
 
 
+class TooShort(ValueError):
+    """A schedule, or a learning-rate stage of one, that no iteration remains for."""
+
+
 class Schedule:
     """step -> (grid, learning rate, first position), each in O(log phases).
 
@@ -128,7 +132,7 @@ class Schedule:
         self.short_cycle_rate = short_cycle_rate
         self.phases = tuple(phases)
         if not self.phases:
-            raise ValueError(
+            raise TooShort(
                 f"a recipe of {recipe.iterations} iterations is too short: no iteration remains"
             )
         self._starts = [phase.start for phase in self.phases]

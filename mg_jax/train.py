@@ -13,6 +13,7 @@ from mg_jax.checkpoint import Evaluation
 from mg_jax.diverged import RECORD, Diverged
 from mg_jax.evaluate import evaluate, precise_batch_stats
 from mg_jax.input_pipeline import DeviceBatches, clip_batches
+from mg_jax.lengths import describe_epochs
 from mg_jax.meter import Meter
 from mg_jax.metrics import format_headline
 from mg_jax.parallel import Program
@@ -22,6 +23,7 @@ from mg_jax.run_log import RunLog, open_log
 from mg_jax.sampling import all_views, centre_view, training_augmentation
 from mg_jax.stops import Preempted
 from mg_jax.train_step import TrainState
+from mg_jax.trained_on import DATA_RECORD, TrainedOn, read_trained_on, stretch_of, write_trained_on
 from mg_jax.workdir import has_checkpoint, write_config
 
 
@@ -41,15 +43,16 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         run.close()
         hosts.say(f"{workdir} is finished; --mode=eval evaluates it again")
         return json.loads((workdir / "summary.json").read_text())
+    videos = run.data.train.videos, run.data.evaluation.videos
+    before = read_trained_on(workdir) or TrainedOn()
+    run.trained_on = before.continued(stretch_of(config, *videos, start))
     if hosts.is_first():
-        write_config(workdir, config, run.data.classes)
+        write_config(workdir, run.config, run.data.classes)
+        write_trained_on(workdir, run.trained_on, *videos)
         for ending in (RECORD, "summary.json"):  # no longer true once it trains
             (workdir / ending).unlink(missing_ok=True)
     log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
-    if start:
-        log.say(f"continuing {workdir} at step {start}")
-    else:
-        log.say(f"training in {workdir}: {run.schedule.iterations:,} iterations")
+    log.say(_beginning(run, start, known=bool(before.stretches)))
     with run.stops.listening():
         try:
             metrics = _iterate(run, state, log)
@@ -78,6 +81,27 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     return summary
 
 
+def _beginning(run: Run, start: int, known: bool) -> str:
+    """What to say before the first iteration.
+
+    Args:
+      run: that begins, or continues.
+      start: iterations done.
+      known: whether the work directory told on which videos they were trained.
+    """
+    videos = len(run.data.train.videos)
+    epochs = describe_epochs(run.config, run.schedule, videos)
+    if not start:
+        iterations = f"{run.schedule.iterations:,} iterations"
+        return f"training in {run.workdir}: {iterations}, {epochs}"
+    text = f"continuing {run.workdir} at step {start}"
+    if not known:
+        text += f"; no {DATA_RECORD} tells on which videos so far, taken to be these"
+    elif run.trained_on.stretches[-1].from_step == start:
+        text += f", from here on with other videos, {videos:,} to train on; see {DATA_RECORD}"
+    return text
+
+
 def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
     """Evaluates the newest checkpoint of a work directory and writes its `evaluation.json`.
 
@@ -93,13 +117,27 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
     finally:
         run.close()
     path = workdir / "evaluation.json"
+    data = _evaluated_on(run)
     if hosts.is_first():
-        write_json(path, {"step": int(state.step), "metrics": metrics})
+        write_json(path, {"step": int(state.step), "metrics": metrics, "data": data})
+    if data["as_in_training"] is False:
+        hosts.say(
+            f"evaluated on {data['videos']:,} videos of split {data['split']!r}, which are not "
+            "those that the run was evaluated on while it trained"
+        )
     hosts.say(
         f"step {int(state.step):,}: {format_headline(metrics)}, loss {metrics['loss']:.3f}; see "
         f"{path}; --mode=predict --video=FILE classifies one video"
     )
     return metrics
+
+
+def _evaluated_on(run: Run) -> dict[str, Any]:
+    """The videos of an evaluation, and whether training had the same; None where nothing tells."""
+    now = stretch_of(run.config, run.data.train.videos, run.data.evaluation.videos)
+    trained_on, record = read_trained_on(run.workdir), now.evaluation
+    same = trained_on and record == trained_on.stretches[-1].evaluation
+    return {"name": now.data, **dataclasses.asdict(record), "as_in_training": same}
 
 
 def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:
@@ -194,7 +232,7 @@ def _last_evaluation(
 
 def _log_evaluation(run: Run, log: RunLog, done: int, metrics: dict[str, float], kind: str) -> None:
     """Logs metrics with the epochs and the seconds that the run has taken until then."""
-    epochs = run.schedule.position(done) / len(run.data.train.videos)
+    epochs = run.trained_on.epochs(run.schedule, done)
     log.scalars(done, {**metrics, "epochs": epochs, **dataclasses.asdict(run.clocks)}, kind)
 
 
@@ -263,7 +301,7 @@ def _summary(run: Run, metrics: dict[str, float]) -> dict[str, Any]:
     schedule = run.schedule
     return {
         "iterations": schedule.iterations,
-        "epochs": schedule.clips / len(run.data.train.videos),
+        "epochs": run.trained_on.epochs(schedule, schedule.iterations),
         "examples": schedule.clips,
         "wall_clock_s": run.clocks.wall_clock_s,
         **dataclasses.asdict(run.clocks),

@@ -21,7 +21,12 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
     return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
 
 
-def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",)) -> None:
+def check_config(
+    workdir: pathlib.Path,
+    config,
+    sections: tuple[str, ...] = ("",),
+    free: tuple[str, ...] = (),
+) -> None:
     """Makes sure that the checkpoints of a work directory, if any, belong to the config.
 
     What is under `run`, `eval` and `prepare`, where the data lies, how much of it may be damaged,
@@ -31,6 +36,7 @@ def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",
       workdir: holds `config.json`.
       config: to compare with it.
       sections: beginnings of the keys to compare.
+      free: keys that may differ.
 
     Raises:
       WorkdirError: naming the keys that differ.
@@ -43,8 +49,12 @@ def check_config(workdir: pathlib.Path, config, sections: tuple[str, ...] = ("",
             f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
             "or choose another --workdir"
         )
-    there, here = _read(path), json.loads(config.to_json())
-    differing = _differences(_binding(there, sections), _binding(here, sections))
+    there, here = read_json(path), json.loads(config.to_json())
+    there, here = _binding(there, sections), _binding(here, sections)
+    for name in free:
+        there.pop(name, None)
+        here.pop(name, None)
+    differing = _differences(there, here)
     if differing:
         raise WorkdirError(
             f"{workdir} holds checkpoints of another config; continue it with the same settings "
@@ -64,7 +74,8 @@ def check_same_config(workdir: pathlib.Path, config) -> None:
     if not path.exists():
         return
     there, here = (
-        result_settings(dict(settings(one))) for one in (_read(path), json.loads(config.to_json()))
+        result_settings(dict(settings(one)))
+        for one in (read_json(path), json.loads(config.to_json()))
     )
     if differing := _differences(there, here):
         raise WorkdirError(
@@ -79,7 +90,7 @@ def result_settings(values: dict[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in values.items()
         if (not name.startswith(("run.", "prepare.")) or name in _STORED)
-        and name not in ("data.dir", "data.max_damaged")
+        and name not in ("data.dir", "data.max_damaged", "schedule.videos")
     }
 
 
@@ -108,6 +119,11 @@ def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
         )
 
 
+def has_classes(workdir: pathlib.Path) -> bool:
+    """Whether a folder is a work directory that names its classes."""
+    return (workdir / _CLASSES).exists()
+
+
 def read_classes(workdir: pathlib.Path) -> list[str]:
     """Names of the classes that a work directory's checkpoints tell apart.
 
@@ -120,10 +136,15 @@ def read_classes(workdir: pathlib.Path) -> list[str]:
             f"{workdir} holds checkpoints but no {_CLASSES} to name their classes; put it back "
             "or choose another --workdir"
         )
-    return _read(path)
+    return read_json(path)
 
 
-def _read(path: pathlib.Path) -> Any:
+def read_json(path: pathlib.Path) -> Any:
+    """What a file of a work directory holds.
+
+    Raises:
+      WorkdirError: if it is damaged.
+    """
     try:
         return json.loads(path.read_text())
     except ValueError as error:
@@ -153,7 +174,7 @@ def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any
         for name, value in settings(config)
         if name.startswith(sections)
         and not name.startswith(("run.", "eval.", "prepare."))
-        and name not in ("data.dir", "data.max_damaged", "init_from")
+        and name not in ("data.dir", "data.max_damaged", "schedule.videos", "init_from")
     }
 
 

@@ -32,7 +32,7 @@ BAD = [
     ({"frames": 36}, "SlowFast takes 1 in model.alpha=4; 32 or 48 would do, or a smaller mult"),
     ({"frames": 8}, "frames=8 must be a multiple of 16"),
     ({"batch": 36}, "sub_batch=8 does not divide batch=36; a batch of 32 or 40 would do"),
-    ({"batch": 512 * 80_000}, "leave a learning-rate stage without any"),
+    ({"batch": 512 * 80_000}, "batch=40960000: a learning-rate stage is left without iterations"),
     ({"eval.clips": 0}, "eval.clips=0 must be positive"),
     ({"data.sampling": "random"}, "data.sampling='random' is not known; use stride or segments"),
     ({"data.max_damaged": 2.0}, "data.max_damaged=2.0 is a share and lies in 0 ... 1"),

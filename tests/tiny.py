@@ -13,6 +13,7 @@ def get_config(variant: str = ""):
     config.eval.size = 32
     config.eval.short_side = 32
     config.schedule.batch = 8
+    config.schedule.videos = 48
     config.schedule.learning_rate = 0.00001  # small, so that rounding errors do not grow
     config.schedule.steps = (36, 54)
     config.schedule.iterations = 72

@@ -18,6 +18,7 @@ from mg_jax import memory, parallel
 from mg_jax.bench import device_limits
 from mg_jax.grid import Grid
 from mg_jax.parallel import Program
+from mg_jax.prepared import with_classes
 from mg_jax.programs import train_program
 from mg_jax.progress import say, shown
 from mg_jax.recipe import as_baseline, check_devices, is_baseline, schedule_from_config
@@ -34,6 +35,7 @@ def measure(config, iterations: int) -> dict[str, Any]:
       config: of a run.
       iterations: on each grid.
     """
+    config = with_classes(config)
     schedules = {"baseline": schedule_from_config(as_baseline(config))}
     if not is_baseline(config):
         schedules["multigrid"] = schedule_from_config(config)

@@ -34,9 +34,11 @@ def create_model(
       remat: keep only what goes into residual blocks, and compute the rest again for gradients.
 
     Raises:
-      ValueError: for a model, depth or dtype that does not exist.
+      ValueError: for a model, depth or dtype that does not exist, or without classes.
     """
     check_model(config)
+    if config.num_classes < 1:
+        raise ValueError(f"model.num_classes={config.num_classes} must be at least 1 to build it")
     dtype = jnp.dtype(config.dtype)
     common = {
         "num_classes": config.num_classes,

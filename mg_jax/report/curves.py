@@ -123,16 +123,12 @@ def _axis(name: str, largest: float) -> Axis:
     return Axis(name, name, name)
 
 
-def _epochs(run: LoggedRun, step: int) -> float | None:
-    return run.schedule.position(step) / run.videos if run.videos else None
-
-
 # What a run has cost at a line of its log, None where nothing tells: (run, line, operations of
 # training on a clip) -> cost.
 _COSTS = {
     "wall_clock": lambda run, line, by_clip: line.get("wall_clock_s"),
     "iterations": lambda run, line, by_clip: line["step"],
-    "epochs": lambda run, line, by_clip: _epochs(run, line["step"]),
+    "epochs": lambda run, line, by_clip: run.epochs(line["step"]),
     "flops": lambda run, line, by_clip: training_flops(run.schedule, line["step"], by_clip),
 }
 

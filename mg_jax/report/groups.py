@@ -64,9 +64,10 @@ class Group:
         return "map" if self.config.data.multi_label else "top1"
 
     @property
-    def videos(self) -> float | None:
-        """How many videos its runs train on, or None where nothing tells."""
-        return next((run.videos for run in self.runs if run.videos is not None), None)
+    def epochs(self) -> float | None:
+        """Of the whole schedule, or None where nothing tells."""
+        of_runs = (run.epochs(self.schedule.iterations) for run in self.runs)
+        return next((epochs for epochs in of_runs if epochs is not None), None)
 
     @property
     def evaluated(self) -> list[int]:
@@ -168,5 +169,14 @@ def check_comparable(runs: list[LoggedRun]) -> None:
             raise ValueError(
                 f"{named[0].folder} and {other.folder} cannot be compared: their classes differ "
                 f"({len(named[0].classes)} and {len(other.classes)}); see classes.json in both. "
+                "Make a report of each"
+            )
+    evaluated = [run for run in runs if run.trained_on is not None]
+    for other in evaluated[1:]:
+        here, there = (run.trained_on.stretches[-1].evaluation for run in (evaluated[0], other))
+        if any(here.fingerprints[part] != there.fingerprints[part] for part in ("ids", "labels")):
+            raise ValueError(
+                f"{evaluated[0].folder} and {other.folder} cannot be compared: they were evaluated "
+                f"on other videos ({here.videos:,} and {there.videos:,}); see data.json in both. "
                 "Make a report of each"
             )

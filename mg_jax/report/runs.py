@@ -12,6 +12,7 @@ from configs.base import get_base
 from mg_jax.diverged import RECORD
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
+from mg_jax.trained_on import TrainedOn, read_trained_on
 from mg_jax.workdir import settings
 
 # What `summary.json` and, of runs that log them, evaluations say of time, in seconds.
@@ -27,13 +28,14 @@ class LoggedRun:
       name: as much of the folder's path as tells it from the other runs'.
       folder: the work directory.
       config: of the run; what it was too old to know has its usual value.
-      settings: the config's values by name.
+      settings: the config's values by name, and where it is known on which videos it trained.
       schedule: that the config describes.
       classes: names of the classes; None where a run is too old to have kept them.
       train: the log's lines on training, by step.
       evaluations: those on evaluations along the way, on one centre view.
       summary: of a finished run, or None.
       diverged: the step at which a run diverged and the reason, or None.
+      trained_on: on which videos, or None where a run is too old to have kept it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class LoggedRun:
     evaluations: dict[int, dict[str, Any]]
     summary: dict[str, Any] | None
     diverged: dict[str, Any] | None
+    trained_on: TrainedOn | None
 
     @property
     def step(self) -> int:
@@ -56,9 +59,15 @@ class LoggedRun:
             return self.diverged["step"]
         return max([*self.train, *self.evaluations], default=0)
 
-    @property
-    def videos(self) -> float | None:
-        """How many videos the run trains on, or None where nothing tells."""
+    def epochs(self, step: int) -> float | None:
+        """Epochs after so many iterations, or None where nothing tells."""
+        if self.trained_on is not None:
+            return self.trained_on.epochs(self.schedule, step)
+        videos = self._logged_videos()
+        return self.schedule.position(step) / videos if videos else None
+
+    def _logged_videos(self) -> float | None:
+        """How many videos a run that is too old to say so trains on."""
         if self.summary is not None:
             return self.summary["examples"] / self.summary["epochs"]
         for step, line in self.evaluations.items():
@@ -145,18 +154,22 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
             f"{folder} has logged step {last}, but by its config.json the run ends at "
             f"{schedule.iterations}; one of the two is not this run's"
         )
-    classes = folder / "classes.json"
+    classes, trained_on = folder / "classes.json", read_trained_on(folder)
+    values = dict(settings(json.loads(config.to_json())))
+    if trained_on is not None:
+        values["training videos"] = trained_on.training_videos
     return LoggedRun(
         name=name,
         folder=folder,
         config=config,
-        settings=dict(settings(json.loads(config.to_json()))),
+        settings=values,
         schedule=schedule,
         classes=_read_json(classes) if classes.exists() else None,
         train={line["step"]: line for line in lines if line["kind"] == "train"},
         evaluations={line["step"]: line for line in lines if line["kind"] == "eval"},
         summary=summary,
         diverged=diverged,
+        trained_on=trained_on,
     )
 
 

@@ -187,8 +187,8 @@ def _costs(groups: list[Compared]) -> list[Row]:
     unit, name = flops_unit(max(g.flops for g in groups))
 
     def epochs(group: Compared) -> str:
-        videos = group.group.videos
-        return f"{group.group.schedule.clips / videos:.1f}" if videos else _NOTHING
+        of_all = group.group.epochs
+        return _NOTHING if of_all is None else f"{of_all:.1f}"
 
     return _rows(
         groups,

@@ -138,7 +138,7 @@ def _caveats_of(compared: Compared) -> list[str]:
             f"{group.name} has several runs with seed {', '.join(twice)}; those are no independent "
             "samples, and the deviation is too small."
         )
-    if group.videos is None:
+    if group.epochs is None:
         found.append(
             f"{group.name}: nothing logged yet tells the number of training videos, so there are "
             "no epochs."

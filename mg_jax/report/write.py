@@ -7,7 +7,9 @@ import re
 import numpy as np
 
 from mg_jax.atomic_file import replaced, write_text
+from mg_jax.fonts import matplotlib_fonts, say_missing
 from mg_jax.metrics import NAMES
+from mg_jax.progress import say
 from mg_jax.report.cost import flops_by_clip
 from mg_jax.report.curves import TrainingCurve, accuracy_curves, training_curve
 from mg_jax.report.figures import accuracy_figure, training_figure
@@ -33,8 +35,12 @@ def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.
     """
     groups = group_runs(read_runs(folders))
     by_clip = flops_by_clip(groups)
-    accuracy = _accuracy_pictures(groups, by_clip)
-    training = _training_pictures(groups)
+    names = [group.name for group in groups]
+    with matplotlib_fonts(names):
+        accuracy = _accuracy_pictures(groups, by_clip)
+        training = _training_pictures(groups)
+    if missing := say_missing(names):
+        say(missing)
     written = datetime.datetime.now().strftime("%d %B %Y, %H:%M")
     page = format_page(compared(groups, by_clip), accuracy, training, written)
     path = workdir / "report.html"

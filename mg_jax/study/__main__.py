@@ -17,6 +17,7 @@ from ml_collections import config_flags
 from mg_jax import command_line
 from mg_jax.diverged import RECORD
 from mg_jax.lock import locked
+from mg_jax.prepared import with_classes
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> None:
 
 
 def _study(config, workdir: pathlib.Path) -> None:
-    runs = _runs(config, workdir)
+    runs = _runs(with_classes(config), workdir)
     check_at_once(_AT_ONCE.value, runs, workdir)
     free = shares(_AT_ONCE.value)
     for run in runs:

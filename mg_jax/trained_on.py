@@ -1,0 +1,231 @@
+"""Which videos a run was trained on: its work directory's `data.json` and lists of videos.
+
+`data.json` is a list: from which iteration on, which videos. A list of a split's videos is kept for
+each of its states, `videos/FINGERPRINT.jsonl.gz`, with a line for each video: name, frames, and
+labels with first frame and end.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from mg_jax.atomic_file import replaced, write_json
+from mg_jax.schedule import Schedule
+from mg_jax.video_table import VideoTable
+from mg_jax.workdir import WorkdirError, has_checkpoint, read_json
+
+DATA_RECORD = "data.json"
+_LISTS = "videos"
+# What a run is bound to; frames may be stored in another size.
+_BINDING = ("ids", "frame counts", "labels")
+_NAMED = 3  # videos, in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitRecord:
+    """The videos of a split.
+
+    Attributes:
+      split: its name.
+      videos: how many.
+      fingerprints: of their names, frame counts and labels.
+    """
+
+    split: str
+    videos: int
+    fingerprints: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """Names the list of the videos."""
+        return hashlib.sha256("".join(self.fingerprints.values()).encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Iterations on the same videos.
+
+    Attributes:
+      from_step: the first of them.
+      data: name of the data set.
+      train: what it trained on.
+      evaluation: what it was evaluated on.
+    """
+
+    from_step: int
+    data: str
+    train: SplitRecord
+    evaluation: SplitRecord
+
+    def same_videos(self, other: "Stretch") -> bool:
+        """Whether both have the same videos with the same labels, in the same order."""
+        return (self.train, self.evaluation) == (other.train, other.evaluation)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedOn:
+    """The stretches of a run, in order; the last one goes on to its end."""
+
+    stretches: tuple[Stretch, ...] = ()
+
+    def continued(self, now: Stretch) -> "TrainedOn":
+        """With what trains from `now.from_step` on; what was beyond it has not taken place."""
+        before = tuple(s for s in self.stretches if s.from_step < now.from_step)
+        if not before:
+            return TrainedOn((dataclasses.replace(now, from_step=0),))
+        return TrainedOn(before if before[-1].same_videos(now) else (*before, now))
+
+    @property
+    def training_videos(self) -> str:
+        """Tells runs on other videos apart: how many, and a key to them, stretch by stretch."""
+        parts = [f"{s.train.videos:,} ({s.train.key})" for s in self.stretches]
+        later = [f"from step {s.from_step:,} " for s in self.stretches[1:]]
+        return ", ".join(map("".join, zip(["", *later], parts, strict=True)))
+
+    def epochs(self, schedule: Schedule, step: int) -> float:
+        """Epochs after `step` iterations, each counted over the videos it trained on."""
+        ends = [s.from_step for s in self.stretches[1:]] + [schedule.iterations]
+        total = 0.0
+        for stretch, end in zip(self.stretches, ends, strict=True):
+            end = min(end, step)
+            if end > stretch.from_step:
+                clips = schedule.position(end) - schedule.position(stretch.from_step)
+                total += clips / stretch.train.videos
+        return total
+
+
+def stretch_of(config, train: VideoTable, evaluation: VideoTable, from_step: int = 0) -> Stretch:
+    """The splits that a config names, whose videos are these."""
+    return Stretch(
+        from_step,
+        config.data.name,
+        _split_record(config.data.train_split, train),
+        _split_record(config.data.eval_split, evaluation),
+    )
+
+
+def _split_record(split: str, videos: VideoTable) -> SplitRecord:
+    parts = videos.fingerprints()
+    return SplitRecord(split, len(videos), {part: parts[part] for part in _BINDING})
+
+
+def read_trained_on(workdir: pathlib.Path) -> TrainedOn | None:
+    """What `data.json` says; None where there is none.
+
+    Raises:
+      WorkdirError: if it is damaged.
+    """
+    path = workdir / DATA_RECORD
+    if not path.exists():
+        return None
+    content = read_json(path)
+    try:
+        return TrainedOn(tuple(_stretch(row) for row in content))
+    except (TypeError, KeyError) as error:
+        raise WorkdirError(f"{path} is damaged ({error!r}); put it back from a copy") from error
+
+
+def _stretch(row: dict[str, Any]) -> Stretch:
+    splits = {name: SplitRecord(**row[name]) for name in ("train", "evaluation")}
+    return Stretch(**{**row, **splits})
+
+
+def write_trained_on(workdir: pathlib.Path, trained_on: TrainedOn, *tables: VideoTable) -> None:
+    """Writes `data.json` and the lists of the videos that the last stretch has.
+
+    Args:
+      workdir: of the run.
+      trained_on: what to write.
+      tables: the videos of the last stretch, to train on and to evaluate on.
+    """
+    last = trained_on.stretches[-1]
+    folder = workdir / _LISTS
+    folder.mkdir(parents=True, exist_ok=True)
+    for record, table in zip((last.train, last.evaluation), tables, strict=True):
+        path = _list_path(workdir, record)
+        if not path.exists():
+            lines = "".join(json.dumps([name, *row]) + "\n" for name, row in _rows(table).items())
+            with replaced(path) as unfinished:
+                unfinished.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    write_json(workdir / DATA_RECORD, [dataclasses.asdict(s) for s in trained_on.stretches])
+
+
+def _list_path(workdir: pathlib.Path, record: SplitRecord) -> pathlib.Path:
+    return workdir / _LISTS / f"{record.key}.jsonl.gz"
+
+
+def _rows(table: VideoTable) -> dict[str, list]:
+    """By a video's name its frames and its labels, in the table's order."""
+    actions = table.actions
+    labels = np.stack([actions.label, actions.start, actions.end], 1).tolist()
+    edges = np.searchsorted(actions.row, np.arange(len(table) + 1)).tolist()
+    columns = zip(table.ids.tolist(), table.num_frames.tolist(), strict=True)
+    return {
+        name: [frames, labels[edges[i] : edges[i + 1]]] for i, (name, frames) in enumerate(columns)
+    }
+
+
+def check_videos(workdir: pathlib.Path, config, train: VideoTable, evaluation: VideoTable) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, come from the same videos.
+
+    Where nothing says from which, they pass.
+
+    Args:
+      workdir: of the run.
+      config: names the splits.
+      train: their videos, to train on.
+      evaluation: those to evaluate on.
+
+    Raises:
+      WorkdirError: saying what differs.
+    """
+    trained_on = read_trained_on(workdir) if has_checkpoint(workdir) else None
+    if trained_on is None:
+        return
+    last, now = trained_on.stretches[-1], stretch_of(config, train, evaluation)
+    pairs = ((last.train, now.train, train), (last.evaluation, now.evaluation, evaluation))
+    differing = [
+        f"split {new.split!r} {_difference(workdir, old, new, table)}"
+        for old, new, table in pairs
+        if old != new
+    ]
+    if differing:
+        raise WorkdirError(
+            f"{workdir} holds checkpoints that were trained or evaluated on other videos than "
+            f"{now.data} has now: {'; '.join(differing)}. Continue with the videos it had, choose "
+            "another --workdir, or take these on from here with "
+            "--config.run.accept_other_videos=True"
+        )
+
+
+def _difference(
+    workdir: pathlib.Path, old: SplitRecord, new: SplitRecord, table: VideoTable
+) -> str:
+    """What became of a split, in words."""
+    counts = f"had {old.videos:,} videos and has {new.videos:,}"
+    path = _list_path(workdir, old)
+    if not path.exists():
+        parts = [part for part in _BINDING if old.fingerprints[part] != new.fingerprints[part]]
+        return f"{counts}, with other {', '.join(parts)}"
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    there = {name: row for name, *row in map(json.loads, lines)}
+    here = _rows(table)
+    kinds = {
+        "new": [name for name in here if name not in there],
+        "gone": [name for name in there if name not in here],
+        "with other labels or lengths": [
+            name for name in here if name in there and here[name] != there[name]
+        ],
+    }
+    found = [f"{_listed(names)} {kind}" for kind, names in kinds.items() if names]
+    return f"{counts}: {', '.join(found) or 'the same ones, ordered or stored otherwise'}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:_NAMED]))
+    return f"{len(names):,} ({shown}{', ...' if len(names) > _NAMED else ''})"

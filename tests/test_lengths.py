@@ -1,0 +1,128 @@
+"""Lengths that fit the number of videos: one flag scales them, plans and runs say epochs."""
+
+import json
+import re
+
+import pytest
+
+from configs import charades_slowfast, demo, kinetics_slowfast, ssv2_slowfast, video_folder
+from mg_jax.lengths import describe_epochs
+from mg_jax.plan import write_plan
+from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
+from mg_jax.schedule import TooShort
+from tests import runs
+
+
+def config_of(recipe, variant="", **changes):
+    config = recipe.get_config(variant)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def test_one_flag_scales_iterations_steps_and_warm_up_and_not_the_rate():
+    recipe = recipe_from_config(config_of(video_folder, **{"schedule.scale": 0.032}))
+    assert recipe.iterations == 192  # of 6,000
+    assert recipe.boundaries == (128, 160)  # of 4,000 and 5,000
+    assert recipe.warmup_iterations == 16  # of 500
+    assert recipe.learning_rate == 0.01
+    # With half the batch twice the iterations, as always.
+    halved = config_of(video_folder, **{"schedule.scale": 0.032, "batch": 8})
+    assert recipe_from_config(halved).boundaries == (256, 320)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_scales_that_are_none_are_refused(scale):
+    with pytest.raises(ValueError, match=r"schedule.scale=.* must be positive"):
+        schedule_from_config(config_of(video_folder, **{"schedule.scale": scale}))
+
+
+@pytest.mark.parametrize("variant", ["multigrid", "baseline"])
+@pytest.mark.parametrize("recipe", [video_folder, kinetics_slowfast, demo])
+def test_too_small_a_scale_names_the_smallest_that_does(recipe, variant):
+    config = config_of(recipe, variant, **{"schedule.scale": 1e-7})
+    with pytest.raises(TooShort, match=r"schedule\.scale=1e-07 of schedule\.iterations=") as error:
+        schedule_from_config(config)
+    least = float(re.search(r"--config\.schedule\.scale=(\S+) is", str(error.value))[1])
+    assert least == least_scale(config)
+    config.schedule.scale = least
+    schedule = schedule_from_config(config)
+    stages = len(config.schedule.steps) + 1
+    assert {phase.stage for phase in schedule.phases} == set(range(stages))
+    digits, exponent = f"{least:.1e}".split("e")
+    config.schedule.scale = float(f"{float(digits) - 0.1:.1f}e{exponent}")
+    with pytest.raises(TooShort, match=f"={least:g} is the smallest"):
+        schedule_from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "videos", "epochs"),
+    # Paper and PySlowFast: 239 epochs of Kinetics, 57 of Charades; 22 of Something-Something V2.
+    [
+        (kinetics_slowfast, 240_000, "239"),
+        (charades_slowfast, 7_985, "56.1"),
+        (ssv2_slowfast, 168_913, "21.8"),
+        (video_folder, 5_000, "19.2"),
+        (demo, 1_024, "20.3"),
+    ],
+)
+def test_recipes_state_how_many_videos_they_are_for(recipe, videos, epochs):
+    config = recipe.get_config("baseline")
+    assert config.schedule.videos == videos
+    said = describe_epochs(config, schedule_from_config(config), videos)
+    assert said == f"{epochs} epochs of {videos:,} videos"
+
+
+def described(videos, **changes):
+    config = config_of(video_folder, **changes)
+    return describe_epochs(config, schedule_from_config(config), videos)
+
+
+def test_few_videos_are_warned_of_with_the_flag_that_fits():
+    said = described(160)
+    # 144,192 clips of multigrid and 6,000 x 16 of the baseline, over 160 videos.
+    assert said.startswith("901 epochs of 160 videos, the baseline 600\nwarning: that is 31.2 time")
+    scale = float(re.search(r"--config\.schedule\.scale=(\S+) fits", said)[1])
+    assert scale == 0.032
+    # Which heeded does not warn; 19.2 epochs are the recipe's.
+    assert described(160, **{"schedule.scale": scale}).endswith("160 videos, the baseline 19.2")
+
+
+def test_many_videos_are_warned_of_too_and_similar_numbers_are_not():
+    assert "1/4 of the recipe's" in described(20_000)
+    assert "--config.schedule.scale=4 fits" in described(20_000)
+    assert "warning" not in described(2_600) + described(9_900)
+
+
+def test_where_no_scale_fits_the_flag_is_the_smallest_and_then_no_more():
+    least = least_scale(video_folder.get_config())
+    assert f"--config.schedule.scale={least:g} fits" in described(3)
+    assert "no smaller --config.schedule.scale" in described(3, **{"schedule.scale": least})
+
+
+def test_the_plan_says_epochs_for_a_number_of_videos(tmp_path):
+    said = write_plan(video_folder.get_config(), tmp_path, 160)
+    assert "901 epochs of 160 videos, the baseline 600" in said
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["videos"] == 160
+    assert plan["epochs"] == 144_192 / 160
+    assert plan["baseline_epochs"] == 600
+    config = video_folder.get_config()
+    config.data.dir = str(tmp_path / "none")
+    assert "lengths for 5,000 videos, 19.2 epochs the baseline" in write_plan(config, tmp_path)
+    assert "videos" not in json.loads((tmp_path / "plan.json").read_text())
+
+
+def test_the_plan_counts_the_prepared_data_sets_videos(tmp_path, flags):
+    arguments = [*flags, "--config.schedule.scale=0.05"]
+    said = runs.run(tmp_path, *arguments, config="configs/demo.py", mode="plan")
+    # 130 iterations of 8 clips over 48 videos, where the recipe has 2,600 over 1,024.
+    assert "of 48 videos, the baseline 21.7\n" in said
+    assert "warning" not in said
+    said = runs.run(tmp_path, "--videos=3", config="configs/demo.py", mode="train", expect=1)
+    assert "--videos=N goes with --mode=plan" in said
+
+
+def test_a_run_says_its_epochs_when_it_begins(undisturbed):
+    schedule_clips = json.loads((undisturbed[0] / "summary.json").read_text())["examples"]
+    said = re.search(r"training in .*: \d+ iterations, (\S+) epochs of 48 videos", undisturbed[1])
+    assert float(said[1]) == pytest.approx(schedule_clips / 48, abs=0.05)

@@ -1,0 +1,195 @@
+"""A run is bound to its videos: other ones are refused, or taken on and counted right."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from mg_jax.datasets import open_source
+from mg_jax.recipe import schedule_from_config
+from mg_jax.report.runs import read_runs
+from mg_jax.trained_on import (
+    TrainedOn,
+    check_videos,
+    read_trained_on,
+    stretch_of,
+    write_trained_on,
+)
+from mg_jax.video_table import Actions, VideoTable
+from mg_jax.workdir import WorkdirError
+from tests import runs, tiny
+
+
+def table(*names, label=(), frames=30):
+    """Videos of 30 frames with the label 1, or those of `label`."""
+    count = len(names)
+    labels = np.array(label or [1] * count, np.int32)
+    return VideoTable(
+        ids=np.array(names),
+        first_frame=frames * np.arange(count),
+        num_frames=np.full(count, frames),
+        height=np.full(count, 40),
+        width=np.full(count, 40),
+        actions=Actions(np.arange(count), labels, np.zeros(count, int), np.full(count, frames)),
+        classes=4,
+    )
+
+
+EVALUATION = table("x", "y")
+
+
+@pytest.fixture
+def bound(tmp_path):
+    """A work directory with a checkpoint of a run on four videos."""
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    train = table("a", "b", "ü/日本 c", "d")
+    now = stretch_of(tiny.get_config(), train, EVALUATION)
+    write_trained_on(tmp_path, TrainedOn().continued(now), train, EVALUATION)
+    return tmp_path
+
+
+OTHER = {
+    "new": (table("a", "b", "ü/日本 c", "d", "e"), r"4 videos and has 5: 1 \('e'\) new\."),
+    "gone": (table("a", "b", "d"), r"4 videos and has 3: 1 \('ü/日本 c'\) gone\."),
+    "labels": (
+        table("a", "b", "ü/日本 c", "d", label=(1, 1, 0, 1)),
+        r"4 .* has 4: 1 \('ü/日本 c'\) with other labels or lengths\.",
+    ),
+    "lengths": (
+        table("a", "b", "ü/日本 c", "d", frames=31),
+        r"4 .* has 4: 4 \('a', 'b', .*, \.\.\.\) with",
+    ),
+    "order": (table("b", "a", "ü/日本 c", "d"), r"4 .* has 4: the same ones, ordered or stored otherw"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_other_videos_are_refused_by_name(bound, what):
+    videos, message = OTHER[what]
+    with pytest.raises(WorkdirError, match=f"split 'train' had {message}") as refused:
+        check_videos(bound, tiny.get_config(), videos, EVALUATION)
+    assert "--config.run.accept_other_videos=True" in str(refused.value)
+
+
+def test_other_videos_to_evaluate_on_are_refused_too(bound):
+    with pytest.raises(WorkdirError, match=r"split 'validation' had 2 videos and has 1: 1 \('y'\)"):
+        check_videos(bound, tiny.get_config(), table("a", "b", "ü/日本 c", "d"), table("x"))
+
+
+def test_the_same_videos_in_frames_of_another_size_pass(bound):
+    same = dataclasses.replace(table("a", "b", "ü/日本 c", "d"), height=np.full(4, 64))
+    check_videos(bound, tiny.get_config(), same, EVALUATION)
+
+
+def test_without_the_lists_counts_and_what_differs_are_said(bound):
+    shutil.rmtree(bound / "videos")
+    with pytest.raises(WorkdirError, match="4 videos and has 1, with other ids, frame counts, la"):
+        check_videos(bound, tiny.get_config(), table("a"), EVALUATION)
+
+
+def test_work_directories_without_checkpoints_or_record_are_bound_to_nothing(bound):
+    (bound / "data.json").rename(bound / "elsewhere")
+    check_videos(bound, tiny.get_config(), table("z"), EVALUATION)
+    (bound / "elsewhere").rename(bound / "data.json")
+    (bound / "checkpoints" / "10").rmdir()
+    check_videos(bound, tiny.get_config(), table("z"), EVALUATION)
+
+
+@pytest.mark.parametrize("content", ["[{", '[{"from_step": 0}]', "[3]"])
+def test_a_damaged_record_is_named(bound, content):
+    (bound / "data.json").write_text(content)
+    with pytest.raises(WorkdirError, match=r"data\.json is damaged"):
+        read_trained_on(bound)
+
+
+def stretch(videos, from_step):
+    return stretch_of(tiny.get_config(), table(*map(str, range(videos))), EVALUATION, from_step)
+
+
+def test_epochs_count_each_iteration_over_the_videos_of_its_time():
+    schedule = schedule_from_config(tiny.get_config())
+    trained_on = TrainedOn().continued(stretch(48, 0)).continued(stretch(6, 20))
+    clips = [schedule.grid(i).batch for i in range(schedule.iterations)]
+    for step in (0, 7, 20, 21, schedule.iterations):
+        expected = sum(c / (48 if i < 20 else 6) for i, c in enumerate(clips[:step]))
+        assert trained_on.epochs(schedule, step) == pytest.approx(expected)
+
+
+def test_what_was_cut_off_has_not_taken_place():
+    first = TrainedOn().continued(stretch(48, 0))
+    second = first.continued(stretch(50, 20))
+    assert [s.from_step for s in second.stretches] == [0, 20]
+    # From the checkpoint before, and with the videos that it had.
+    assert second.continued(stretch(48, 15)) == first
+    assert second.continued(stretch(50, 25)) == second
+    assert second.continued(stretch(50, 0)) == TrainedOn((stretch(50, 0),))
+
+
+@pytest.fixture(scope="module")
+def more_videos(once):
+    """The small moving_shapes with two more videos to train on."""
+
+    def make(folder):
+        from data.moving_shapes import moving_shapes_dataset_builder as moving_shapes
+        from mg_jax.datasets import prepare
+
+        config = tiny.get_config()
+        config.data.dir = str(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(moving_shapes, "VIDEOS", {"train": 50, "validation": 11})
+            prepare(config)
+
+    return once("more_videos", make)
+
+
+@pytest.fixture
+def cut(undisturbed, tmp_path):
+    """A copy of the finished run as it was at its last checkpoint but one, and that step."""
+    workdir = shutil.copytree(undisturbed[0], tmp_path / "run")
+    *_, step, last = sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+    shutil.rmtree(workdir / "checkpoints" / str(last))
+    (workdir / "summary.json").unlink()
+    return workdir, step
+
+
+def test_a_run_goes_on_with_other_videos_only_where_it_is_told_to(cut, flags, more_videos):
+    workdir, step = cut
+    (record,) = json.loads((workdir / "data.json").read_text())
+    assert (record["from_step"], record["train"]["videos"]) == (0, 48)
+    before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+    other = [*flags, f"--config.data.dir={more_videos}", "--config.model.num_classes=0"]
+    output = runs.run(workdir, *other, expect=1)
+    assert re.search(r"split 'train' had 48 videos and has 50: 2 \('\w+', '\w+'\) new", output)
+    assert before == {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
+
+    output = runs.run(workdir, *other, "--config.run.accept_other_videos=True")
+    assert f"at step {step}, from here on with other videos, 50 to train on" in output
+    first, second = json.loads((workdir / "data.json").read_text())
+    assert first == record
+    assert (second["from_step"], second["train"]["videos"]) == (step, 50)
+    schedule = schedule_from_config(tiny.get_config())
+    clips = schedule.position(step), schedule.clips - schedule.position(step)
+    epochs = pytest.approx(clips[0] / 48 + clips[1] / 50)
+    assert runs.summary(workdir)["epochs"] == epochs
+    assert runs.log(workdir)[-1]["epochs"] == epochs
+    assert read_runs([workdir])[0].epochs(schedule.iterations) == epochs
+    # The number of classes that was left open is written down.
+    assert json.loads((workdir / "config.json").read_text())["model"]["num_classes"] == 4
+
+
+def test_an_evaluation_on_another_split_is_allowed_and_said(undisturbed, flags, tmp_path):
+    workdir = shutil.copytree(undisturbed[0], tmp_path / "run")
+    split = "--config.data.eval_split=train"
+    output = runs.run(workdir, *flags, split, "--config.eval.clips=1", mode="eval")
+    assert "48 videos of split 'train', which are not those" in output
+    data = json.loads((workdir / "evaluation.json").read_text())["data"]
+    assert (data["split"], data["videos"], data["as_in_training"]) == ("train", 48, False)
+    config = tiny.get_config()
+    config.data.dir = flags[0].partition("=")[2]
+    ids = open_source(config).train.videos.fingerprints()["ids"]
+    assert data["fingerprints"]["ids"] == ids
+    output = runs.run(workdir, *flags, split, expect=1)
+    assert "Differing: data.eval_split is validation there and train here" in output
