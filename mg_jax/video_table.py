@@ -1,6 +1,8 @@
 """The videos of a split in memory: sizes, lengths and labels, a row each."""
 
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 
@@ -49,6 +51,28 @@ class VideoTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of all that training and evaluation take from the table.
+
+        That is everything but where frames are stored, in this order of videos.
+        """
+        return hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256, in hex, of each part of the table, by a name to tell people."""
+        actions = self.actions
+        # As JSON two lists of names never read the same.
+        ids = hashlib.sha256(json.dumps(self.ids.tolist()).encode()).hexdigest()
+        return {
+            "ids": ids,
+            "frame counts": _sha256(self.num_frames, np.array([self.frame_step])),
+            "sizes": _sha256(self.height, self.width),
+            "labels": _sha256(
+                *(actions.row, actions.label, actions.start, actions.end),
+                np.array([self.classes]),
+            ),
+        }
+
     def records(self, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
         """Record numbers of source frames, `B T` int64.
 
@@ -85,3 +109,12 @@ class VideoTable:
                 holds = (actions.start[own] <= span_2B[1, b]) & (actions.end[own] > span_2B[0, b])
             labels_BK[b, actions.label[own][holds]] = 1
         return labels_BK
+
+
+def _sha256(*columns: np.ndarray) -> str:
+    """Of whole numbers, however many bytes each takes in memory."""
+    digest = hashlib.sha256()
+    for column in columns:
+        digest.update(len(column).to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(column, "<i8").tobytes())
+    return digest.hexdigest()
