@@ -8,7 +8,6 @@ batch, each clip in its place.
 import collections
 import concurrent.futures
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from jax.sharding import Mesh
 
+from data.cores import usable_cores
 from mg_jax import frames as frames_lib
 from mg_jax import parallel, sampling
 from mg_jax.batch_memory import BatchMemory
@@ -32,7 +32,7 @@ from mg_jax.video_table import VideoTable
 _TASK_FRAMES = 128
 # Videos that are tried in the place of a damaged one.
 _REPLACEMENTS = 16
-_CORES = len(os.sched_getaffinity(0))
+_CORES = usable_cores()
 # Threads that read and decode: while some wait for the disk, others decode.
 _WORKERS = 4 * _CORES
 
