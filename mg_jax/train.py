@@ -20,55 +20,58 @@ from mg_jax.programs import statistics_program, train_program, views_program
 from mg_jax.run import Run, open_run
 from mg_jax.run_log import RunLog, open_log
 from mg_jax.sampling import all_views, centre_view, training_augmentation
-from mg_jax.stops import Preempted
+from mg_jax.stops import Preempted, Stops
 from mg_jax.train_step import TrainState
-from mg_jax.workdir import has_checkpoint, write_config
+from mg_jax.workdir import write_config
 
 
-def train(config, workdir: pathlib.Path) -> dict[str, Any]:
+def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
     """Trains, or continues, the run of a work directory and writes its `summary.json`.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      stops: that are listening.
 
     Raises:
       ValueError: for settings, data or a work directory that do not fit; before anything is
         written. For a coming grid that needs more memory than there is; with a checkpoint.
       CheckpointError: where a checkpoint could not be written; the last good one stays.
       Diverged: where the loss is not finite; the last good checkpoint stays, and `diverged.json`.
-      Preempted: after SIGTERM; with a checkpoint.
+      KeyboardInterrupt: after Ctrl-C; what was written before stays.
+      Preempted: after SIGTERM; with a checkpoint, unless it comes before the first iteration.
     """
-    run, state = open_run(config, workdir, trains=True)
-    start = int(state.step)
-    if start == run.schedule.iterations and (workdir / "summary.json").exists():
+    run, state = open_run(config, workdir, stops, trains=True)
+    start, end = int(state.step), run.schedule.iterations
+    finished = hosts.agree(lambda: _summary_of(workdir) if start == end else None)
+    if finished is not None:
         run.close()
         hosts.say(f"{workdir} is finished; --mode=eval evaluates it again")
-        return json.loads((workdir / "summary.json").read_text())
-    if hosts.is_first():
-        write_config(workdir, config, run.data.classes)
-        for ending in (RECORD, "summary.json"):  # no longer true once it trains
-            (workdir / ending).unlink(missing_ok=True)
-    log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
+        return finished
+    hosts.agree(lambda: _begin(run))
+    evaluated = run.checkpoints.evaluated(start)
+    log = hosts.together(lambda: open_log(workdir, start, end, evaluated))
     if start:
         log.say(f"continuing {workdir} at step {start}")
     else:
-        log.say(f"training in {workdir}: {run.schedule.iterations:,} iterations")
-    with run.stops.listening():
+        log.say(f"training in {workdir}: {end:,} iterations")
+    try:
+        metrics = _iterate(run, state, log)
+    except Diverged as error:
+        if hosts.is_first():
+            write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
+        error.args = (
+            f"{error}; see {workdir / 'log.jsonl'}; a smaller "
+            "--config.schedule.learning_rate, in another --workdir, may help",
+        )
+        raise
+    finally:
         try:
-            metrics = _iterate(run, state, log)
-        except Diverged as error:
-            if hosts.is_first():
-                write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
-            error.args = (
-                f"{error}; see {workdir / 'log.jsonl'}; a smaller "
-                "--config.schedule.learning_rate, in another --workdir, may help",
-            )
-            raise
+            run.close()
         finally:
-            try:
-                run.close()
-            finally:
-                log.close()
+            log.close()
     summary = _summary(run, metrics)
-    if hosts.is_first():
-        write_json(workdir / "summary.json", summary)
+    hosts.agree(lambda: write_json(workdir / "summary.json", summary))
     hosts.say(
         f"{workdir}: {summary['iterations']:,} iterations, {format_headline(metrics)}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
@@ -78,23 +81,40 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
     return summary
 
 
-def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
+def _summary_of(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What a run that has ended wrote; None where it has not."""
+    path = workdir / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _begin(run: Run) -> None:
+    """Says in the work directory whose it is, and that it has not ended."""
+    write_config(run.workdir, run.config, run.data.classes)
+    for ending in (RECORD, "summary.json"):
+        (run.workdir / ending).unlink(missing_ok=True)
+
+
+def evaluate_run(config, workdir: pathlib.Path, stops: Stops) -> dict[str, float]:
     """Evaluates the newest checkpoint of a work directory and writes its `evaluation.json`.
 
+    Args:
+      config: of the run.
+      workdir: of the run.
+      stops: that are listening.
+
     Raises:
-      ValueError: if there is no checkpoint.
+      ValueError: if there is no checkpoint, or as `open_run` does.
+      KeyboardInterrupt: after Ctrl-C; nothing is written.
+      Preempted: after SIGTERM, as well.
     """
-    if not has_checkpoint(workdir):
-        raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
-    run, state = open_run(config, workdir, trains=False)
+    run, state = open_run(config, workdir, stops, trains=False)
     try:
         state = _with_precise_statistics(run, state, int(state.step))
         metrics = evaluate(run, state, all_views(config))
     finally:
         run.close()
     path = workdir / "evaluation.json"
-    if hosts.is_first():
-        write_json(path, {"step": int(state.step), "metrics": metrics})
+    hosts.agree(lambda: write_json(path, {"step": int(state.step), "metrics": metrics}))
     hosts.say(
         f"step {int(state.step):,}: {format_headline(metrics)}, loss {metrics['loss']:.3f}; see "
         f"{path}; --mode=predict --video=FILE classifies one video"
@@ -154,9 +174,7 @@ def _step(
     grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
     if step == schedule.phase(step).start:
         run.executables.retain(_programs_ahead(run, step))
-    program = run.program(
-        train_program(grid), lambda: _programs_left(run, step), meanwhile=run.stops.check_alone
-    )
+    program = run.program(train_program(grid), lambda: _programs_left(run, step))
     batch = next(batches)
     state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
     batches.prefetch(metrics["loss"])

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: --workdir={workdir} cannot be made ({error.strerror}); choose another")
     # Without effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
-    with command_line.errors_as_messages():
+    with command_line.signals_as_statuses(), command_line.errors_as_messages():
         result = _measure(_WHAT.value, config, workdir)
     path = workdir / f"{_WHAT.value}.json"
     write_json(path, result)
