@@ -75,8 +75,14 @@ def main(argv: list[str]) -> None:
     if workdir is not None and workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
     logging.set_verbosity(logging.ERROR)
-    hint = "the same command continues from what is prepared so far" if mode == "prepare" else ""
-    with command_line.signals_as_statuses(lambda: hint), command_line.errors_as_messages():
+    hints = {
+        "prepare": "the same command continues from what is prepared so far",
+        "train": "the same command starts it again",
+    }
+    with (
+        command_line.signals_as_statuses(lambda: hints.get(mode, "")),
+        command_line.errors_as_messages(),
+    ):
         _dispatch(mode, config, workdir)
 
 

@@ -184,7 +184,7 @@ def total(count: int) -> int:
 
 
 def highest(number: int, mesh: Mesh) -> jax.Array:
-    """The highest of the processes' numbers, to be read later: int32 on every device of the mesh."""
+    """The highest of the processes' numbers, to be read later; int32 on every device."""
     numbers_D = np.full(jax.local_device_count(), number, np.int32)
     return _highest(parallel.shard(numbers_D, mesh), mesh)
 

@@ -43,11 +43,12 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
         where, others = "the host that the launcher's environment names", launcher
     else:
         return
-    print(f"waiting for {others} of the run to meet at {where}", file=sys.stderr, flush=True)
     # It would take SIGTERM for itself, and Orbax asks it by another count of steps than we would.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         with _leaving_on_signals():
+            waits = f"waiting for {others} of the run to meet at {where}"
+            print(waits, file=sys.stderr, flush=True)
             jax.distributed.initialize(
                 coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_S
             )

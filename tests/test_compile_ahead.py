@@ -7,8 +7,8 @@ import pytest
 
 from mg_jax import parallel
 from mg_jax.run import open_run
-from mg_jax.stops import Stops
 from mg_jax.run_log import open_log
+from mg_jax.stops import Stops
 from mg_jax.train import _iterate, _programs_ahead
 from tests import tiny
 from tests.conftest import CACHE

@@ -74,7 +74,8 @@ def stopped(once, flags):
             study = start(workdir, *arguments)
             runs.wait_for(workdir / "baseline_seed0", step, [study])
             study.send_signal(number)
-            output, _ = study.communicate(timeout=600)
+            status, output = ended(study)
+            assert status == (130 if number == signal.SIGINT else -signal.SIGKILL), output
             assert ("interrupted; the same command goes on" in output) == (number == signal.SIGINT)
             ended_runs = any(workdir.glob("*/summary.json"))
             assert (f"so far see {workdir}/study.md" in output) == (
