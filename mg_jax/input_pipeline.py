@@ -185,6 +185,7 @@ def _read_other(
         f"video {names[0]} is damaged and so are {_REPLACEMENTS} that were to take its place; "
         "prepare the data set again"
     )
+    split.damaged.check()  # perhaps there are too many in all, which says more
     raise split.damaged.fatal
 
 
