@@ -149,8 +149,9 @@ def open_run(
     clocks = Clocks()
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
-    elif weights is not None:
-        state = start_from(weights, state, mesh)
+    else:
+        fresh = state
+        state = hosts.together(lambda: start_from(weights, fresh, mesh) if weights else fresh)
     _check_same_state(state, config, restored=restored is not None)
     executables = create_executables(config, mesh, state)
     stops.check_now()
