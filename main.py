@@ -1,6 +1,5 @@
 """Trains, evaluates, plans, previews, applies or compares video models. See README.md."""
 
-import importlib.util
 import os
 import pathlib
 import sys
@@ -26,11 +25,18 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many there are.")
 _PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: number of this process.")
+_ON_DEVICE = flags.DEFINE_bool(
+    "on_device",
+    False,
+    "For --mode=plan: compile for this machine's devices, which opens them, to see whether the "
+    "grids fit into their memory.",
+)
 _DEVICE_MEMORY = flags.DEFINE_float(
     "device_memory_gb",
     None,
-    "For --mode=plan: what XLA may use of a device, to see whether the grids fit; on a GPU, where "
-    "it is known, JAX takes XLA_PYTHON_CLIENT_MEM_FRACTION, 0.75, of the card.",
+    "For --mode=plan: what XLA may use of a device, to see whether the grids fit, compiled for the "
+    "CPU without --on_device; with it, what devices say themselves where this is not given. Of a "
+    "GPU JAX takes XLA_PYTHON_CLIENT_MEM_FRACTION, 0.75.",
     lower_bound=0,
 )
 _VIDEOS = flags.DEFINE_integer(
@@ -69,48 +75,43 @@ def main(argv: list[str]) -> None:
         sys.exit("error: --mode=report and --runs=DIR,DIR,... go together")
     if _VIDEOS.value is not None and mode != "plan":
         sys.exit("error: --videos=N goes with --mode=plan")
+    if _ON_DEVICE.value and mode != "plan":
+        sys.exit(f"error: --on_device goes with --mode=plan, not with --mode={mode}")
     if _DEVICE_MEMORY.value == 0:
         sys.exit("error: --device_memory_gb=0 must be positive")
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
     if workdir is not None and workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
     logging.set_verbosity(logging.ERROR)
-    try:
-        with command_line.errors_as_messages():
-            _dispatch(mode, config, workdir)
-    except KeyboardInterrupt:
-        if mode != "prepare":
-            sys.exit("interrupted")
-        sys.exit("interrupted; the same command continues from what is prepared so far")
+    hints = {
+        "prepare": "the same command continues from what is prepared so far",
+        "train": "the same command starts it again",
+    }
+    with (
+        command_line.signals_as_statuses(lambda: hints.get(mode, "")),
+        command_line.errors_as_messages(),
+    ):
+        _dispatch(mode, config, workdir)
 
 
 def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     # Each mode imports what it needs: the plan is there at once, training loads TensorFlow.
+    if mode == "plan":
+        return _plan(config, workdir)
+    if mode in ("prepare", "preview", "report"):
+        _stay_on_cpu()
     if mode == "prepare":
         from mg_jax.datasets import prepare
 
         return prepare(config)
-    if mode == "plan":
-        from mg_jax.plan import write_plan
-
-        print(write_plan(config, workdir, _VIDEOS.value), flush=True)
-        if _DEVICE_MEMORY.value is not None or _has_accelerator():
-            from mg_jax.plan_memory import write_memory_plan
-
-            write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
-        return None
     if mode == "preview":
         from mg_jax.preview import write_preview
 
         print(write_preview(config, workdir))
         return None
     if mode == "report":
-        import jax
-
         from mg_jax.report.write import write_report
 
-        # Nothing is trained; accelerators may be busy.
-        jax.config.update("jax_platforms", "cpu")
         folders = [pathlib.Path(folder).expanduser() for folder in _RUNS.value]
         page = write_report(folders, workdir)
         print(f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs")
@@ -125,13 +126,27 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     return _train_or_evaluate(mode, config, workdir)
 
 
-def _has_accelerator() -> bool:
-    """Whether JAX, which a plan alone does not need, finds more than a CPU."""
-    if importlib.util.find_spec("jax") is None:
-        return False
+def _plan(config, workdir: pathlib.Path) -> None:
+    from mg_jax.plan import write_plan
+
+    print(write_plan(config, workdir, _VIDEOS.value), flush=True)
+    if _ON_DEVICE.value:
+        # JAX would take most of a GPU's memory at once; compiling needs little.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    elif _DEVICE_MEMORY.value is None:
+        return
+    else:
+        _stay_on_cpu()
+    from mg_jax.plan_memory import write_memory_plan
+
+    write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
+
+
+def _stay_on_cpu() -> None:
+    """Nothing is trained; accelerators may be busy."""
     import jax
 
-    return jax.default_backend() != "cpu"
+    jax.config.update("jax_platforms", "cpu")
 
 
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
@@ -142,25 +157,24 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     import jax
 
     from mg_jax import hosts
-    from mg_jax.stops import INTERRUPTED, Preempted
+    from mg_jax.exit_status import INTERRUPTED, TERMINATED
+    from mg_jax.meeting import connect
+    from mg_jax.stops import Preempted, Stops
 
-    hosts.connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    from mg_jax.train import evaluate_run, train
-    from mg_jax.workdir import has_checkpoint
-
-    work = train if mode == "train" else evaluate_run
+    connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    stops = Stops()
     try:
-        with command_line.errors_as_messages():
-            work(config, workdir)
+        with command_line.errors_as_messages(), stops.listening():
+            from mg_jax.train import evaluate_run, train
+
+            work = train if mode == "train" else evaluate_run
+            work(config, workdir, stops)
     except Preempted:
-        hosts.say("stopped by SIGTERM; the same command continues")
-        hosts.part()
+        hosts.say(_stopped("stopped by SIGTERM", mode, workdir))
+        hosts.part(TERMINATED)
     except KeyboardInterrupt:
-        if mode != "train":
-            hosts.leave("interrupted")
-        if has_checkpoint(workdir):
-            hosts.leave(INTERRUPTED)
-        hosts.leave("interrupted before the first checkpoint; the same command begins anew")
+        hosts.say(_stopped("interrupted", mode, workdir))
+        hosts.part(INTERRUPTED)
     except SystemExit as ended:
         hosts.leave(str(ended))
     except Exception as error:
@@ -173,6 +187,18 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
             f"likely because another one ended ({reason}). Start all of them again; the run "
             "continues from the newest checkpoint"
         )
+
+
+def _stopped(how: str, mode: str, workdir: pathlib.Path) -> str:
+    """What to say of a run that was stopped."""
+    from mg_jax.stops import CONTINUES
+    from mg_jax.workdir import has_checkpoint
+
+    if mode != "train":
+        return f"{how}; the same command begins anew"
+    if has_checkpoint(workdir):
+        return f"{how}; {CONTINUES}"
+    return f"{how} before the first checkpoint; the same command begins anew"
 
 
 if __name__ == "__main__":

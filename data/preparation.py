@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from data.cores import usable_cores
 from data.parts import SKIPPED, Part, Stored, WriteError, write_part
 from data.video_frames import VideoError
 from data.videos import Listing, Video
-from data.workers import Pool, Tally, cores, progress
+from data.workers import Pool, Tally, progress
 
 # A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
 # keep their files open, of training and evaluation, and 1,024 open files are a common limit.
@@ -71,7 +72,7 @@ def settings_from_config(config) -> Settings:
         separator=config.separator,
         stored=Stored(config.short_side, config.quality, config.frame_step),
         max_broken=config.max_broken,
-        workers=config.workers or cores(),
+        workers=config.workers or usable_cores(),
     )
 
 

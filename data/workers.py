@@ -122,11 +122,6 @@ def progress(what: str, total: int, initial: int = 0) -> Iterator[Callable[[Tall
         yield show
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _start(tally: Tally) -> None:
     global _tally
     _tally = tally

@@ -54,7 +54,14 @@ class Checkpoints:
 
     def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
         self.folder = workdir.absolute() / "checkpoints"
-        self._scores = score_by_step(self.folder)
+        # As lists, since JSON has no keys that are numbers.
+        steps, scores = hosts.agree(
+            lambda: (sorted(steps_in(self.folder)), sorted(score_by_step(self.folder).items()))
+        )
+        self._steps: list[int] = steps
+        self._scores: dict[int, float] = dict(scores)
+        self._read_only = read_only
+        hosts.together(self._await_steps)
         self._writing: int | None = None
         self._failed = False
         options = ocp.CheckpointManagerOptions(
@@ -82,7 +89,7 @@ class Checkpoints:
           CheckpointError: if the one before could not be written.
         """
         items = {"state": ocp.args.StandardSave(state)}
-        checksums = _state_checksums(state)
+        checksums = state_checksums(state)
         if evaluation is not None:
             items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
             checksums["precise_batch_stats"] = checksum(evaluation.batch_stats)
@@ -101,15 +108,14 @@ class Checkpoints:
           CheckpointError: if it could not be written.
         """
         folder = self.folder / str(step)
-        record = read_record(folder)
+        record = hosts.agree(lambda: read_record(folder))
         record["metrics"] = evaluation.metrics
         record["checksums"]["precise_batch_stats"] = checksum(evaluation.batch_stats)
         with self._disk_errors():
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
-            if hosts.is_first():
-                write_json(folder / _RECORD / "metadata", _with_checksum(record))
-        hosts.barrier("the evaluation is written")
+            path = folder / _RECORD / "metadata"
+            hosts.agree(lambda: write_json(path, _with_checksum(record)))
         self._scores[step] = headline(evaluation.metrics)
 
     def check(self) -> None:
@@ -136,7 +142,7 @@ class Checkpoints:
           WorkdirError: if there are checkpoints and none can be read.
         """
         errors = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in sorted(self._steps, reverse=True):
             error = None
             try:
                 restored, clocks = self._restore(step, state, mesh)
@@ -174,11 +180,11 @@ class Checkpoints:
     def _restore(
         self, step: int, state: TrainState, mesh: Mesh
     ) -> tuple[TrainState, dict[str, float]]:
-        record = read_record(self.folder / str(step))
+        record = hosts.agree(lambda: read_record(self.folder / str(step)))
         shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
         restored = self._manager.restore(step, args=items)["state"]
-        _check(_state_checksums(restored), record)
+        _check(state_checksums(restored), record)
         if int(restored.step) != step:
             raise ValueError(f"it is of step {int(restored.step)}")
         return restored, record["clocks"]
@@ -203,14 +209,35 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _set_aside(self, steps: list[int]) -> None:
+        hosts.agree(lambda: self._rename(steps))
         for step in steps:
             self._scores.pop(step, None)
-            if hosts.is_first():
-                damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
-                logging.error("kept as %s", damaged)
-                (self.folder / str(step)).rename(damaged)
-        hosts.barrier("damaged checkpoints are set aside")
+            self._steps.remove(step)
+        hosts.together(self._await_steps)
         self._manager.reload()
+
+    def _rename(self, steps: list[int]) -> None:
+        for step in steps:
+            damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
+            logging.error("kept as %s", damaged)
+            (self.folder / str(step)).rename(damaged)
+
+    def _await_steps(self) -> None:
+        """Waits until this process sees the first one's checkpoints, as Orbax looks for itself.
+
+        Raises:
+          WorkdirError: if it does not. Where it only reads, another run may be writing.
+        """
+        if jax.process_count() == 1:
+            return
+        steps = set(self._steps)
+        if self._read_only:
+            hosts.sees(lambda: steps_in(self.folder) >= steps)
+        elif not hosts.sees(lambda: steps_in(self.folder) == steps):
+            raise WorkdirError(
+                f"{self.folder} shows the checkpoints of steps {sorted(steps_in(self.folder))} "
+                f"here and {self._steps} on process 0; all hosts must see the same --workdir"
+            )
 
 
 def checksum(tree: Any) -> int:
@@ -234,7 +261,8 @@ def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
     return record
 
 
-def _state_checksums(state: TrainState) -> dict[str, int]:
+def state_checksums(state: TrainState) -> dict[str, int]:
+    """CRC-32 of the parts of a state."""
     parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
     return {name: checksum(tree) for name, tree in parts.items()}
 

@@ -3,12 +3,15 @@
 import contextlib
 import pathlib
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from absl import flags
 from ml_collections import config_flags
+
+from mg_jax.exit_status import INTERRUPTED, TERMINATED
 
 # --config=FILE[:VARIANT] and --config.KEY=VALUE
 CONFIG = config_flags.DEFINE_config_file(
@@ -63,3 +66,30 @@ def errors_as_messages() -> Iterator[None]:
         if error.filename is None:
             raise
         sys.exit(f"error: {error.filename}: {error.strerror}")
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+@contextlib.contextmanager
+def signals_as_statuses(hint: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Ends the program with a message and a status of `exit_status` after Ctrl-C or SIGTERM.
+
+    Args:
+      hint: gives what there is to know then, in words.
+    """
+    handler = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    except (KeyboardInterrupt, _Terminated) as stopped:
+        by_keys = isinstance(stopped, KeyboardInterrupt)
+        words = ["interrupted" if by_keys else "stopped by SIGTERM", hint()]
+        print("; ".join(filter(None, words)), file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED if by_keys else TERMINATED)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _raise_terminated(signum, frame) -> None:
+    raise _Terminated

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+_STEM = "events.out.tfevents."
 _Event = tf.compat.v1.Event
 
 
@@ -21,7 +22,7 @@ class EventFile:
 
     def __init__(self, folder: pathlib.Path, purge_from: int):
         """Takes the folder and the step from which on events of earlier files do not count."""
-        self.path = folder / f"events.out.tfevents.{int(time.time())}.{secrets.token_hex(4)}"
+        self.path = folder / f"{_STEM}{_later_than_all(folder)}.{secrets.token_hex(4)}"
         with self._named_errors():
             self._writer = tf.io.TFRecordWriter(str(self.path))
         self._write(_Event(file_version="brain.Event:2"))
@@ -57,3 +58,13 @@ class EventFile:
             yield
         except tf.errors.OpError as error:
             raise OSError(errno.EIO, error.message, str(self.path)) from error
+
+
+def _later_than_all(folder: pathlib.Path) -> int:
+    """Now, in seconds, or later than each file there.
+
+    TensorBoard reads files in the order of their names; the clock of the host that a run moves to
+    may be behind.
+    """
+    times = (path.name.removeprefix(_STEM).split(".")[0] for path in folder.glob(f"{_STEM}*"))
+    return max([int(time.time()), *(int(t) + 1 for t in times if t.isdecimal())])

@@ -7,8 +7,8 @@ batch, each clip in its place.
 
 import collections
 import concurrent.futures
+import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from jax.sharding import Mesh
 
+from data.cores import usable_cores
 from mg_jax import frames as frames_lib
 from mg_jax import parallel, sampling
 from mg_jax.batch_memory import BatchMemory
@@ -32,7 +33,7 @@ from mg_jax.video_table import VideoTable
 _TASK_FRAMES = 128
 # Videos that are tried in the place of a damaged one.
 _REPLACEMENTS = 16
-_CORES = len(os.sched_getaffinity(0))
+_CORES = usable_cores()
 # Threads that read and decode: while some wait for the disk, others decode.
 _WORKERS = 4 * _CORES
 
@@ -91,23 +92,52 @@ def _read_batch(
     """This host's clips, flips and labels of the iteration that begins at a position."""
     share, *_ = _shape(grid)
     first = position + jax.process_index() * share
-    clips = sampling.sample_clips(split.videos, grid, augmentation, first, share)
-    numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
     out_BTHWC = memory.array(_shape(grid))
+    clips = read_clips(pool, split, augmentation, grid, first, out_BTHWC)
+    return out_BTHWC, clips.flip_B, labels(split, clips)
+
+
+def read_clips(
+    pool: concurrent.futures.Executor,
+    split: Split,
+    augmentation: Augmentation,
+    grid: Grid,
+    first: int,
+    out_BTHWC: np.ndarray,
+) -> Clips:
+    """Reads the clips at positions `first`, `first` + 1 ... of the endless sequence.
+
+    Args:
+      pool: threads to do it with.
+      split: the videos and their frames.
+      augmentation: what is random.
+      grid: its frames and size are those of the clips.
+      first: position.
+      out_BTHWC: where to put them, uint8, not mirrored.
+
+    Returns:
+      What was read. Another video takes the place of a damaged one.
+
+    Raises:
+      DataError: if none can.
+    """
+    clips = sampling.sample_clips(split.videos, grid, augmentation, first, len(out_BTHWC))
+    numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
 
     def read(start: int) -> None:
-        for b in range(start, min(start + task, share)):
+        for b in range(start, min(start + task, len(out_BTHWC))):
             row, out_THWC = int(clips.rows_B[b]), out_BTHWC[b]
             try:
                 _read_clip(split, row, numbers_BT[b], clips.boxes_B3[b], out_THWC)
             except DAMAGE as error:
                 other = _read_other(split, augmentation, grid, first + b, row, error, out_THWC)
-                clips.rows_B[b], clips.frames_BT[b] = other.rows_B[0], other.frames_BT[0]
+                for field in dataclasses.fields(Clips):
+                    getattr(clips, field.name)[b] = getattr(other, field.name)[0]
 
     task = max(_TASK_FRAMES // grid.frames, 1)
-    for _ in pool.map(read, range(0, share, task)):
+    for _ in pool.map(read, range(0, len(out_BTHWC), task)):
         pass
-    return out_BTHWC, clips.flip_B, _labels(split, clips)
+    return clips
 
 
 def _read_clip(
@@ -118,7 +148,8 @@ def _read_clip(
     frames_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
 
 
-def _labels(split: Split, clips: Clips) -> np.ndarray:
+def labels(split: Split, clips: Clips) -> np.ndarray:
+    """Of each clip: `B` int32, or `B K` uint8 where videos have any number of them."""
     if split.multi_label:
         return split.videos.labels_within(clips.rows_B, clips.frames_BT)
     return split.videos.label(clips.rows_B)
@@ -154,6 +185,7 @@ def _read_other(
         f"video {names[0]} is damaged and so are {_REPLACEMENTS} that were to take its place; "
         "prepare the data set again"
     )
+    split.damaged.check()  # perhaps there are too many in all, which says more
     raise split.damaged.fatal
 
 

@@ -1,5 +1,6 @@
 """A contact sheet of what the network will see: the first clips of every grid of the schedule."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 import pathlib
@@ -12,9 +13,9 @@ from mg_jax.atomic_file import replaced
 from mg_jax.datasets import DataSource, Split, open_source
 from mg_jax.fonts import Writer, say_missing
 from mg_jax.grid import Grid
-from mg_jax.input_pipeline import clip_batches, host_batches
+from mg_jax.input_pipeline import labels, read_clips
 from mg_jax.recipe import is_baseline, schedule_from_config
-from mg_jax.sampling import Augmentation, Clips, sample_clips, training_augmentation
+from mg_jax.sampling import Augmentation, Clips, training_augmentation
 from mg_jax.schedule import Schedule
 from mg_jax.train_step import flip
 
@@ -80,24 +81,12 @@ def write_preview(config, workdir: pathlib.Path) -> str:
 
 def read_sections(config, schedule: Schedule, source: DataSource) -> list[Section]:
     """The first clips of each grid's first batch, in order of first use."""
-    steps = _first_iterations(schedule)
-    positions = [schedule.position(step) for step in steps.values()]
     augmentation = training_augmentation(config.data, config.seed)
-    batches = _first_clips(source.train, augmentation, list(steps), positions)
     sections = []
-    for (grid, step), position, batch in zip(steps.items(), positions, batches, strict=True):
-        count = len(batch["clips"])
-        drawn = sample_clips(source.train.videos, grid, augmentation, position, count)
-        clips_BTHWC = np.asarray(flip(batch["clips"], batch["flip"]))[:, _shown(grid.frames)]
-        clips = [
-            Clip(
-                frames_THWC=clips_BTHWC[b],
-                classes=_class_names(batch["label"][b], source.classes),
-                notes=_clip_notes(source.train, augmentation, grid, drawn, b),
-            )
-            for b in range(count)
-        ]
-        sections.append(Section(str(grid), _grid_notes(augmentation, grid, step), clips))
+    with concurrent.futures.ThreadPoolExecutor(_CLIPS) as pool:
+        for grid, step in _first_iterations(schedule).items():
+            clips = _first_clips(pool, source, augmentation, grid, schedule.position(step))
+            sections.append(Section(str(grid), _grid_notes(augmentation, grid, step), clips))
     return sections
 
 
@@ -111,17 +100,32 @@ def _first_iterations(schedule: Schedule) -> dict[Grid, int]:
 
 
 def _first_clips(
-    split: Split, augmentation: Augmentation, grids: list[Grid], positions: list[int]
-) -> list[dict[str, np.ndarray]]:
-    """The first clips at each position on each grid, by the input pipeline that training uses.
+    pool: concurrent.futures.Executor,
+    source: DataSource,
+    augmentation: Augmentation,
+    grid: Grid,
+    position: int,
+) -> list[Clip]:
+    """The first clips of the batch at a position, as the input pipeline of training reads them.
 
     Raises:
       DataError: if too many videos are damaged.
     """
     # A clip depends on its position and not on how many share its batch.
-    small = [dataclasses.replace(grid, batch=min(grid.batch, _CLIPS)) for grid in grids]
-    dataset = clip_batches(split, augmentation, small, zip(small, positions, strict=True))
-    return list(host_batches(dataset, split.damaged))
+    count = min(grid.batch, _CLIPS)
+    clips_BTHWC = np.empty((count, grid.frames, grid.size, grid.size, 3), np.uint8)
+    read = read_clips(pool, source.train, augmentation, grid, position, clips_BTHWC)
+    source.train.damaged.check()
+    seen_BTHWC = np.asarray(flip(clips_BTHWC, read.flip_B))[:, _shown(grid.frames)]
+    label = labels(source.train, read)
+    return [
+        Clip(
+            frames_THWC=seen_BTHWC[b],
+            classes=_class_names(label[b], source.classes),
+            notes=_clip_notes(source.train, augmentation, grid, read, b),
+        )
+        for b in range(count)
+    ]
 
 
 def _shown(frames: int) -> np.ndarray:
@@ -136,16 +140,16 @@ def _class_names(label: np.ndarray, classes: list[str]) -> str:
     return " · ".join(classes[k] for k in marked) or "no label"
 
 
-def _clip_notes(split: Split, augmentation: Augmentation, grid: Grid, drawn: Clips, b: int) -> str:
-    videos, row, frames_T = split.videos, drawn.rows_B[b], drawn.frames_BT[b]
+def _clip_notes(split: Split, augmentation: Augmentation, grid: Grid, read: Clips, b: int) -> str:
+    videos, row, frames_T = split.videos, read.rows_B[b], read.frames_BT[b]
     frames = f"frames {frames_T[0]}-{frames_T[-1]} of {videos.num_frames[row]}"
     if not augmentation.segments and len(frames_T) > 1:
         frames += f", stride {frames_T[1] - frames_T[0]}"
     if frames_T[-1] >= videos.num_frames[row]:
         frames += ", the last repeated"
     # Crops are rounded to whole stored pixels.
-    short_side = grid.size * min(videos.height[row], videos.width[row]) / drawn.boxes_B3[b, 2]
-    flipped = "flipped" if drawn.flip_B[b] else "not flipped"
+    short_side = grid.size * min(videos.height[row], videos.width[row]) / read.boxes_B3[b, 2]
+    flipped = "flipped" if read.flip_B[b] else "not flipped"
     return f"{videos.ids[row]} · {frames} · short side {short_side:.0f} px · {flipped}"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import jax
 from jax.sharding import Mesh
 
 from mg_jax import hosts, parallel
-from mg_jax.checkpoint import Checkpoints
-from mg_jax.datasets import DataSource, open_source
+from mg_jax.checkpoint import Checkpoints, state_checksums
+from mg_jax.datasets import DataSource, open_source, stored
 from mg_jax.lock import locked
 from mg_jax.parallel import Executables, Program
 from mg_jax.prepared import with_class_count
@@ -83,21 +84,23 @@ class Run:
         self,
         key: Program,
         note: Callable[[], str] | None = None,
-        meanwhile: Callable[[], None] = lambda: None,
     ) -> jax.stages.Compiled:
         """The program of `key`; shows that it waits, if it has to, for its compilation.
 
         Args:
           key: of the program.
           note: what else to say then; by default how many programs are to go, if several.
-          meanwhile: called now and then while it waits; may raise.
+
+        Raises:
+          KeyboardInterrupt: after Ctrl-C, where this process is the only one.
+          Preempted: after SIGTERM, as well.
         """
         if self.executables.ready(key):
             return self.executables.get(key)
         if hosts.is_first():
             say(f"compiling {key}{note() if note else self._asked_for(key)}")
         with waiting("compiling", show=hosts.is_first()) as tick:
-            return self.executables.get(key, lambda: (tick(), meanwhile()))
+            return self.executables.get(key, lambda: (tick(), self.stops.check_alone()))
 
     def _asked_for(self, key: Program) -> str:
         self.executables.request([key])
@@ -113,33 +116,42 @@ class Run:
             self.lock.close()
 
 
-def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, TrainState]:
+def open_run(
+    config, workdir: pathlib.Path, stops: Stops, *, trains: bool
+) -> tuple[Run, TrainState]:
     """Checks everything that can be checked, then restores or creates the state.
 
     A run that trains has its work directory to itself, and renames checkpoints that cannot be read.
+    Of several processes none goes on where one of them cannot, or would train something else.
 
     Raises:
       ValueError: for settings, data or a work directory that do not fit; before anything is
         written.
+      KeyboardInterrupt: after Ctrl-C meanwhile.
+      Preempted: after SIGTERM meanwhile.
     """
+    hosts.check_device_counts()
+    hosts.check_same(shared_settings(config), "Start the same command on every host")
     schedule = schedule_from_config(config)
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
-    hosts.check_same(shared_settings(config), "the config")
-    data = open_source(config)
+    data = hosts.together(lambda: open_source(config))
+    _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))
     # A finished model may be tried on another split.
-    check_config(workdir, config, free=() if trains else ("data.eval_split",))
-    check_classes(workdir, data.classes)
+    free = () if trains else ("data.eval_split",)
+    hosts.agree(lambda: check_config(workdir, config, free=free))
+    hosts.agree(lambda: check_classes(workdir, data.classes))
     if trains and not config.run.accept_other_videos:
         hosts.agree(
             lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
         )
     weights = None
-    if config.init_from and not has_checkpoint(workdir):
-        path = pathlib.Path(config.init_from).expanduser()
-        shapes = jax.eval_shape(lambda: init_variables(config))
-        weights = load_weights(path, shapes, data.classes)
+    if not hosts.agree(lambda: has_checkpoint(workdir)):
+        if not trains:
+            raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
+        weights = hosts.together(lambda: _weights(config, data))
+    stops.check_alone()
     lock = contextlib.ExitStack()
     if trains:
         hosts.agree(lambda: lock.enter_context(locked(workdir)))
@@ -151,12 +163,54 @@ def open_run(config, workdir: pathlib.Path, *, trains: bool) -> tuple[Run, Train
     clocks = Clocks()
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
-    elif weights is not None:
-        state = start_from(weights, state, mesh)
+    else:
+        fresh = state
+        state = hosts.together(lambda: start_from(weights, fresh, mesh) if weights else fresh)
+    _check_same_state(state, config, restored=restored is not None)
     executables = create_executables(config, mesh, state)
-    stops = Stops(mesh)
+    stops.check_now()
     run = Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks, stops, lock)
     return run, state
+
+
+def _check_same_data(config, data: DataSource) -> None:
+    """Makes sure that all processes have prepared the same videos in the same way."""
+    parts = {
+        "names of classes": json.dumps(data.classes),
+        "how frames are stored": hosts.together(lambda: str(stored(config))),
+    }
+    splits = {config.data.train_split: data.train, config.data.eval_split: data.evaluation}
+    for name, split in splits.items():
+        for part, fingerprint in split.videos.fingerprints().items():
+            parts[f"{part} of split {name!r}"] = fingerprint
+    hosts.check_same(
+        parts,
+        f"All need the same prepared {config.data.name}: copy the folder of one host's "
+        "--config.data.dir to the others, or prepare it where all of them see it",
+    )
+
+
+def _check_same_state(state: TrainState, config, *, restored: bool) -> None:
+    """Makes sure that all processes train, or evaluate, the same weights."""
+    if jax.process_count() == 1:
+        return
+    origin, advice = "initial weights", "All need the same versions of mg_jax and of JAX"
+    if restored:
+        origin, advice = "the newest checkpoint", "All need to read it from the same --workdir"
+    elif hosts.total(bool(config.init_from)):
+        origin = "the weights of --config.init_from"
+        advice = "Give all the same file, for example from where all of them see it"
+    parts = {f"{name} of {origin}": str(crc) for name, crc in state_checksums(state).items()}
+    hosts.check_same(parts, advice)
+
+
+def _weights(config, data: DataSource) -> Loaded | None:
+    """What config.init_from holds, if it is set."""
+    if not config.init_from:
+        return None
+    path = pathlib.Path(config.init_from).expanduser()
+    shapes = jax.eval_shape(lambda: init_variables(config))
+    return load_weights(path, shapes, data.classes)
 
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:

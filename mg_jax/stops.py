@@ -1,6 +1,7 @@
 """Requests from outside to stop: Ctrl-C, and SIGTERM as a notice of preemption."""
 
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Iterator
@@ -8,9 +9,13 @@ from collections.abc import Iterator
 import jax
 from jax.sharding import Mesh
 
-from mg_jax import hosts
+from mg_jax import hosts, parallel
+from mg_jax.exit_status import INTERRUPTED
 
-INTERRUPTED = "interrupted; the same command continues from the newest checkpoint"
+CONTINUES = "the same command continues from the newest checkpoint"
+
+# What the processes tell each other, the higher the more urgent.
+_GO_ON, _PREEMPTED, _CTRL_C = range(3)
 
 
 class Preempted(Exception):
@@ -23,24 +28,19 @@ class Stops:
     An exception that Python raises in the middle of anything can be lost in a library's callback.
     """
 
-    def __init__(self, mesh: Mesh):
-        """Takes the devices of all processes."""
-        self._mesh = mesh
+    def __init__(self):
         self._interrupted = threading.Event()
         self._terminated = threading.Event()
-        self._listening = False
         self._said: jax.Array | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Holds back signals for `check`; a second Ctrl-C ends at once."""
+        """Holds back signals for the checks; a second Ctrl-C ends at once."""
         handlers = {signal.SIGINT: self._interrupt, signal.SIGTERM: self._terminate}
         previous = {number: signal.signal(number, handlers[number]) for number in handlers}
-        self._listening = True
         try:
             yield
         finally:
-            self._listening = False
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -48,32 +48,45 @@ class Stops:
         """To be called by all processes as often and at the same places.
 
         Raises:
-          KeyboardInterrupt: after Ctrl-C, on the process that got it.
-          Preempted: after a SIGTERM to any process, on all of them at the same call.
+          KeyboardInterrupt: after Ctrl-C to any process, on all of them at the same call.
+          Preempted: after a SIGTERM to any process, as well.
         """
         if jax.process_count() == 1:
             return self.check_alone()
-        if self._interrupted.is_set():
-            raise KeyboardInterrupt
-        if not self._listening:
-            return None
         # What the processes said at the last check: devices have long agreed, nothing waits.
-        said, self._said = self._said, hosts.any_of(self._terminated.is_set(), self._mesh)
-        if said is not None and bool(said):
-            raise Preempted
-        return None
+        said, self._said = self._said, hosts.highest(self._wanted, self._mesh)
+        return None if said is None else _raise(int(said))
+
+    def check_now(self) -> None:
+        """As `check`, but waits for the other processes' answers.
+
+        Raises:
+          KeyboardInterrupt: as `check` does.
+          Preempted: as `check` does.
+        """
+        if jax.process_count() == 1:
+            return self.check_alone()
+        return _raise(int(hosts.highest(self._wanted, self._mesh)))
 
     def check_alone(self) -> None:
         """While one process waits for itself; several go on to the next `check`.
 
         Raises:
-          KeyboardInterrupt: after Ctrl-C.
-          Preempted: after SIGTERM, where this process is the only one.
+          KeyboardInterrupt: after Ctrl-C, where this process is the only one.
+          Preempted: after SIGTERM, as well.
         """
+        if jax.process_count() == 1:
+            _raise(self._wanted)
+
+    @functools.cached_property
+    def _mesh(self) -> Mesh:
+        return parallel.make_mesh()
+
+    @property
+    def _wanted(self) -> int:
         if self._interrupted.is_set():
-            raise KeyboardInterrupt
-        if self._terminated.is_set() and jax.process_count() == 1:
-            raise Preempted
+            return _CTRL_C
+        return _PREEMPTED if self._terminated.is_set() else _GO_ON
 
     def _terminate(self, signum, frame) -> None:
         self._terminated.set()
@@ -81,5 +94,12 @@ class Stops:
     def _interrupt(self, signum, frame) -> None:
         if self._interrupted.is_set():
             # Libraries log an exception in their midst as if something had failed.
-            hosts.leave(INTERRUPTED)
+            hosts.leave(f"interrupted; {CONTINUES}, if there is one", INTERRUPTED)
         self._interrupted.set()
+
+
+def _raise(wanted: int) -> None:
+    if wanted == _CTRL_C:
+        raise KeyboardInterrupt
+    if wanted == _PREEMPTED:
+        raise Preempted

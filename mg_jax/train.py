@@ -21,57 +21,59 @@ from mg_jax.programs import statistics_program, train_program, views_program
 from mg_jax.run import Run, open_run
 from mg_jax.run_log import RunLog, open_log
 from mg_jax.sampling import all_views, centre_view, training_augmentation
-from mg_jax.stops import Preempted
+from mg_jax.stops import Preempted, Stops
 from mg_jax.train_step import TrainState
 from mg_jax.trained_on import DATA_RECORD, TrainedOn, read_trained_on, stretch_of, write_trained_on
-from mg_jax.workdir import has_checkpoint, write_config
+from mg_jax.workdir import write_config
 
 
-def train(config, workdir: pathlib.Path) -> dict[str, Any]:
+def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
     """Trains, or continues, the run of a work directory and writes its `summary.json`.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      stops: that are listening.
 
     Raises:
       ValueError: for settings, data or a work directory that do not fit; before anything is
         written. For a coming grid that needs more memory than there is; with a checkpoint.
       CheckpointError: where a checkpoint could not be written; the last good one stays.
       Diverged: where the loss is not finite; the last good checkpoint stays, and `diverged.json`.
-      Preempted: after SIGTERM; with a checkpoint.
+      KeyboardInterrupt: after Ctrl-C; what was written before stays.
+      Preempted: after SIGTERM; with a checkpoint, unless it comes before the first iteration.
     """
-    run, state = open_run(config, workdir, trains=True)
-    start = int(state.step)
-    if start == run.schedule.iterations and (workdir / "summary.json").exists():
+    run, state = open_run(config, workdir, stops, trains=True)
+    start, end = int(state.step), run.schedule.iterations
+    finished = hosts.agree(lambda: _summary_of(workdir) if start == end else None)
+    if finished is not None:
         run.close()
         hosts.say(f"{workdir} is finished; --mode=eval evaluates it again")
-        return json.loads((workdir / "summary.json").read_text())
+        return finished
+    before = _trained_on_before(workdir)
     videos = run.data.train.videos, run.data.evaluation.videos
-    before = read_trained_on(workdir) or TrainedOn()
     run.trained_on = before.continued(stretch_of(config, *videos, start))
-    if hosts.is_first():
-        write_config(workdir, run.config, run.data.classes)
-        write_trained_on(workdir, run.trained_on, *videos)
-        for ending in (RECORD, "summary.json"):  # no longer true once it trains
-            (workdir / ending).unlink(missing_ok=True)
-    log = open_log(workdir, start, run.schedule.iterations, run.checkpoints.evaluated(start))
+    hosts.agree(lambda: _begin(run))
+    evaluated = run.checkpoints.evaluated(start)
+    log = hosts.together(lambda: open_log(workdir, start, end, evaluated))
     log.say(_beginning(run, start, known=bool(before.stretches)))
-    with run.stops.listening():
+    try:
+        metrics = _iterate(run, state, log)
+    except Diverged as error:
+        if hosts.is_first():
+            write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
+        error.args = (
+            f"{error}; see {workdir / 'log.jsonl'}; a smaller "
+            "--config.schedule.learning_rate, in another --workdir, may help",
+        )
+        raise
+    finally:
         try:
-            metrics = _iterate(run, state, log)
-        except Diverged as error:
-            if hosts.is_first():
-                write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
-            error.args = (
-                f"{error}; see {workdir / 'log.jsonl'}; a smaller "
-                "--config.schedule.learning_rate, in another --workdir, may help",
-            )
-            raise
+            run.close()
         finally:
-            try:
-                run.close()
-            finally:
-                log.close()
+            log.close()
     summary = _summary(run, metrics)
-    if hosts.is_first():
-        write_json(workdir / "summary.json", summary)
+    hosts.agree(lambda: write_json(workdir / "summary.json", summary))
     hosts.say(
         f"{workdir}: {summary['iterations']:,} iterations, {format_headline(metrics)}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
@@ -79,6 +81,26 @@ def train(config, workdir: pathlib.Path) -> dict[str, Any]:
         "compares runs"
     )
     return summary
+
+
+def _summary_of(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What a run that has ended wrote; None where it has not."""
+    path = workdir / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _trained_on_before(workdir: pathlib.Path) -> TrainedOn:
+    rows = hosts.agree(lambda: (read_trained_on(workdir) or TrainedOn()).rows())
+    return TrainedOn.of_rows(rows)
+
+
+def _begin(run: Run) -> None:
+    """Says in the work directory whose it is, and that it has not ended."""
+    write_config(run.workdir, run.config, run.data.classes)
+    videos = run.data.train.videos, run.data.evaluation.videos
+    write_trained_on(run.workdir, run.trained_on, *videos)
+    for ending in (RECORD, "summary.json"):
+        (run.workdir / ending).unlink(missing_ok=True)
 
 
 def _beginning(run: Run, start: int, known: bool) -> str:
@@ -102,15 +124,20 @@ def _beginning(run: Run, start: int, known: bool) -> str:
     return text
 
 
-def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
+def evaluate_run(config, workdir: pathlib.Path, stops: Stops) -> dict[str, float]:
     """Evaluates the newest checkpoint of a work directory and writes its `evaluation.json`.
 
+    Args:
+      config: of the run.
+      workdir: of the run.
+      stops: that are listening.
+
     Raises:
-      ValueError: if there is no checkpoint.
+      ValueError: if there is no checkpoint, or as `open_run` does.
+      KeyboardInterrupt: after Ctrl-C; nothing is written.
+      Preempted: after SIGTERM, as well.
     """
-    if not has_checkpoint(workdir):
-        raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
-    run, state = open_run(config, workdir, trains=False)
+    run, state = open_run(config, workdir, stops, trains=False)
     try:
         state = _with_precise_statistics(run, state, int(state.step))
         metrics = evaluate(run, state, all_views(config))
@@ -118,8 +145,8 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
         run.close()
     path = workdir / "evaluation.json"
     data = _evaluated_on(run)
-    if hosts.is_first():
-        write_json(path, {"step": int(state.step), "metrics": metrics, "data": data})
+    content = {"step": int(state.step), "metrics": metrics, "data": data}
+    hosts.agree(lambda: write_json(path, content))
     if data["as_in_training"] is False:
         hosts.say(
             f"evaluated on {data['videos']:,} videos of split {data['split']!r}, which are not "
@@ -135,8 +162,8 @@ def evaluate_run(config, workdir: pathlib.Path) -> dict[str, float]:
 def _evaluated_on(run: Run) -> dict[str, Any]:
     """The videos of an evaluation, and whether training had the same; None where nothing tells."""
     now = stretch_of(run.config, run.data.train.videos, run.data.evaluation.videos)
-    trained_on, record = read_trained_on(run.workdir), now.evaluation
-    same = trained_on and record == trained_on.stretches[-1].evaluation
+    before, record = _trained_on_before(run.workdir).stretches, now.evaluation
+    same = record == before[-1].evaluation if before else None
     return {"name": now.data, **dataclasses.asdict(record), "as_in_training": same}
 
 
@@ -192,9 +219,7 @@ def _step(
     grid, rate = schedule.grid(step), np.float32(schedule.learning_rate(step))
     if step == schedule.phase(step).start:
         run.executables.retain(_programs_ahead(run, step))
-    program = run.program(
-        train_program(grid), lambda: _programs_left(run, step), meanwhile=run.stops.check_alone
-    )
+    program = run.program(train_program(grid), lambda: _programs_left(run, step))
     batch = next(batches)
     state, metrics = program(state, batch, parallel.replicate(rate, run.mesh))
     batches.prefetch(metrics["loss"])

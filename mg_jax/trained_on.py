@@ -80,6 +80,20 @@ class TrainedOn:
             return TrainedOn((dataclasses.replace(now, from_step=0),))
         return TrainedOn(before if before[-1].same_videos(now) else (*before, now))
 
+    def rows(self) -> list[dict[str, Any]]:
+        """As JSON holds it."""
+        return [dataclasses.asdict(stretch) for stretch in self.stretches]
+
+    @classmethod
+    def of_rows(cls, rows: list[dict[str, Any]]) -> "TrainedOn":
+        """What `rows` gave.
+
+        Raises:
+          TypeError: if it did not.
+          KeyError: likewise.
+        """
+        return cls(tuple(_stretch(row) for row in rows))
+
     @property
     def training_videos(self) -> str:
         """Tells runs on other videos apart: how many, and a key to them, stretch by stretch."""
@@ -125,7 +139,7 @@ def read_trained_on(workdir: pathlib.Path) -> TrainedOn | None:
         return None
     content = read_json(path)
     try:
-        return TrainedOn(tuple(_stretch(row) for row in content))
+        return TrainedOn.of_rows(content)
     except (TypeError, KeyError) as error:
         raise WorkdirError(f"{path} is damaged ({error!r}); put it back from a copy") from error
 
@@ -152,7 +166,7 @@ def write_trained_on(workdir: pathlib.Path, trained_on: TrainedOn, *tables: Vide
             lines = "".join(json.dumps([name, *row]) + "\n" for name, row in _rows(table).items())
             with replaced(path) as unfinished:
                 unfinished.write_bytes(gzip.compress(lines.encode(), mtime=0))
-    write_json(workdir / DATA_RECORD, [dataclasses.asdict(s) for s in trained_on.stretches])
+    write_json(workdir / DATA_RECORD, trained_on.rows())
 
 
 def _list_path(workdir: pathlib.Path, record: SplitRecord) -> pathlib.Path:

@@ -161,11 +161,14 @@ def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
     write_json(workdir / _CLASSES, classes)
 
 
-def shared_settings(config) -> str:
-    """What all processes of a run must agree on; where data and programs lie is each one's own."""
+def shared_settings(config) -> dict[str, str]:
+    """What all processes of a run must agree on, by name, as JSON.
+
+    Where data, programs and weights lie is each one's own.
+    """
     own = ("data.dir", "run.cache_dir", "init_from", "prepare.")
     pairs = settings(json.loads(config.to_json()))
-    return json.dumps([pair for pair in pairs if not pair[0].startswith(own)])
+    return {name: json.dumps(value) for name, value in pairs if not name.startswith(own)}
 
 
 def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Reports on real runs, and on what such runs might have left."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,8 @@ def report(out, *folders):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TENSORFLOW, "--mode=report", *arguments],
         cwd=runs.ROOT,
+        # It opens no accelerator, where runs may be training.
+        env={**os.environ, "JAX_PLATFORMS": "nowhere"},
         capture_output=True,
         text=True,
     )

@@ -34,12 +34,16 @@ def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
     return process
 
 
-def start_two(workdir, *arguments, **settings):
-    """Starts two processes of one run, two devices each."""
+def free_port():
+    """A port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    together = [f"--coordinator=localhost:{port}", "--num_processes=2"]
+        return free.getsockname()[1]
+
+
+def start_two(workdir, *arguments, **settings):
+    """Starts two processes of one run, two devices each."""
+    together = [f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
     return [
         start(workdir, *arguments, *together, f"--process_id={i}", devices=2, **settings)
         for i in range(2)

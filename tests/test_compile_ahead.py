@@ -8,6 +8,7 @@ import pytest
 from mg_jax import parallel
 from mg_jax.run import open_run
 from mg_jax.run_log import open_log
+from mg_jax.stops import Stops
 from mg_jax.train import _iterate, _programs_ahead
 from tests import tiny
 from tests.conftest import CACHE
@@ -27,7 +28,7 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
 ):
     one_device = jax.sharding.Mesh(jax.devices()[:1], (parallel.AXIS,))
     monkeypatch.setattr(parallel, "make_mesh", lambda: one_device)
-    run, state = open_run(config, tmp_path, trains=True)
+    run, state = open_run(config, tmp_path, Stops(), trains=True)
     ahead, threads = _programs_ahead(run, 0), []
 
     def listen(event, duration, **_):
@@ -51,7 +52,7 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
 
 
 def test_programs_are_asked_for_in_the_order_in_which_the_run_needs_them(config, tmp_path):
-    run, _ = open_run(config, tmp_path, trains=True)
+    run, _ = open_run(config, tmp_path, Stops(), trains=True)
     ahead = _programs_ahead(run, 0)
     resumed = _programs_ahead(run, 9, evaluates=True)
     run.close()

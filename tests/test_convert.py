@@ -246,7 +246,8 @@ def test_unknown_names_are_shown(tmp_path):
         load_weights(tmp_path / "w.safetensors", fresh(config_of("i3d")))
 
 
-def test_the_command_converts_explains_itself_and_refuses(tmp_path):
+def test_the_command_converts_explains_itself_and_refuses(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "nowhere")  # it opens no accelerator
     out = tmp_path / "out.safetensors"
     model = ["--config.model.width=8", "--config.model.num_classes=10"]
     base = ["--config=configs/kinetics_slowfast.py", *model]

@@ -46,7 +46,7 @@ def opened(data_dir, tmp_path_factory):
         executables=create_executables(config, mesh, state),
         checkpoints=Checkpoints(folder, keep=1),
         clocks=Clocks(),
-        stops=Stops(mesh),
+        stops=Stops(),
         lock=contextlib.ExitStack(),
     )
     yield run, state

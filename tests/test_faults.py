@@ -1,7 +1,9 @@
 """What can happen to a run: signals, kills, full disks, damaged files, a second run."""
 
 import json
+import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -115,13 +117,13 @@ def read_events(path):
         position += 16 + length
 
 
-def test_sigterm_writes_a_checkpoint_at_once_and_ends_well(undisturbed, flags, tmp_path):
+def test_sigterm_writes_a_checkpoint_at_once_and_ends_with_its_status(undisturbed, flags, tmp_path):
     workdir = tmp_path / "preempted"
     process = runs.start(workdir, *flags, "--config.run.checkpoint_every=1000")
     runs.wait_for(workdir, 12, [process])
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    assert process.returncode == 143, output
     assert "stopped by SIGTERM; the same command continues" in output
     last = max(runs.losses(workdir))
     assert newest_checkpoint(workdir).name == str(last)
@@ -140,7 +142,7 @@ def test_sigterm_during_an_evaluation_loses_neither_steps_nor_the_evaluation(
     assert f"error: another run trains in {workdir}; wait for it" in refused
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    assert process.returncode == 143, output
     assert newest_checkpoint(workdir).name == "9"
     assert f"continuing {workdir} at step 9" in runs.run(workdir, *flags)
     assert_bit_identical(workdir, undisturbed[0])
@@ -162,11 +164,44 @@ def test_ctrl_c_once_or_twice_ends_with_a_message_and_the_run_continues(
             process.send_signal(signal.SIGINT)
             time.sleep(0.02)
         output, _ = process.communicate(timeout=300)
-        assert process.returncode == 1
+        assert process.returncode == 130
         assert "interrupted; the same command continues from the newest checkpoint" in output
         assert "Traceback" not in output
     assert "continuing" in runs.run(workdir, *flags)
     assert_bit_identical(workdir, undisturbed[0])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_before_training_has_begun_ends_with_its_status(flags, tmp_path, number, status):
+    workdir = tmp_path / "opening"
+    process = runs.start(workdir, *flags)
+    runs.wait_until(lambda: catches_sigterm(process.pid), [process])
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status, output
+    how = "stopped by SIGTERM" if number == signal.SIGTERM else "interrupted"
+    assert re.match(f"{how}.*; the same command (starts it again|begins anew)\n$", output)
+    assert "Traceback" not in output
+    assert not (workdir / "config.json").exists()
+
+
+def catches_sigterm(pid):
+    """Whether a process has a handler for it, as Python has not by itself."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    mask = int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16)
+    return mask >> (signal.SIGTERM - 1) & 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_data_are_prepared_ends_with_its_status(tmp_path, number, status):
+    arguments = [f"--config.data.dir={tmp_path}", "--config.prepare.workers=2"]
+    process = runs.start(None, *arguments, mode="prepare")
+    runs.wait_until(lambda: any(tmp_path.rglob("*.mp4")), [process])
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status, output
+    assert output.endswith("; the same command continues from what is prepared so far\n")
+    assert "Traceback" not in output
 
 
 def test_a_run_cut_off_after_its_last_iteration_only_evaluates(undisturbed, flags, copy):

@@ -42,7 +42,7 @@ def test_a_run_moves_between_one_device_and_two_processes_of_which_one_is_killed
     runs.wait_for(workdir, 2, [one])
     one.send_signal(signal.SIGTERM)
     output, _ = one.communicate(timeout=300)
-    assert one.returncode == 0, output
+    assert one.returncode == 143, output
 
     # Two devices each; their sub-batches of eight clips span both processes.
     killed = runs.start_two(workdir, *flags)
@@ -57,7 +57,7 @@ def test_a_run_moves_between_one_device_and_two_processes_of_which_one_is_killed
     runs.wait_for(workdir, middle + 3, stopped)
     stopped[1].send_signal(signal.SIGTERM)
     outputs = [process.communicate(timeout=300)[0] for process in stopped]
-    assert [process.returncode for process in stopped] == [0, 0], outputs
+    assert [process.returncode for process in stopped] == [143, 143], outputs
     last = max(runs.losses(workdir))
     assert (workdir / "checkpoints" / str(last)).exists()
     # One prints and writes for both.
@@ -75,6 +75,20 @@ def evaluations(workdir):
     """Loss and top-1 by step of evaluation."""
     lines = [line for line in runs.log(workdir) if line["kind"] == "eval"]
     return {(line["step"], name): line[name] for line in lines for name in ("loss", "top1")}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_process_that_waits_for_the_others_ends_with_the_signals_status(
+    flags, tmp_path, number, status
+):
+    arguments = ["--num_processes=2", "--process_id=0"]
+    arguments.append(f"--coordinator=localhost:{runs.free_port()}")
+    process = runs.start(tmp_path / "none", *flags, *arguments)
+    assert "waiting for the 2 processes of the run" in process.stdout.readline()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == status, output
+    assert "before the processes of the run had met" in output
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The contact sheet of --mode=preview: what is on it is what training reads."""
 
 import dataclasses
+import io
 import re
 
 import numpy as np
@@ -227,6 +228,62 @@ def test_too_many_damaged_videos_end_it(config):
     train = dataclasses.replace(source.train, frames=Damaged())
     with pytest.raises(DataError, match=r"videos are damaged, more than the share"):
         sections_of(config, dataclasses.replace(source, train=train))
+
+
+class DamagedOnce:
+    """The frames of a split, those of one video damaged."""
+
+    def __init__(self, split, row):
+        self._frames = split.frames
+        first = split.videos.first_frame[row]
+        self._damaged = range(first, first + split.videos.num_frames[row])
+
+    def jpegs(self, numbers):
+        if int(numbers[0]) in self._damaged:
+            raise ValueError("cut off")
+        return self._frames.jpegs(numbers)
+
+
+def test_notes_tell_of_the_video_that_takes_a_damaged_ones_place(config):
+    config.data.max_damaged = 0.1
+    source = open_source(config)
+    videos, schedule = source.train.videos, schedule_from_config(config)
+    intended = sections_of(config)[0].clips[0].notes.split(" · ")[0]
+    (bad,) = np.flatnonzero(videos.ids == intended)
+    train = dataclasses.replace(source.train, frames=DamagedOnce(source.train, bad))
+    clip = sections_of(config, dataclasses.replace(source, train=train))[0].clips[0]
+    name, *numbers, unflipped = NOTES.fullmatch(clip.notes).groups()
+    first, last, count, stride, short_side = map(int, numbers)
+    (shown,) = np.flatnonzero(videos.ids == name)
+    assert shown != bad
+    assert count == videos.num_frames[shown]
+    assert clip.classes == source.classes[videos.label(np.array([shown]))[0]]
+    # Cut out of that video as the notes say, it is what is shown.
+    grid = schedule.grid(0)
+    assert last == first + stride * (grid.frames - 1)
+    records = videos.first_frame[shown] + np.arange(first, last + 1, stride)
+    frames = [Image.open(io.BytesIO(jpeg)) for jpeg in source.train.frames.jpegs(records)]
+    side = round(grid.size * min(frames[0].size) / short_side)
+    assert has_crop(frames, clip.frames_THWC[:, :, :: 1 if unflipped else -1], side)
+
+
+def has_crop(frames, crops_ThhC, side):
+    """Whether squares of about a side, at one place in all frames, look like the crops."""
+    width, height = frames[0].size
+    size = crops_ThhC.shape[1:3]
+    differences = [
+        np.mean(
+            [
+                np.abs(frame.resize(size, Image.Resampling.BILINEAR, box) - crop_hhC.astype(float))
+                for frame, crop_hhC in zip(frames, crops_ThhC, strict=True)
+            ]
+        )
+        for s in (side - 1, side, side + 1)
+        for top in range(0, height - s + 1)
+        for left in range(0, width - s + 1)
+        for box in [(left, top, left + s, top + s)]
+    ]
+    return min(differences) < 4
 
 
 def test_the_command_writes_a_picture_and_names_it(flags, tmp_path):

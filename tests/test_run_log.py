@@ -74,3 +74,14 @@ def test_a_continued_run_drops_what_it_will_log_again(tmp_path, evaluated):
     RunLog(tmp_path, start=2, iterations=5, evaluated=evaluated).close()
     kept = lines if evaluated else lines[:3]
     assert (tmp_path / "log.jsonl").read_text().splitlines() == kept
+
+
+def test_events_of_a_run_that_goes_on_follow_in_the_order_of_names_whatever_the_clock(tmp_path):
+    from mg_jax.events import EventFile
+
+    ahead = tmp_path / "events.out.tfevents.9999999999.ffffffff"
+    ahead.touch()
+    files = [EventFile(tmp_path, purge_from=step) for step in (1, 5, 9)]
+    for file in files:
+        file.close()
+    assert sorted(tmp_path.iterdir()) == [ahead, *(file.path for file in files)]

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -8,13 +7,14 @@ import sys
 import pytest
 
 from configs.study import get_config as get_study
+from data.cores import usable_cores
 from mg_jax.recipe import schedule_from_config
 from mg_jax.study.cells import QUESTIONS, cell_config, cells
 from mg_jax.study.results import format_results
 from tests import runs
 from tests.tiny import get_config as get_tiny
 
-CORES = len(os.sched_getaffinity(0))
+CORES = usable_cores()
 AT_ONCE = min(2, CORES)
 CELLS = ("--cells=baseline,baseline_coarse", "--seeds=1")
 COARSE = "baseline on T/4 × (H/√2)²"
@@ -74,7 +74,8 @@ def stopped(once, flags):
             study = start(workdir, *arguments)
             runs.wait_for(workdir / "baseline_seed0", step, [study])
             study.send_signal(number)
-            output, _ = study.communicate(timeout=600)
+            status, output = ended(study)
+            assert status == (130 if number == signal.SIGINT else -signal.SIGKILL), output
             assert ("interrupted; the same command goes on" in output) == (number == signal.SIGINT)
             ended_runs = any(workdir.glob("*/summary.json"))
             assert (f"so far see {workdir}/study.md" in output) == (

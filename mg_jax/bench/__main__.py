@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: --workdir={workdir} cannot be made ({error.strerror}); choose another")
     # Without effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
-    with command_line.errors_as_messages():
+    with command_line.signals_as_statuses(), command_line.errors_as_messages():
         result = _measure(_WHAT.value, config, workdir)
     path = workdir / f"{_WHAT.value}.json"
     write_json(path, result)
@@ -52,6 +52,11 @@ def main(argv: list[str]) -> None:
 
 
 def _measure(what: str, config, workdir: pathlib.Path) -> dict:
+    if what in ("input", "prepare"):
+        import jax
+
+        # Both are the CPU's work; accelerators may be busy.
+        jax.config.update("jax_platforms", "cpu")
     if what == "prepare":
         from mg_jax.bench import preparation
 

@@ -12,7 +12,6 @@ Other ways are measured in the same run, on the same clips, with as many threads
 import collections
 import concurrent.futures
 import dataclasses
-import os
 import pathlib
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 import tensorflow as tf
 
+from data.cores import usable_cores
 from mg_jax import frames as frames_lib
 from mg_jax import memory, sampling
 from mg_jax.bench import sources, video_loader
@@ -60,7 +60,7 @@ def measure(config, workdir: pathlib.Path) -> dict[str, Any]:
     for row in rows:
         row["iteration_cost"] = row["iteration_cpu_s"] / rows[0]["iteration_cpu_s"]
     return {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "video": f"{sources.WIDTH} x {sources.HEIGHT}, {_FRAMES} frames",
         "grids": rows,
         "memory": _measure_memory(data.train, augmentation, grids),
@@ -167,7 +167,7 @@ def _load_h264(path: pathlib.Path, clips: Clips, grid: Grid, b: int) -> None:
 
 def _rate(function: Callable[[int], None], items: range) -> float:
     """Calls a second, by a thread per core."""
-    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
         start = time.perf_counter()
         for _ in pool.map(function, items):
             pass

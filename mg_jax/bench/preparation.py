@@ -5,7 +5,7 @@ import shutil
 import time
 from typing import Any
 
-from data.workers import cores
+from data.cores import usable_cores
 from mg_jax.bench import sources
 from mg_jax.datasets import prepare
 
@@ -18,7 +18,7 @@ def measure(config, workdir: pathlib.Path) -> dict[str, Any]:
     The rate is that of the further videos, so that the start of the processes does not count.
     """
     rows, workers = [], 1
-    while workers <= cores():
+    while workers <= usable_cores():
         few, many = (_seconds(config, workdir, count, workers) for count in (_FEW, _MANY))
         rate = (_MANY - _FEW) / (many - few)
         row = {"workers": workers, "videos_per_s": rate, "start_s": few - _FEW / rate}

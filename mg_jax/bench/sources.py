@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from data.workers import Pool, cores
+from data.cores import usable_cores
+from data.workers import Pool
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
 
@@ -21,7 +22,7 @@ def make_videos(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.P
         split = "train" if i < count - 2 else "validation"
         paths.append(folder / split / ("china", "flower")[i % 2] / f"{i:04d}.mp4")
     todo = [(path, i) for i, path in enumerate(paths) if not path.exists()]
-    Pool(cores(), lambda tally: None).run(functools.partial(_make, frames=frames), todo)
+    Pool(usable_cores(), lambda tally: None).run(functools.partial(_make, frames=frames), todo)
     return paths
 
 

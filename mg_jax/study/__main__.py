@@ -52,13 +52,17 @@ def main(argv: list[str]) -> None:
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     if workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
-    try:
-        with command_line.errors_as_messages():
-            _study(config, workdir)
-    except KeyboardInterrupt:
-        there = any([*workdir.glob("*/summary.json"), *workdir.glob(f"*/{RECORD}")])
-        so_far = f"; so far see {workdir / 'study.md'}" if there else ", no run has ended yet"
-        sys.exit(f"interrupted; the same command goes on{so_far}")
+    with (
+        command_line.signals_as_statuses(lambda: _so_far(workdir)),
+        command_line.errors_as_messages(),
+    ):
+        _study(config, workdir)
+
+
+def _so_far(workdir: pathlib.Path) -> str:
+    there = any([*workdir.glob("*/summary.json"), *workdir.glob(f"*/{RECORD}")])
+    so_far = f"; so far see {workdir / 'study.md'}" if there else ", no run has ended yet"
+    return f"the same command goes on{so_far}"
 
 
 def _study(config, workdir: pathlib.Path) -> None:

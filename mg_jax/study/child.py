@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 
+from mg_jax.exit_status import TERMINATED
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -18,7 +20,7 @@ def main(parent: str, cores: str, *command: str) -> None:
     """Replaces this process by `python COMMAND`."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(parent):  # it has ended meanwhile
-        return
+        sys.exit(TERMINATED)
     os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     os.execv(sys.executable, [sys.executable, *command])
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data.cores import usable_cores
 from mg_jax.lock import Busy, locked
 from mg_jax.progress import has_terminal, say
 from mg_jax.report.runs import read_diverged, read_summary
@@ -80,12 +82,13 @@ class CellRun:
 
 
 def shares(at_once: int) -> list[list[int]]:
-    """The machine's cores in as many equal shares; what does not divide is left idle.
+    """The usable cores in as many equal shares; what does not divide is left idle.
 
     Raises:
       ValueError: if there are fewer cores.
     """
-    cores = sorted(os.sched_getaffinity(0))
+    # Under a CPU quota any of them will do, and other containers take some as well.
+    cores = sorted(random.sample(sorted(os.sched_getaffinity(0)), usable_cores()))
     if at_once > len(cores):
         raise ValueError(
             f"--at_once={at_once} is more than the {len(cores)} cores there are; give that or less"

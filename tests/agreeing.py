@@ -1,0 +1,87 @@
+"""One of two processes of a run that tries in turn how they agree: prints a JSON object.
+
+    python -m tests.agreeing PORT PROCESS FOLDER DATA_DIR CACHE
+
+FOLDER holds the other data set and the two files of weights that process 1 is given, and the work
+directory `whole`, of which process 1 sees an earlier state at first, as on a file system that lags.
+"""
+
+import json
+import pathlib
+import sys
+import threading
+
+from mg_jax import hosts
+from mg_jax.meeting import connect
+from mg_jax.stops import Stops
+from tests import tiny
+
+
+def said(function):
+    """What a call returns, or the error it ends with."""
+    try:
+        return function()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def fail(process):
+    """Fails on one of the processes."""
+    if hosts.is_first() == (process == 0):
+        raise LookupError(f"on {process}")
+    return "went well"
+
+
+def talk(process, folder):
+    """The pieces, one by one."""
+    return {
+        "decided": said(lambda: hosts.agree(lambda: {"of": process, "text": "ü" * 3000})),
+        "refused": said(lambda: hosts.agree(lambda: fail(process))),
+        "together": said(lambda: hosts.together(lambda: process)),
+        "first failed": said(lambda: hosts.together(lambda: fail(0))),
+        "second failed": said(lambda: hosts.together(lambda: fail(1))),
+        "same": said(lambda: hosts.check_same({"a": "1", "b": "2"}, "Mend it")),
+        "other": said(lambda: hosts.check_same({"a": "1", "b": str(process)}, "Mend it")),
+        "more": said(lambda: hosts.check_same({"a": "1", "c": "3"} if process else {"a": "2"}, "")),
+        "shared": said(lambda: hosts.check_shared(folder)),
+    }
+
+
+def open_runs(process, folder, data_dir, cache):
+    """Runs of which process 1 has something else than process 0."""
+    from mg_jax.run import open_run
+    from mg_jax.train import train
+
+    def config(**changed):
+        config = tiny.get_config()
+        config.update_from_flattened_dict({"data.dir": data_dir, "run.cache_dir": cache, **changed})
+        return config
+
+    def opened(name, **changed):
+        return said(lambda: open_run(config(**changed), folder / name, Stops(), trains=True)[0])
+
+    lagging = folder / "whole"
+    if process == 1:
+        lagging = folder / "seen"
+        lagging.symlink_to(folder / "before")
+        (folder / "seen_later").symlink_to(folder / "whole")
+        threading.Timer(3, lambda: (folder / "seen_later").replace(lagging)).start()
+    return {
+        "settings": opened("none", **{"seed": process, "batch": 8 + 8 * process}),
+        "data": opened("none", **{"data.dir": str(folder / "data") if process else data_dir}),
+        "no data": opened("none", **{"data.dir": str(folder / "none") if process else data_dir}),
+        "weights": opened("none_yet", init_from=str(folder / f"{process}.safetensors")),
+        "lagging": said(lambda: train(config(), lagging, Stops())),
+    }
+
+
+if __name__ == "__main__":
+    _, port, number, folder, data_dir, cache = sys.argv
+    process, folder = int(number), pathlib.Path(folder)
+    connect(f"localhost:{port}", 2, process)
+    devices = said(hosts.check_device_counts)
+    print(json.dumps({"devices": devices}))
+    if devices is None:
+        print(json.dumps(talk(process, folder)))
+        print(json.dumps(open_runs(process, folder, data_dir, cache)))
+    hosts.part()

@@ -1,0 +1,61 @@
+"""Commands that train nothing leave accelerators alone, on which something else may train.
+
+JAX is told to use a platform that does not exist, so that opening it fails.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests import runs
+
+PLAN = ["main.py", "--mode=plan"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "nowhere")
+
+
+def ended(command, *arguments):
+    """Status and output of a command on the small config."""
+    done = subprocess.run(
+        [sys.executable, *command, "--config=tests/tiny.py", *arguments],
+        cwd=runs.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [[*PLAN, "--device_memory_gb=100"], ["-m", "mg_jax.complexity"]]
+)
+def test_what_only_compiles_does_so_for_the_cpu(flags, tmp_path, command):
+    arguments = [*flags, f"--workdir={tmp_path}"] if command[0] == "main.py" else flags
+    status, output = ended(command, *arguments)
+    assert status == 0, output
+    assert ("GB" if command[0] == "main.py" else "GFLOPs") in output
+
+
+def test_a_preview_is_drawn_without(flags, tmp_path):
+    status, output = ended(["main.py", "--mode=preview"], *flags, f"--workdir={tmp_path}")
+    assert status == 0, output
+    assert (tmp_path / "preview.png").exists()
+
+
+def test_only_with_its_flag_a_plan_opens_this_machines_devices(tmp_path):
+    status, output = ended(PLAN, f"--workdir={tmp_path}")
+    assert status == 0
+    assert "memory" not in output
+    status, output = ended(PLAN, f"--workdir={tmp_path}", "--on_device")
+    assert status == 1
+    assert "nowhere" in output
+
+
+def test_no_other_mode_takes_that_flag(tmp_path):
+    status, output = ended(["main.py", "--on_device"], f"--workdir={tmp_path}")
+    assert status == 1
+    assert output == "error: --on_device goes with --mode=plan, not with --mode=train\n"
