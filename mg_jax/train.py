@@ -74,13 +74,17 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
             log.close()
     summary = _summary(run, metrics)
     hosts.agree(lambda: write_json(workdir / "summary.json", summary))
-    hosts.say(
-        f"{workdir}: {summary['iterations']:,} iterations, {format_headline(metrics)}, "
+    hosts.say(_in_words(summary, workdir))
+    return summary
+
+
+def _in_words(summary: dict[str, Any], workdir: pathlib.Path) -> str:
+    return (
+        f"{workdir}: {summary['iterations']:,} iterations, {format_headline(summary['metrics'])}, "
         f"{summary['wall_clock_s']:.0f} s, of which {summary['compile_s']:.0f} s compilation; "
         f"see {workdir / 'summary.json'}; --mode=report --runs={workdir},DIR --workdir=OUT "
         "compares runs"
     )
-    return summary
 
 
 def _summary_of(workdir: pathlib.Path) -> dict[str, Any] | None:

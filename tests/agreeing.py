@@ -35,7 +35,7 @@ def fail(process):
 def talk(process, folder):
     """The pieces, one by one."""
     return {
-        "decided": said(lambda: hosts.agree(lambda: {"of": process, "text": "ü" * 3000})),
+        "decided": said(lambda: hosts.agree(lambda: {"of": process, "text": "ü" * 300})),
         "refused": said(lambda: hosts.agree(lambda: fail(process))),
         "together": said(lambda: hosts.together(lambda: process)),
         "first failed": said(lambda: hosts.together(lambda: fail(0))),

@@ -46,7 +46,12 @@ def test_in_proportion_it_is_found_with_few_calls():
     assert len(calls) <= 6
 
 
-def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(flags, tmp_path):
+def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(
+    flags, tmp_path, monkeypatch
+):
+    # Compiling for the CPU opens no accelerator, on which something may train.
+    monkeypatch.setenv("JAX_PLATFORMS", "nowhere")
+
     def plan(batch, gigabytes, expect=0):
         sizes = ["--config.multigrid.long_shapes=1", "--config.schedule.batch=32"]
         memory = [f"--config.batch={batch}", f"--device_memory_gb={gigabytes}"]

@@ -286,7 +286,8 @@ def has_crop(frames, crops_ThhC, side):
     return min(differences) < 4
 
 
-def test_the_command_writes_a_picture_and_names_it(flags, tmp_path):
+def test_the_command_writes_a_picture_and_names_it(flags, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "nowhere")  # it opens no accelerator
     output = runs.run(tmp_path / "run", *flags, mode="preview")
     path = tmp_path / "run" / "preview.png"
     assert output == f"see {path}, the first clips of each grid; --mode=train trains on them\n"
