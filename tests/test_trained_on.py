@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from mg_jax.datasets import open_source
 from mg_jax.recipe import schedule_from_config
@@ -131,21 +132,23 @@ def test_what_was_cut_off_has_not_taken_place():
     assert second.continued(stretch(50, 0)) == TrainedOn((stretch(50, 0),))
 
 
-@pytest.fixture(scope="module")
-def more_videos(once):
-    """The small moving_shapes with two more videos to train on."""
-
-    def make(folder):
-        from data.moving_shapes import moving_shapes_dataset_builder as moving_shapes
-        from mg_jax.datasets import prepare
-
-        config = tiny.get_config()
-        config.data.dir = str(folder)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(moving_shapes, "VIDEOS", {"train": 50, "validation": 11})
-            prepare(config)
-
-    return once("more_videos", make)
+@pytest.fixture
+def fewer_videos(data_dir, tmp_path):
+    """The small moving_shapes without its last two training videos."""
+    folder = shutil.copytree(data_dir / "moving_shapes", tmp_path / "data" / "moving_shapes")
+    (path,) = folder.rglob("moving_shapes-train.array_record-*")
+    records = ArrayRecordReader(str(path)).read_all()
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for record in records[:-2]:
+        writer.write(record)
+    writer.close()
+    (path,) = folder.rglob("dataset_info.json")
+    info = json.loads(path.read_text())
+    (split,) = (split for split in info["splits"] if split["name"] == "train")
+    assert split["shardLengths"] == ["48"]
+    split["shardLengths"] = ["46"]
+    path.write_text(json.dumps(info))
+    return folder.parent
 
 
 @pytest.fixture
@@ -158,24 +161,24 @@ def cut(undisturbed, tmp_path):
     return workdir, step
 
 
-def test_a_run_goes_on_with_other_videos_only_where_it_is_told_to(cut, flags, more_videos):
+def test_a_run_goes_on_with_other_videos_only_where_it_is_told_to(cut, flags, fewer_videos):
     workdir, step = cut
     (record,) = json.loads((workdir / "data.json").read_text())
     assert (record["from_step"], record["train"]["videos"]) == (0, 48)
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
-    other = [*flags, f"--config.data.dir={more_videos}", "--config.model.num_classes=0"]
+    other = [*flags, f"--config.data.dir={fewer_videos}", "--config.model.num_classes=0"]
     output = runs.run(workdir, *other, expect=1)
-    assert re.search(r"split 'train' had 48 videos and has 50: 2 \('\w+', '\w+'\) new", output)
+    assert re.search(r"split 'train' had 48 videos and has 46: 2 \('\w+', '\w+'\) gone", output)
     assert before == {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
 
     output = runs.run(workdir, *other, "--config.run.accept_other_videos=True")
-    assert f"at step {step}, from here on with other videos, 50 to train on" in output
+    assert f"at step {step}, from here on with other videos, 46 to train on" in output
     first, second = json.loads((workdir / "data.json").read_text())
     assert first == record
-    assert (second["from_step"], second["train"]["videos"]) == (step, 50)
+    assert (second["from_step"], second["train"]["videos"]) == (step, 46)
     schedule = schedule_from_config(tiny.get_config())
     clips = schedule.position(step), schedule.clips - schedule.position(step)
-    epochs = pytest.approx(clips[0] / 48 + clips[1] / 50)
+    epochs = pytest.approx(clips[0] / 48 + clips[1] / 46)
     assert runs.summary(workdir)["epochs"] == epochs
     assert runs.log(workdir)[-1]["epochs"] == epochs
     assert read_runs([workdir])[0].epochs(schedule.iterations) == epochs
