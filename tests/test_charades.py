@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data.charades.charades_dataset_builder import Builder as Charades
+from data.findings import Findings
 from data.preparation import settings_from_config
 from mg_jax.datasets import (
     open_data_set,
@@ -139,7 +140,7 @@ def test_charades_lists_videos_of_any_container_and_names_those_missing_as_mp4(s
     write_charades(source, {"A": "", "B": ""}, {"A": ""})
     (source / "A.avi").touch()
     config = charades_config(source)
-    listing = Charades(
-        pathlib.Path(config.data.dir), "", settings_from_config(config.prepare)
-    ).listing()
+    listing = Charades(pathlib.Path(config.data.dir), "", settings_from_config(config)).listing(
+        Findings()
+    )
     assert [v.path for v in listing.splits["train"]] == [source / "A.avi", source / "B.mp4"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data.kinetics.kinetics_dataset_builder import Builder as Kinetics
+from data.findings import Findings
 from data.preparation import settings_from_config
 from mg_jax.datasets import (
     class_names,
@@ -93,8 +94,8 @@ def kinetics_listing(config):
     """What is listed, without preparing it."""
     name, variant = config.data.name.split("/")
     assert name == "kinetics"
-    settings = settings_from_config(config.prepare)
-    return Kinetics(pathlib.Path(config.data.dir), variant, settings).listing()
+    settings = settings_from_config(config)
+    return Kinetics(pathlib.Path(config.data.dir), variant, settings).listing(Findings())
 
 
 @pytest.mark.parametrize("count", [400, 600, 700])
