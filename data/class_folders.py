@@ -31,11 +31,13 @@ class ClassFolder:
     Attributes:
       path: of the folder.
       videos: files, and folders of images.
+      empty: folders in it that hold neither images nor videos.
       left_out: number of files that are no videos.
     """
 
     path: pathlib.Path
     videos: list[pathlib.Path]
+    empty: list[pathlib.Path]
     left_out: int = 0
 
 
@@ -54,15 +56,17 @@ def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:
 def class_folder(path: pathlib.Path, findings: Findings) -> ClassFolder:
     """Looks for videos in a folder of a class and in the folders in it.
 
-    A folder in it with images and no videos is a video, its images the frames.
+    A folder in it with images and no videos is a video, its images the frames. One with neither is
+    taken for a video that has lost its images, if there are others.
 
     Args:
       path: of the folder.
       findings: what is left out is added.
     """
-    found = ClassFolder(path, [])
+    found = ClassFolder(path, [], [])
     _search(path, found, {_node(path)}, findings)
-    found.videos.sort()
+    if found.videos:
+        found.videos = sorted(found.videos + found.empty)
     return found
 
 
@@ -92,6 +96,8 @@ def _search(
         for path in folders:
             findings.leave_out(printable(path), "folders in folders of images")
         return
+    if not (videos or images or folders) and folder != found.path:
+        found.empty.append(folder)
     for path in others + images:
         suffix = path.suffix.lower() or "no suffix"
         reason = "images that lie in no folder of their own" if path in images else suffix
@@ -135,7 +141,7 @@ def videos_of_class_folders(
             if name not in known and folder.videos:
                 findings.error(
                     f"{printable(folder.path)} ({len(folder.videos):,} videos)",
-                    f"folders that are none of the {len(classes)} classes",
+                    f"each class folder must be one of the {len(classes)} classes",
                 )
     number = {name: k for k, name in enumerate(classes)}
     splits = {

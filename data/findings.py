@@ -46,8 +46,10 @@ class Findings:
             return
         if count == 1:
             ((kind, (text,)),) = self.errors.items()
+            text = text if str(source) in text else f"{source}: {text}"
             raise ValueError(printable(f"{text}; {kind}" if kind else text))
-        lines = "\n".join(grouped(self.errors))
+        # The source is named once.
+        lines = "\n".join(grouped(self.errors)).replace(f"{source}/", "")
         raise ValueError(
             printable(
                 f"{source} cannot be prepared; {count} things are wrong. Mend them, then use the "

@@ -61,8 +61,9 @@ def read_list(
             )
             continue
         # Columns are often lined up by several blanks.
-        cells = [cell for cell in row if cell.strip()] if separator.isspace() else row
-        lines.append((line, cells))
+        if separator.isspace():
+            row = [cell for k, cell in enumerate(row) if cell.strip() or (k == 0 and len(row) == 2)]
+        lines.append((line, row))
     columns, lines = understand(path, lines, separator, root, findings)
     if columns is None:
         return []

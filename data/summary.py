@@ -29,7 +29,7 @@ def summary(source: object, listing: Listing, several: bool, findings: Findings)
     lines += _left_out(source, findings)
     if findings.notices:
         lines.append("  please note:")
-        lines += [f"  {line}" for line in grouped(findings.notices)]
+        lines += [f"  {line}".replace(f"{source}/", "") for line in grouped(findings.notices)]
     return printable("\n".join(lines))
 
 

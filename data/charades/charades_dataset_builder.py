@@ -76,10 +76,10 @@ def _action(text: str, codes: dict[str, int], where: str, findings: Findings) ->
             raise ValueError
     except ValueError:
         findings.error(
-            f"{where}: action {text[:100]!r}", "an action is a class, a start and an end in seconds"
+            f"{where}: action {text[:100]!r} is not a class, a start and an end in seconds"
         )
         return None
     if code not in codes:
-        findings.error(f"{where}: {code}", f"actions are of the {len(codes)} classes of {CLASSES}")
+        findings.error(f"{where}: {code} is none of the {len(codes)} classes", f"see {CLASSES}")
         return None
     return Action(codes[code], start, end)

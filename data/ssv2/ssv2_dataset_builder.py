@@ -65,9 +65,9 @@ class Builder(VideoBuilder):
             name, template = entry["id"], entry["template"].replace("[", "").replace("]", "")
             if template not in numbers:
                 findings.error(
-                    f"{where}: the template of video {name}, {template!r}",
-                    f"templates must be among the {len(numbers)} labels of "
-                    f"{self._file('labels').name}",
+                    f"{where}: the template of video {name}, {template!r}, is none of the "
+                    f"{len(numbers)} labels",
+                    f"templates are those of {self._file('labels').name}",
                 )
                 continue
             try:
