@@ -31,7 +31,7 @@ class VideoRoot:
     def has(self, name: str) -> bool:
         """Whether the path is there, as it is written."""
         path = os.path.abspath(self.folder / name)
-        return os.path.basename(path) in self._in(os.path.dirname(path))
+        return bool(name) and os.path.basename(path) in self._in(os.path.dirname(path))
 
     def find(self, name: str) -> tuple[str, str]:
         """The path as it is on the disk, and how it differs from the name; as given if not there.
