@@ -38,13 +38,11 @@ def split(listing, share, pattern=""):
 def test_about_the_share_is_split_off_of_each_class(share):
     counts = {f"class{k}": 200 for k in range(10)}
     _, validation = split(listing_of(counts), share)
-    # Four standard deviations of binomial counts.
-    assert len(validation) == pytest.approx(
-        2000 * share, abs=4 * (2000 * share * (1 - share)) ** 0.5
-    )
+    deviation = (share * (1 - share)) ** 0.5  # of binomial counts, for one video
+    assert len(validation) == pytest.approx(2000 * share, abs=4 * deviation * 2000**0.5)
     for name in counts:
         found = sum(video.startswith(f"{name}/") for video in validation)
-        assert found == pytest.approx(200 * share, abs=4 * (200 * share * (1 - share)) ** 0.5)
+        assert found == pytest.approx(200 * share, abs=4 * deviation * 200**0.5)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.99])
