@@ -68,11 +68,17 @@ def _prepare() -> ConfigDict:
     prepare.source = ""  # folder of the original lists and videos
     prepare.videos = ""  # the folder of the videos, in the source or absolute; empty: the source
     prepare.separator = " "  # between the columns of lists of paths and labels
+    # Where there is no validation split: the share of the videos that becomes it, such as 0.2, by a
+    # hash of their names; a group's videos stay together, which lists name in a column `group`, or
+    prepare.validation_share = 0.0
+    prepare.group_pattern = ""  # this finds in paths: a regular expression, the name in its (...)
     prepare.short_side = 256  # frames with a longer short side are scaled down to it, pixels
     prepare.quality = 90  # of the JPEGs, 1 ... 95
     prepare.frame_step = 1  # keep every k-th frame; strides count source frames all the same
     prepare.max_broken = 0.02  # share of the videos; more unreadable ones stop it
     prepare.workers = 0  # processes; 0 for one per core
+    prepare.dry_run = False  # only say what is understood of the source
+    prepare.renew = False  # prepare again what is there already, and put it in its place when whole
     return prepare
 
 

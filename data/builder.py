@@ -17,17 +17,22 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
+from data.checks import check_broken_files, check_listing
+from data.findings import Findings
 from data.parts import SKIPPED, Part, write_videos
 from data.preparation import (
     Settings,
-    check_broken,
     locked,
-    parts_of,
     prepare_parts,
     read_report,
     resumable,
 )
-from data.videos import FORMAT, Listing, missing
+from data.provenance import SOURCES, changes, write_sources
+from data.resuming import resumed_parts
+from data.splitting import split_off
+from data.states import State, states_of
+from data.summary import summary
+from data.videos import FORMAT, Listing
 
 VERSION = tfds.core.Version(FORMAT)
 
@@ -53,16 +58,20 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
     def __init__(self, data_dir: pathlib.Path, variant: str, settings: Settings):
         self.variant = variant
         self.settings = settings
-        self._listing = None
+        self._listing, self._states = None, None
         config = tfds.core.BuilderConfig(name=variant, version=VERSION) if variant else None
         super().__init__(data_dir=data_dir, config=config)
 
     @abc.abstractmethod
-    def listing(self) -> Listing:
+    def listing(self, findings: Findings) -> Listing:
         """The videos, their labels and the names of the classes.
 
+        Args:
+          findings: what is wrong or odd is added, with file and line; rows that are wrong are left
+            out, so that all are found in one go.
+
         Raises:
-          ValueError: naming file and line of what is wrong.
+          ValueError: naming file and line of what is so wrong that nothing can be listed.
         """
 
     @property
@@ -70,22 +79,40 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """Holds what is prepared so far until all is."""
         return pathlib.Path(self.data_path).with_name(f"{VERSION}.parts")
 
-    def prepare(self, splits: tuple[str, ...]) -> None:
+    def prepare(self) -> None:
         """Prepares the data set, or goes on where a process was cut off.
-
-        Args:
-          splits: that there must be.
 
         Raises:
           ValueError: for lists, videos, settings or a disk that do not do.
         """
         # First of all, and while no folder is there yet.
-        self._listing = self.listing()
-        self._check_listing(splits)
+        self.look()
         self.info.features["labels"].feature.names = self._listing.classes
         with resumable(self._parts_dir, self.settings), locked(self._parts_dir):
             self.download_and_prepare(file_format="array_record")
             self.remove_leftovers()
+
+    def look(self) -> None:
+        """Lists the videos, checks all that can be seen without decoding, and prints a summary.
+
+        Raises:
+          ValueError: with all that is wrong.
+        """
+        findings, settings = Findings(), self.settings
+        self._listing, self._states = self._checked(findings)
+        findings.check(settings.source)
+        print(summary(settings.source, self._listing, settings.multi_label, findings), flush=True)
+
+    def changes(self, folder: pathlib.Path) -> list[str]:
+        """What has changed in the source since the data set in this folder was prepared from it.
+
+        Raises:
+          ValueError: if the source cannot be read now.
+        """
+        findings = Findings()
+        listing, states = self._checked(findings)
+        findings.check(self.settings.source)
+        return changes(folder / SOURCES, listing, states)
 
     def remove_leftovers(self) -> None:
         """Of a preparation that is done, or was killed when it was."""
@@ -103,39 +130,51 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _check_listing(self, splits: tuple[str, ...]) -> None:
+    def _checked(self, findings: Findings) -> tuple[Listing, dict[str, list[State]]]:
+        """The listing with its validation split, and the states of its videos."""
         settings = self.settings
-        absent = [split for split in splits if split not in self._listing.splits]
-        if absent:
-            there = ", ".join(self._listing.splits)
-            raise ValueError(
-                f"{settings.source} has no split {absent[0]!r}, only {there}; add it, or name "
-                "another by --config.data.train_split or --config.data.eval_split"
-            )
-        for split, videos in self._listing.splits.items():
-            if not videos:
-                raise ValueError(
-                    f"split {split!r} of {settings.source} lists no videos; add some or remove it"
+        try:
+            listing = self.listing(findings)
+        except ValueError as error:
+            findings.error(str(error))
+            findings.check(settings.source)
+        listing = self._with_validation(listing, findings)
+        states = states_of(listing)
+        check_listing(listing, states, *settings.splits, settings.multi_label, findings)
+        check_broken_files(listing, states, settings.max_broken, findings)
+        return listing, states
+
+    def _with_validation(self, listing: Listing, findings: Findings) -> Listing:
+        settings = self.settings
+        train, evaluation = settings.splits
+        share = settings.validation_share
+        if evaluation in listing.splits:
+            if share:
+                findings.notice(
+                    f"prepare.validation_share={share:g} is not used, since there is a split "
+                    f"{evaluation!r}"
                 )
-            ids = set()
-            for video in videos:
-                if video.id in ids:
-                    raise ValueError(
-                        f"split {split!r} of {settings.source} lists {video.id} twice; remove one "
-                        "of the lines"
-                    )
-                ids.add(video.id)
-        videos = [video for videos in self._listing.splits.values() for video in videos]
-        absent = missing(videos)
-        if absent:
-            first = ", ".join(str(video.path) for video in absent[:3])
-            check_broken(len(absent), len(videos), settings.max_broken, f"{first} ... do not exist")
-            print(f"{len(absent)} of {len(videos)} files do not exist: {first} ...")
+        elif share and listing.splits.get(train):
+            pattern = settings.group_pattern
+            listing = split_off(listing, train, evaluation, share, pattern, findings)
+        for split in dict.fromkeys(settings.splits):
+            if split not in listing.splits:
+                there = ", ".join(
+                    f"{name} ({listing.read_from[name]})" if name in listing.read_from else name
+                    for name in listing.splits
+                )
+                findings.error(
+                    f"{settings.source} has no split {split!r}, only {there}; add it, or name "
+                    "another by --config.data.train_split or --config.data.eval_split, or split "
+                    f"off a fifth of {train!r} by --config.prepare.validation_share=0.2"
+                )
+        return listing
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         """Called by TFDS with `data_dir` a folder that becomes the data set's when this returns."""
         folder = self._parts_dir
-        parts = parts_of(self._listing)
+        settings = self.settings
+        parts = resumed_parts(self._listing, self._states, folder, settings.stored, settings.renew)
         prepare_parts(parts, folder, self.settings)
         skipped, infos = [], []
         for split in self._listing.splits:
@@ -144,17 +183,19 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             skipped += [{"split": split, **row} for r in reports for row in r["skipped"]]
             infos += self._finish_split(split, mine, reports, folder)
         self.info.set_splits(tfds.core.splits.SplitDict(infos))
-        stored = self.settings.stored
         self.info.metadata.update(
-            short_side=stored.short_side,
-            quality=stored.quality,
-            frame_step=stored.frame_step,
+            short_side=settings.stored.short_side,
+            quality=settings.stored.quality,
+            frame_step=settings.stored.frame_step,
+            validation_share=settings.validation_share,
+            group_pattern=settings.group_pattern,
             skipped=len(skipped),
         )
         with (pathlib.Path(self.data_dir) / SKIPPED).open("w", newline="") as file:
             writer = csv.DictWriter(file, ["split", "id", "path", "reason"])
             writer.writeheader()
             writer.writerows(skipped)
+        write_sources(pathlib.Path(self.data_dir) / SOURCES, self._listing, self._states)
 
     def _finish_split(
         self, split: str, parts: list[Part], reports: list[dict[str, Any]], folder: pathlib.Path

@@ -1,207 +1,220 @@
-"""Reads the lists that video data sets come with. Every error names file and line."""
+"""Reads lists of videos, rows `path label [label ...]`, and the names of classes."""
 
-import contextlib
-import csv
-import json
+import collections
+import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import Any
+import re
+import unicodedata
+from collections.abc import Sequence
 
-from data.videos import Action, Listing, Video
+from data.columns import Columns, understand
+from data.findings import Findings, printable, some
+from data.list_files import read_lines, read_rows
+from data.video_root import SETS_VIDEOS, VideoRoot, path_inside
+from data.videos import Action, Video
 
-VIDEOS = (".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv")
 CLASS_FILE = "classes.txt"
 
 
-def path_label_rows(
-    path: pathlib.Path, separator: str, root: pathlib.Path
-) -> Iterator[tuple[str, pathlib.Path, list[str]]]:
-    """Rows `path label [label ...]` of a list: where each stands, its path and its labels.
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A video of a list.
 
-    A path that holds the separator is in double quotes.
+    Attributes:
+      where: it stands, file and line.
+      path: from the folder of the videos on.
+      labels: names or numbers, as given.
+      group: of the videos that stay together where they are split; empty where none is given.
+    """
+
+    where: str
+    path: pathlib.Path
+    labels: tuple[str, ...]
+    group: str
+
+
+def read_list(
+    path: pathlib.Path, separator: str, folder: pathlib.Path, multi_label: bool, findings: Findings
+) -> list[Row]:
+    """The rows of a list. A path that holds the separator is in double quotes.
 
     Args:
       path: of the list.
       separator: between columns.
-      root: the folder that paths start from and lie in.
-
-    Yields:
-      Where a row stands, its path from the root on, its labels.
-
-    Raises:
-      ValueError: for a row without a label, or with a path that leaves the root.
-    """
-    root = pathlib.Path(os.path.abspath(root))
-    with _text(path), path.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file, delimiter=separator), 1):
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if len(cells) < 2 or not cells[1]:
-                raise ValueError(
-                    f"{path}, line {number}: {separator.join(row)!r} is no path and label with "
-                    f"{separator!r} between; --config.prepare.separator=... sets another separator"
-                )
-            where = f"{path}, line {number}"
-            yield where, path_inside(root, cells[0], where), [c for c in cells[1:] if c]
-
-
-def path_inside(root: pathlib.Path, name: str, where: str) -> pathlib.Path:
-    """A path that a list names, from the root on.
+      folder: that paths start from and lie in.
+      multi_label: whether rows may have any number of labels, not just one.
+      findings: what is wrong or odd is added, with its line.
 
     Raises:
-      ValueError: if it leads out of the root.
+      ValueError: if the file cannot be read or there is no such folder.
     """
-    # Not resolved: where links in the root lead is its owner's affair.
-    root = pathlib.Path(os.path.abspath(root))
-    path = pathlib.Path(os.path.abspath(root / name))
-    if root not in path.parents or "\0" in name:
-        raise ValueError(
-            f"{where}: {name!r} is no path in {root}; --config.prepare.videos=... names the "
-            "folder that all videos lie in"
-        )
-    return path.relative_to(root)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {printable(folder)}; {SETS_VIDEOS}")
+    root = VideoRoot(folder)
+    lines = []
+    for line, row in read_rows(path, separator):
+        if any("\n" in cell for cell in row):
+            findings.error(
+                f"{path}, line {line}: a row of several lines",
+                "close every double quote in the line in which it is opened",
+            )
+            continue
+        # Columns are often lined up by several blanks.
+        if separator.isspace():
+            row = [cell for k, cell in enumerate(row) if cell.strip() or (k == 0 and len(row) == 2)]
+        lines.append((line, row))
+    columns, lines = understand(path, lines, separator, root, findings)
+    if columns is None:
+        return []
+    reader = _RowReader(path, separator, root, multi_label, columns, findings)
+    rows = [row for line, cells in lines if (row := reader.row(line, cells))]
+    reader.tell()
+    return rows
 
 
-def table_rows(path: pathlib.Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Rows of a CSV file with a header; cells that a short row lacks are empty.
+class _RowReader:
+    """Makes rows of cells; what it does without being told to, it tells at the end."""
 
-    Raises:
-      ValueError: if a column is missing or the file is no CSV.
-    """
-    with _text(path), path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restval="")
-        found = reader.fieldnames or ()
-        missing = [name for name in columns if name not in found]
-        if missing:
-            raise ValueError(f"{path} has no column {', '.join(missing)}, but {', '.join(found)}")
-        yield from reader
+    def __init__(self, path, separator, root, multi_label, columns: Columns, findings: Findings):
+        self._path, self._separator, self._root = path, separator, root
+        self._multi_label, self._columns, self._findings = multi_label, columns, findings
+        self._adapted: dict[str, list[str]] = {}
 
-
-def read_json(path: pathlib.Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-      ValueError: if it is none.
-    """
-    with _text(path):
-        text = path.read_text(encoding="utf-8-sig")
+    def row(self, line: int, cells: list[str]) -> Row | None:
+        """The row, or None if it is wrong."""
+        where, columns = f"{self._path}, line {line}", self._columns
+        name = cells[columns.path].strip() if columns.path < len(cells) else ""
+        behind = range(columns.path + 1, len(cells)) if columns.labels is None else columns.labels
+        labels = [cells[k].strip() for k in behind if k < len(cells)]
+        labels = tuple(_normal(label) for label in labels if label)
+        if not self._root.has(name) and (whole := self._unquoted(cells)):
+            self._findings.error(
+                f"{where}: {whole!r} is cut at {self._separator!r}",
+                "put paths that hold the separator in double quotes; a path that holds the "
+                "separator must be in double quotes",
+            )
+            return None
+        if not self._right_count(where, cells, labels):
+            return None
+        found, how = self._root.find(name)
+        if how:
+            self._adapted.setdefault(how, []).append(f"{where}: {name}")
         try:
-            return json.loads(text)
-        except ValueError as error:  # numbers of thousands of digits, too
-            raise ValueError(f"{path} cannot be read: {error}") from error
+            inside = path_inside(self._root.folder, found, where)
+        except ValueError as error:
+            text, _, kind = str(error).rpartition("; ")
+            self._findings.error(text, kind)
+            return None
+        group = columns.group
+        named = cells[group].strip() if group is not None and group < len(cells) else ""
+        return Row(where, inside, labels, named)
+
+    def _unquoted(self, cells: list[str]) -> str | None:
+        """The path that is there if the cells are put together again."""
+        if self._columns.labels is not None or len(cells) < 3:
+            return None
+        for count in range(2, len(cells) + 1):
+            name = self._separator.join(cells[:count]).strip()
+            if self._root.has(name):
+                return name
+        return None
+
+    def _right_count(self, where: str, cells: list[str], labels: Sequence[str]) -> bool:
+        shown = repr(self._separator.join(cells)[:100])
+        if not labels and not self._multi_label:
+            self._findings.error(
+                f"{where}: {shown} has no label",
+                f"each row is a path and a label with {self._separator!r} between; "
+                "--config.prepare.separator=... sets another separator",
+            )
+            return False
+        if len(labels) > 1 and not self._multi_label:
+            numbers = all(label.isdecimal() for label in labels)
+            self._findings.error(
+                f"{where}: {len(labels)} labels, {', '.join(labels[:4])[:100]}",
+                "each video has one label, and a path that holds the separator must be in double "
+                "quotes; if columns mean something else, give the list a header that names them, "
+                "such as path,frames,label"
+                + ("" if numbers else "; if videos have several, --config.data.multi_label=True"),
+            )
+            return False
+        return True
+
+    def tell(self) -> None:
+        for how, rows in self._adapted.items():
+            more = f" and {len(rows) - 1:,} more rows" if len(rows) > 1 else ""
+            self._findings.notice(f"{rows[0]}{more}: {how}")
 
 
-def read_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a text file, without empty ones and blanks at their ends.
-
-    Raises:
-      ValueError: if it is no text.
-    """
-    with _text(path):
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    return [line for line in lines if line]
-
-
-@contextlib.contextmanager
-def _text(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
-    except (csv.Error, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+def _normal(label: str) -> str:
+    """Accents in one encoding, since systems differ in it."""
+    return unicodedata.normalize("NFC", label)
 
 
 def class_names(folder: pathlib.Path) -> list[str] | None:
     """The lines of `classes.txt`, at their numbers; None where there is no such file.
 
     Raises:
-      ValueError: if a name occurs twice.
+      ValueError: if a name occurs twice or there is none.
     """
     path = folder / CLASS_FILE
     if not path.exists():
         return None
-    names = read_lines(path)
-    twice = sorted({name for name in names if names.count(name) > 1})
+    names = [_normal(name) for name in read_lines(path)]
+    if not names:
+        raise ValueError(f"{path} names no class; write a name per line, or remove it")
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{path}: {', '.join(map(repr, twice[:3]))} occurs more than once")
+        raise ValueError(f"{path}: {some(map(repr, twice))} occurs more than once")
     return names
 
 
-def class_folders(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Videos by class: the files, and folders of images, in each sub-folder."""
-    return {
-        path.name: sorted(path / entry.name for entry in _videos_in(path))
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    }
+def number(label: str) -> int | None:
+    """The class number that a label is: `3`, also `3.0`, as tables write it; None for a name."""
+    found = re.fullmatch(r"(\d+)(\.0*)?", label)
+    return int(found[1]) if found and len(found[1]) < 10 else None
 
 
-def from_class_folders(folders: dict[str, pathlib.Path], classes: list[str] | None) -> Listing:
-    """A listing of class folders, by split.
+def videos_of(
+    rows: list[Row], folder: pathlib.Path, numbers: dict[str, int], findings: Findings
+) -> list[Video]:
+    """The videos of rows.
 
     Args:
-      folders: of the splits, each holding a folder per class.
-      classes: names at their numbers; None for those found, in alphabetical order.
-
-    Raises:
-      ValueError: for a folder that is none of the classes, or if there are no videos.
+      rows: of a list.
+      folder: that their paths start from.
+      numbers: of the classes, by name.
+      findings: labels that are no class are added.
     """
-    found = {split: class_folders(folder) for split, folder in folders.items()}
-    names = sorted({name for by_class in found.values() for name in by_class})
-    if classes is None:
-        classes = names
-    unknown = [name for name in names if name not in classes]
-    if unknown:
-        raise ValueError(
-            f"{', '.join(map(str, folders.values()))}: {len(unknown)} folders are none of the "
-            f"{len(classes)} classes: {', '.join(unknown[:3])}"
+    videos = []
+    for row in rows:
+        found = {_class_number(label, numbers, row.where, findings) for label in row.labels}
+        if None not in found:
+            actions = tuple(map(Action, sorted(found)))
+            path = folder / row.path
+            videos.append(Video(str(row.path), path, actions, where=row.where, group=row.group))
+    return videos
+
+
+def _class_number(
+    label: str, numbers: dict[str, int], where: str, findings: Findings
+) -> int | None:
+    if label in numbers:
+        return numbers[label]
+    found = number(label)
+    count = len(numbers)
+    kind = f"label by name, such as {next(iter(numbers), '')!r}, or by number 0 ... {count - 1}"
+    if found is None:
+        findings.error(f"{where}: {label[:50]!r} is none of the {count} classes", kind)
+        return None
+    if found >= count:
+        findings.error(
+            f"{where}: label {label} is out of range; there are {count} classes, 0 ... {count - 1}",
+            "numbers start from 0",
         )
-    number = {name: k for k, name in enumerate(classes)}
-    splits = {
-        split: [
-            Video(f"{name}/{path.name}", path, (Action(number[name]),))
-            for name, paths in by_class.items()
-            for path in paths
-        ]
-        for split, by_class in found.items()
-    }
-    for split, videos in splits.items():
-        if not videos:
-            raise ValueError(
-                f"{folders[split]} holds no videos; they belong into one folder per class, as "
-                f"files ({' '.join(VIDEOS)}) or as folders of images"
-            )
-    return Listing(classes, splits)
-
-
-def indexed(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The videos of a folder by name without extension: files, and folders of images.
-
-    Raises:
-      ValueError: if there is no such folder.
-    """
-    if not folder.is_dir():
-        raise ValueError(
-            f"there is no folder {folder}; --config.prepare.source=... and "
-            "--config.prepare.videos=... say where the videos are"
-        )
-    return {
-        entry.name if entry.is_dir() else pathlib.Path(entry.name).stem: folder / entry.name
-        for entry in _videos_in(folder)
-    }
-
-
-def _videos_in(folder: pathlib.Path) -> list[os.DirEntry]:
-    with os.scandir(folder) as entries:
-        return [
-            entry
-            for entry in entries
-            if not entry.name.startswith(".")
-            and (entry.is_dir() or pathlib.Path(entry.name).suffix.lower() in VIDEOS)
-        ]
+        return None
+    return found
 
 
 def required(path: pathlib.Path, what: str) -> pathlib.Path:
@@ -210,29 +223,8 @@ def required(path: pathlib.Path, what: str) -> pathlib.Path:
     Raises:
       ValueError: if nothing is there.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise ValueError(
             f"{path} is missing: {what}; --config.prepare.source=... says in which folder it is"
         )
     return path
-
-
-def class_number(label: str, classes: list[str], where: str) -> int:
-    """The number of a class given by its name or number.
-
-    Raises:
-      ValueError: for a name that is unknown or a number out of range.
-    """
-    if label in classes:
-        return classes.index(label)
-    if not label.isdecimal() or len(label) > 9:
-        raise ValueError(
-            f"{where}: {label[:50]!r} is none of the {len(classes)} classes, such as "
-            f"{classes[0]!r}, and no number 0 ... {len(classes) - 1}"
-        )
-    if int(label) >= len(classes):
-        raise ValueError(
-            f"{where}: label {label} is out of range; there are {len(classes)} classes, "
-            f"0 ... {len(classes) - 1}"
-        )
-    return int(label)

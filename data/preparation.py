@@ -1,12 +1,14 @@
 """Prepares all parts of a data set: what is done already is kept, the rest goes to the workers."""
 
+import collections
 import contextlib
+import csv
 import dataclasses
 import fcntl
 import functools
-import hashlib
 import json
 import pathlib
+import re
 import shutil
 import statistics
 from collections.abc import Iterator
@@ -14,16 +16,14 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from data.cores import usable_cores
+from data.findings import printable
 from data.parts import SKIPPED, Part, Stored, WriteError, write_part
 from data.video_frames import VideoError
-from data.videos import Listing, Video
+from data.videos import Video
 from data.workers import Pool, Tally, progress
 
-# A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
-# keep their files open, of training and evaluation, and 1,024 open files are a common limit.
-_VIDEOS_PER_PART = 16
-_MOST_PARTS = 256
 _ESTIMATED_FROM = 8  # videos
+_REASONS_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,14 @@ class Settings:
       stored: how frames are stored.
       max_broken: share of the videos that may be unreadable.
       workers: processes.
+      train_split: that a run trains on.
+      eval_split: that a run evaluates on.
+      multi_label: whether videos may have any number of labels, not just one.
+      validation_share: of the training videos that become `eval_split` where there is none.
+      group_pattern: finds in a video's path the name of its group, which stays on one side; empty
+        for none.
+      renew: prepare again what is there already, in place of it.
+      dry_run: only say what is understood of the source.
     """
 
     source: pathlib.Path
@@ -45,68 +53,100 @@ class Settings:
     stored: Stored
     max_broken: float
     workers: int
+    train_split: str
+    eval_split: str
+    multi_label: bool
+    validation_share: float
+    group_pattern: str
+    renew: bool
+    dry_run: bool
+
+    @property
+    def splits(self) -> tuple[str, str]:
+        """The splits that a run reads."""
+        return self.train_split, self.eval_split
 
 
 def settings_from_config(config) -> Settings:
-    """The checked `prepare` section.
+    """The checked `prepare` section of a config, and what it needs of the `data` section.
 
     Raises:
       ValueError: naming the setting, its value and what would do.
     """
+    prepare = config.prepare
     for name in ("short_side", "frame_step"):
-        if config[name] < 1:
-            raise ValueError(f"prepare.{name}={config[name]} must be at least 1")
-    if not 1 <= config.quality <= 95:
-        raise ValueError(f"prepare.quality={config.quality} must lie in 1 ... 95")
-    if not 0 <= config.max_broken <= 1:
-        raise ValueError(f"prepare.max_broken={config.max_broken} is a share and lies in 0 ... 1")
-    if config.workers < 0:
-        raise ValueError(f"prepare.workers={config.workers} must be positive, or 0 for all cores")
-    if len(config.separator) != 1:
+        if prepare[name] < 1:
+            raise ValueError(f"prepare.{name}={prepare[name]} must be at least 1")
+    if not 1 <= prepare.quality <= 95:
+        raise ValueError(f"prepare.quality={prepare.quality} must lie in 1 ... 95")
+    if not 0 <= prepare.max_broken <= 1:
+        raise ValueError(f"prepare.max_broken={prepare.max_broken} is a share and lies in 0 ... 1")
+    if prepare.workers < 0:
+        raise ValueError(f"prepare.workers={prepare.workers} must be positive, or 0 for all cores")
+    if not 0 <= prepare.validation_share < 1:
         raise ValueError(
-            f"prepare.separator={config.separator!r} must be one character, for example ' ' or ','"
+            f"prepare.validation_share={prepare.validation_share} is a share and lies in 0 ... 1, "
+            "for example 0.2 for a fifth"
         )
+    _check_texts(prepare)
     return Settings(
-        source=pathlib.Path(config.source).expanduser(),
-        videos=config.videos,
-        separator=config.separator,
-        stored=Stored(config.short_side, config.quality, config.frame_step),
-        max_broken=config.max_broken,
-        workers=config.workers or usable_cores(),
+        source=pathlib.Path(prepare.source).expanduser(),
+        videos=prepare.videos,
+        separator=prepare.separator,
+        stored=Stored(prepare.short_side, prepare.quality, prepare.frame_step),
+        max_broken=prepare.max_broken,
+        workers=prepare.workers or usable_cores(),
+        train_split=config.data.train_split,
+        eval_split=config.data.eval_split,
+        multi_label=config.data.multi_label,
+        validation_share=prepare.validation_share,
+        group_pattern=prepare.group_pattern,
+        renew=prepare.renew,
+        dry_run=prepare.dry_run,
     )
 
 
-def parts_of(listing: Listing) -> list[Part]:
-    """All videos, cut into parts."""
-    parts = []
-    for split, videos in listing.splits.items():
-        size = max(_VIDEOS_PER_PART, -(-len(videos) // _MOST_PARTS))
-        for index, start in enumerate(range(0, len(videos), size)):
-            parts.append(Part(split, index, tuple(videos[start : start + size])))
-    return parts
+def _check_texts(prepare) -> None:
+    if len(prepare.separator) != 1 or prepare.separator in '"\r\n\0':
+        raise ValueError(
+            f"prepare.separator={prepare.separator!r} must be one character, for example ' ' or "
+            "',', and no quote"
+        )
+    for name in ("source", "videos"):
+        if printable(prepare[name]) != prepare[name]:
+            raise ValueError(
+                f"prepare.{name}={printable(prepare[name])} is not UTF-8; rename that folder"
+            )
+    try:
+        groups = re.compile(prepare.group_pattern).groups
+    except re.error as error:
+        raise ValueError(
+            f"prepare.group_pattern={prepare.group_pattern!r} is no regular expression: {error}"
+        ) from error
+    if prepare.group_pattern and not groups:
+        raise ValueError(
+            f"prepare.group_pattern={prepare.group_pattern!r} has no (...) around the name of the "
+            "group, as in 'subject([0-9]+)'"
+        )
 
 
 def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -> None:
     """Writes the parts that are not in the folder yet.
 
     Raises:
-      ValueError: if the folder holds parts of other videos or settings, too many videos are
-        broken, or the disk is too small.
+      ValueError: if too many videos are broken, or the disk is too small.
     """
-    _check_belongs(parts, folder, settings)
     _remove_unfinished(folder)
     done = [part for part in parts if part.is_whole(folder)]
     todo = [part for part in parts if not part.is_whole(folder)]
     videos = [video for part in todo for video in part.videos]
     total = sum(len(part.videos) for part in parts)
     skipped = sum(len(read_report(part, folder)["skipped"]) for part in done)
-    check = functools.partial(
-        check_broken,
-        total=total,
-        limit=settings.max_broken,
-        where=f"the reasons are in {folder / SKIPPED}; delete that folder once you have mended "
-        "videos",
-    )
+
+    def check(broken: int) -> None:
+        if broken > settings.max_broken * total:
+            raise ValueError(_too_many(broken, total, settings.max_broken, folder / SKIPPED))
+
     check(skipped)
     if not videos:
         return
@@ -159,33 +199,18 @@ def read_report(part: Part, folder: pathlib.Path) -> dict[str, Any]:
     return json.loads(part.report_path(folder).read_text())
 
 
-def check_broken(broken: int, total: int, limit: float, where: str) -> None:
-    """Raises ValueError if more than a share `limit` of the videos is broken."""
-    if broken > limit * total:
-        raise ValueError(
-            f"{broken} of {total} videos cannot be read, more than the share "
-            f"prepare.max_broken={limit:g}; {where}. Mend the videos or the list, or set "
-            "--config.prepare.max_broken=... higher"
-        )
-
-
-def _check_belongs(parts: list[Part], folder: pathlib.Path, settings: Settings) -> None:
-    """The folder remembers which videos and settings its parts are of."""
-    listed = hashlib.sha256(repr(parts).encode()).hexdigest()
-    mine = {**dataclasses.asdict(settings.stored), "videos": listed}
-    path = folder / "preparation.json"
-    if path.exists():
-        theirs = json.loads(path.read_text())
-        differing = [name for name in mine if mine[name] != theirs.get(name)]
-        if differing:
-            raise ValueError(
-                f"{folder} holds a preparation that was cut off and had other "
-                f"{' and '.join(differing)}; go on with what it had, or delete that folder"
-            )
-        return
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(mine))
-    unfinished.rename(path)
+def _too_many(broken: int, total: int, limit: float, skipped: pathlib.Path) -> str:
+    with skipped.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.reader(file))
+    reasons = collections.Counter(reason for *_, reason in rows)
+    shown = "".join(f"\n    {path}: {reason}" for _, _, path, reason in rows[:_REASONS_SHOWN])
+    return (
+        f"{broken} of {total} videos cannot be read, more than the share "
+        f"prepare.max_broken={limit:g}: "
+        f"{', '.join(f'{count} {reason!r}' for reason, count in reasons.most_common(3))}; the "
+        f"reasons are in {skipped}. The first are{shown}\nMend or remove them and use the same "
+        "command again, or set --config.prepare.max_broken=... higher; what is prepared is kept"
+    )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import pathlib
 
 # Version of the format of prepared data sets; what is read must be of the same.
@@ -33,12 +32,21 @@ class Video:
       path: a file, or a folder of images.
       actions: its labels.
       fps: of a folder of images.
+      where: a list names it, file and line; empty where none does.
+      group: videos of a group stay together where they are split; empty for a group of its own.
     """
 
     id: str
     path: pathlib.Path
     actions: tuple[Action, ...]
     fps: float = 0.0
+    where: str = dataclasses.field(default="", compare=False)
+    group: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def found(self) -> str:
+        """Where it was found: in a list, or else on the disk."""
+        return f"{self.where}: {self.id}" if self.where else str(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +56,13 @@ class Listing:
     Attributes:
       classes: names, at their numbers.
       splits: videos by split.
+      classes_from: how the classes were found, for people to read.
+      classes_given: whether a file lists the classes; otherwise they are what occurs.
+      read_from: the list or folder of each split, for people to read.
     """
 
     classes: list[str]
     splits: dict[str, list[Video]]
-
-
-def missing(videos: list[Video]) -> list[Video]:
-    """Those whose path does not exist; every folder is looked into once."""
-    there: dict[pathlib.Path, set[str]] = {}
-    absent = []
-    for video in videos:
-        folder = video.path.parent
-        if folder not in there:
-            there[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
-        if video.path.name not in there[folder]:
-            absent.append(video)
-    return absent
+    classes_from: str = ""
+    classes_given: bool = True
+    read_from: dict[str, str] = dataclasses.field(default_factory=dict)

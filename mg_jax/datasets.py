@@ -14,7 +14,9 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from data.builder import VERSION, VideoBuilder
 from data.parts import SKIPPED, Stored
-from data.preparation import settings_from_config
+from data.preparation import Settings, settings_from_config
+from data.provenance import SOURCES
+from data.replacement import Replacement
 from mg_jax.prepared import data_folder, is_prepared
 from mg_jax.records import DamagedVideos, FrameRecords
 from mg_jax.video_table import Actions, VideoTable
@@ -61,26 +63,63 @@ def prepare(config) -> None:
       ValueError: for a name, settings, lists or videos that do not do, saying what would.
     """
     tfds.disable_progress_bar()  # VideoBuilder shows its own
-    settings = settings_from_config(config.prepare)
-    builder = _builder(config, settings)
-    if is_prepared(config):
-        _check_stored(builder, settings.stored)
-        builder.remove_leftovers()
-        print(f"{data_folder(config)} is there already; delete it to prepare it again")
+    settings = settings_from_config(config)
+    folder, root = data_folder(config), pathlib.Path(config.data.dir).expanduser()
+    if settings.dry_run:
+        return _builder(config, settings, root).look()
+    renewing = root / ".renewing"
+    newer = renewing / config.data.name / str(VERSION)
+    replacement = Replacement(folder, renewing, newer)
+    replacement.finish()
+    builder = _builder(config, settings, root)
+    if not is_prepared(config):
+        builder.prepare()
+    elif settings.renew:
+        _builder(config, settings, renewing).prepare()
+        replacement.finish()
     else:
-        builder.prepare((config.data.train_split, config.data.eval_split))
-    with (data_folder(config) / SKIPPED).open(newline="") as file:
+        _check_stored(builder, settings)
+        builder.remove_leftovers()
+        print(f"{folder} is there already; --config.prepare.renew=True prepares it again")
+        _tell_changes(builder, config)
+        replacement.tell_unfinished()
+    _tell_what_is_there(config)
+    return None
+
+
+def _tell_changes(builder: VideoBuilder, config) -> None:
+    """Says what has changed in the source since the data set was prepared from it."""
+    folder, source = data_folder(config), config.prepare.source
+    if not source or not (folder / SOURCES).exists():
+        return
+    if not pathlib.Path(source).expanduser().is_dir():
+        print(f"prepare.source={source} is no folder, so whether videos have changed is not known")
+        return
+    try:
+        changed = builder.changes(folder)
+    except ValueError as error:
+        print(f"whether videos have changed since is not known: {error}")
+        return
+    for line in changed:
+        print(f"changed in {source} since: {line}")
+    if changed:
+        print("what is prepared stays as it is; --config.prepare.renew=True takes the changes up")
+
+
+def _tell_what_is_there(config) -> None:
+    data_set, folder = open_data_set(config), data_folder(config)
+    with (folder / SKIPPED).open(newline="") as file:
         skipped = list(csv.DictReader(file))
     for row in skipped[:10]:
         print(f"skipped {row['path']}: {row['reason']}")
     counts = ", ".join(
-        f"{info.num_examples:,} {name}" for name, info in sorted(builder.info.splits.items())
+        f"{info.num_examples:,} {name}" for name, info in sorted(data_set.info.splits.items())
     )
-    more = f", see {data_folder(config) / SKIPPED}" if skipped else ""
-    classes = class_names(builder)
+    more = f", see {folder / SKIPPED}" if skipped else ""
+    classes = class_names(data_set)
     names = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
     print(
-        f"{builder.data_path}: {counts}; {len(classes)} classes ({names}); "
+        f"{data_set.data_path}: {counts}; {len(classes)} classes ({names}); "
         f"{len(skipped)} videos skipped{more}; --mode=preview --workdir=DIR draws its clips"
     )
 
@@ -115,7 +154,7 @@ def class_names(data_set: tfds.core.DatasetBuilder) -> list[str]:
 def stored(config) -> Stored:
     """How the config's data set stores frames; where it is not there, how it would."""
     if not is_prepared(config):
-        return settings_from_config(config.prepare).stored
+        return settings_from_config(config).stored
     return _stored(open_data_set(config))
 
 
@@ -236,21 +275,28 @@ def _stored(data_set: tfds.core.DatasetBuilder) -> Stored:
     return Stored(*(metadata[field.name] for field in dataclasses.fields(Stored)))
 
 
-def _check_stored(data_set: tfds.core.DatasetBuilder, wanted: Stored) -> None:
-    found = _stored(data_set)
+def _check_stored(data_set: tfds.core.DatasetBuilder, settings: Settings) -> None:
+    metadata = data_set.info.metadata
+    wanted = {
+        **dataclasses.asdict(settings.stored),
+        "validation_share": settings.validation_share,
+        "group_pattern": settings.group_pattern,
+    }
+    found = {name: metadata.get(name, wanted[name]) for name in wanted}
     if found != wanted:
         raise ValueError(
             f"{data_set.data_path} is prepared with {_settings(found)}, not {_settings(wanted)}; "
-            "use it with the same --config.prepare flags, delete the folder, or choose another "
-            "--config.data.dir"
+            "use it with the same --config.prepare flags, prepare it again with "
+            "--config.prepare.renew=True, or choose another --config.data.dir"
         )
 
 
-def _settings(stored: Stored) -> str:
-    return ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(stored).items())
+def _settings(settings: dict[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
-def _builder(config, settings) -> VideoBuilder:
+def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
+    """Of the config's data set, which comes to lie under `root`."""
     name, _, variant = config.data.name.partition("/")
     if name not in DATA_SETS:
         raise ValueError(
@@ -269,4 +315,4 @@ def _builder(config, settings) -> VideoBuilder:
     if bool(variant) != bool(builder.VARIANTS):
         what = f"{name}/VARIANT, {builder.VARIANTS}" if builder.VARIANTS else f"{name} alone"
         raise ValueError(f"data.name={config.data.name!r} must be {what}")
-    return builder(pathlib.Path(config.data.dir).expanduser(), variant, settings)
+    return builder(root, variant, settings)

@@ -1,6 +1,8 @@
 """What the tests of builders share."""
 
+import contextlib
 import csv
+import io
 import pathlib
 
 import numpy as np
@@ -13,6 +15,7 @@ from mg_jax.datasets import (
     video_table,
 )
 from tests import videos
+from tests.preparations import changed
 
 
 def contents(config, split):
@@ -39,3 +42,19 @@ def skipped(config):
     """The rows of skipped.csv by id."""
     with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def understood(config, **prepare_settings):
+    """What preparing says of its source before it decodes anything."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        prepare(changed(config, dry_run=True, **prepare_settings))
+    assert not pathlib.Path(config.data.dir).exists()
+    return printed.getvalue()
+
+
+def wrong(config):
+    """What preparing says is wrong, before it decodes anything."""
+    with pytest.raises(ValueError, match=r"\w") as raised:
+        prepare(changed(config, dry_run=True))
+    return str(raised.value)

@@ -47,7 +47,14 @@ def test_a_prepared_data_set_is_one_of_tfds(prepared):
 
 def test_a_data_set_says_how_it_was_prepared(prepared):
     metadata = open_data_set(prepared).info.metadata
-    assert metadata == {"short_side": 30, "quality": 90, "frame_step": 1, "skipped": 0}
+    assert metadata == {
+        "short_side": 30,
+        "quality": 90,
+        "frame_step": 1,
+        "validation_share": 0,
+        "group_pattern": "",
+        "skipped": 0,
+    }
 
 
 def test_preparing_again_needs_neither_videos_nor_lists(prepared, capsys):
@@ -87,9 +94,11 @@ def test_splits_that_a_run_needs_are_asked_for_at_once(source):
     videos.write(source / "train" / "run" / "a.mp4")
     config = videos.config_for(source, "video_folder/mine")
     config.data.eval_split = "validation"
-    refused(config, r"source has no split 'validation', only train; add it, or name another by")
+    refused(
+        config, r"source has no split 'validation', only train \(folder train\); add it, or name"
+    )
     config.data.eval_split, config.data.train_split = "train", "more"
-    refused(config, r"source has no split 'more', only train; .* --config.data.train_split or")
+    refused(config, r"source has no split 'more', only train .* --config.data.train_split or")
 
 
 @pytest.mark.parametrize("name", ["kinetics/400", "ssv2", "charades", "video_folder/mine"])
@@ -128,6 +137,11 @@ def test_names_of_data_sets_are_checked(source, name, message):
         ("workers", -1, r"prepare.workers=-1 must be positive, or 0 for all cores"),
         ("separator", "", r"prepare.separator='' must be one character"),
         ("separator", ", ", r"prepare.separator=', ' must be one character"),
+        ("separator", '"', r"prepare.separator='\"' must be one character.* and no quote"),
+        ("validation_share", 1.0, r"prepare.validation_share=1.0 is a share"),
+        ("validation_share", float("nan"), r"prepare.validation_share=nan is a share"),
+        ("group_pattern", "(", r"prepare.group_pattern='\(' is no regular expression"),
+        ("group_pattern", "s[0-9]+", r"prepare.group_pattern='s\[0-9\]\+' has no \(\.\.\.\)"),
     ],
 )
 def test_settings_are_checked(source, name, value, message):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data.charades.charades_dataset_builder import Builder as Charades
+from data.findings import Findings
 from data.preparation import settings_from_config
 from mg_jax.datasets import (
     open_data_set,
@@ -111,8 +112,14 @@ def test_each_file_of_charades_is_required(source):
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        ("c157 0.0 1.0", r"Charades_v1_train.csv, video A: c157 is none of the 157 classes"),
-        ("c001 0.0", r"train.csv, video A: action 'c001 0.0' is not a class, a start and an end"),
+        (
+            "c157 0.0 1.0",
+            r"Charades_v1_train.csv, line 2, video A: c157 is none of the 157 classes",
+        ),
+        (
+            "c001 0.0",
+            r"train.csv, line 2, video A: action 'c001 0.0' is not a class, a start and an end",
+        ),
         ("c001 zero 1.0", r"video A: action 'c001 zero 1.0' is not a class, a start and an end"),
     ],
 )
@@ -124,7 +131,7 @@ def test_actions_that_cannot_be_read_are_refused(source, actions, message):
 def test_other_columns_than_those_of_charades_are_refused(source):
     write_charades(source, {}, {"A": ""})
     videos.write_lines(source / "Charades_v1_train.csv", "video,label", "A,c001")
-    refused(charades_config(source), r"train.csv has no column id, actions, but")
+    refused(charades_config(source), r"train.csv, line 1: no column id, actions, but video, label")
 
 
 def test_videos_without_actions_are_kept(source):
@@ -139,7 +146,7 @@ def test_charades_lists_videos_of_any_container_and_names_those_missing_as_mp4(s
     write_charades(source, {"A": "", "B": ""}, {"A": ""})
     (source / "A.avi").touch()
     config = charades_config(source)
-    listing = Charades(
-        pathlib.Path(config.data.dir), "", settings_from_config(config.prepare)
-    ).listing()
+    listing = Charades(pathlib.Path(config.data.dir), "", settings_from_config(config)).listing(
+        Findings()
+    )
     assert [v.path for v in listing.splits["train"]] == [source / "A.avi", source / "B.mp4"]

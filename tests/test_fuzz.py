@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.charades.charades_dataset_builder import Builder as Charades
+from data.findings import Findings
 from data.kinetics.kinetics_dataset_builder import Builder as Kinetics
 from data.preparation import settings_from_config
 from data.ssv2.ssv2_dataset_builder import Builder as SSv2
@@ -140,9 +141,11 @@ def read_listing(kind, folder, name, content):
     (source / name).write_bytes(content)
     config = videos.config_for(source, data_set)
     variant = data_set.partition("/")[2]
-    builder = cls(folder / "prepared", variant, settings_from_config(config.prepare))
+    builder = cls(folder / "prepared", variant, settings_from_config(config))
+    findings = Findings()
     try:
-        listing = builder.listing()
+        listing = builder.listing(findings)
+        findings.check(source)
     except ValueError as error:
         assert str(source) in str(error)
         return

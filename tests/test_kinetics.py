@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from data.findings import Findings
 from data.kinetics.kinetics_dataset_builder import Builder as Kinetics
 from data.preparation import settings_from_config
 from mg_jax.datasets import (
@@ -52,11 +53,11 @@ def test_paths_of_lists_do_not_leave_the_folder_of_the_videos(source, name, path
 def test_videos_may_lie_in_another_folder_than_their_lists(source):
     elsewhere = videos.write(source.parent / "elsewhere" / "9.mp4").parent
     videos.write_lines(source / "train.csv", "9.mp4 3")
-    videos.write_lines(source / "val.csv", f"{elsewhere}/9.mp4 4")
+    videos.write_lines(source / "val.csv", f"{elsewhere}/9.mp4 3")
     config = videos.config_for(source, "kinetics/400", videos=str(elsewhere))
     prepare(config)
     assert contents(config, "train") == {"9.mp4": ([3], 5)}
-    assert contents(config, "validation") == {"9.mp4": ([4], 5)}
+    assert contents(config, "validation") == {"9.mp4": ([3], 5)}
 
 
 def test_lists_may_have_another_separator_and_paths_with_blanks(source):
@@ -93,8 +94,8 @@ def kinetics_listing(config):
     """What is listed, without preparing it."""
     name, variant = config.data.name.split("/")
     assert name == "kinetics"
-    settings = settings_from_config(config.prepare)
-    return Kinetics(pathlib.Path(config.data.dir), variant, settings).listing()
+    settings = settings_from_config(config)
+    return Kinetics(pathlib.Path(config.data.dir), variant, settings).listing(Findings())
 
 
 @pytest.mark.parametrize("count", [400, 600, 700])
@@ -142,19 +143,25 @@ def test_some_class_folders_do_with_a_list_of_all_classes(source):
 
 
 BAD_KINETICS_LISTS = {
-    "no label": (("0.mp4 1", "1.mp4"), r"train.csv, line 2: '1.mp4' is no path and label"),
-    "an empty label": (("0.mp4 ",), r"train.csv, line 1: '0.mp4 ' is no path and label with ' '"),
-    "another separator": (("0.mp4,1",), r"--config.prepare.separator=\.\.\. sets another"),
+    "no label": (
+        ("0.mp4 1", "1.mp4"),
+        r"train.csv, line 2: '1.mp4' has no label; .* a path and a label with ' '",
+    ),
+    "an empty label": (("0.mp4 ",), r"train.csv, line 1: '0.mp4' has no label"),
+    "another separator": (("0.mp4,1",), r"line 1: '0.mp4,1' .*--config.prepare.separator=, "),
     "two labels": (
         ("0.mp4 1 2",),
-        r"train.csv, line 1: 2 labels; a Kinetics video has one. A path",
+        r"train.csv, line 1: 2 labels, 1, 2; each video has one label",
     ),
     "a path with a blank": (("air drumming/0.mp4 1",), r"the separator must be in double quotes"),
     "label K": (("0.mp4 1", "", "1.mp4 400"), r"train.csv, line 3: label 400 is out of range"),
     "a negative label": (("0.mp4 -1",), r"train.csv, line 1: '-1' is none of the 400 classes"),
     "an unknown name": (("0.mp4 archery",), r"line 1: 'archery' is none of the 400 classes"),
-    "a video twice": (("0.mp4 1", "1.mp4 2", "0.mp4 1"), r"'train' of .* lists 0.mp4 twice"),
-    "nothing": (("", ""), r"split 'train' of .*source lists no videos"),
+    "a video twice": (
+        ("0.mp4 1", "1.mp4 2", "0.mp4 1"),
+        r"'train' lists 0.mp4 twice \(.*train.csv, line 1 and .*line 3",
+    ),
+    "nothing": (("", ""), r"split 'train' of train.csv lists no videos"),
 }
 
 
@@ -195,7 +202,11 @@ def test_a_few_missing_files_are_named_skipped_and_reported(source, capsys):
     config = videos.config_for(source, "kinetics/400", max_broken=0.5)
     prepare(config)
     printed = capsys.readouterr().out
-    assert f"2 of 4 files do not exist: {source}/gone/1.mp4, {source}/2.mp4" in printed
+    assert re.search(
+        r"2 of 4 videos cannot be read and will be skipped \(2\):\n"
+        r" *val.csv, line 2: gone/1.mp4 does not exist\n *val.csv, line 3: 2.mp4 does not",
+        printed,
+    )
     assert f"skipped {source}/2.mp4: No such file or directory" in printed
     assert re.search(r"2 validation, 10 validation_frames; .* classes.*; 2 videos skipped", printed)
     assert sorted(skipped(config)) == ["2.mp4", "gone/1.mp4"]
@@ -207,7 +218,7 @@ def test_more_missing_files_than_allowed_are_refused_at_once(source):
     lines = [f"{i}.mp4 0" for i in range(10)]
     videos.write_lines(source / "train.csv", *lines)
     message = (
-        r"9 of 10 videos cannot be read, more than the share prepare.max_broken=0.5; "
-        r".*/1.mp4, .*/2.mp4, .*/3.mp4 ... do not exist"
+        r"9 of 10 videos cannot be read, more than the share prepare.max_broken=0.5. "
+        r".*max_broken=\.\.\. higher \(9\):\n *train.csv, line 2: 1.mp4 does not exist\n"
     )
     refused(videos.config_for(source, "kinetics/400", max_broken=0.5), message)

@@ -12,7 +12,7 @@ from tests import videos
 from tests.builders import contents, refused
 
 
-def test_anybodys_class_folders_are_prepared(source):
+def test_anybodys_class_folders_are_prepared(source, capsys):
     for split, count in (("train", 5), ("validation", 6), ("more", 7)):
         videos.write(source / split / "run" / "a.mp4", count)
         videos.write(source / split / "jump" / "a.MKV", count + 1)
@@ -29,7 +29,12 @@ def test_anybodys_class_folders_are_prepared(source):
         "sit/b": ([2], 9),
     }
     assert contents(config, "validation") == {"jump/a.MKV": ([0], 7), "run/a.mp4": ([1], 6)}
-    assert contents(config, "more") == {"jump/a.MKV": ([0], 8), "run/a.mp4": ([1], 7)}
+    with pytest.raises(ValueError, match=r"no split 'more'"):
+        contents(config, "more")
+    printed = capsys.readouterr().out
+    assert "1 folders that are no split: more" in printed
+    assert "2 .txt: train/jump/notes.txt, validation/jump/notes.txt" in printed
+    assert "train: 3 videos of folder train\n    3 classes with 1 videos each" in printed
 
 
 def test_videos_of_a_class_folder_may_differ_in_their_extension_alone(source):
@@ -92,10 +97,10 @@ def test_anybodys_lists_are_refused_with_file_and_line(source):
     videos.write_lines(source / "validation.csv", "a.mp4,run")
     config = videos.config_for(source, "video_folder/mine", separator=",")
     for line, message in (
-        ("a.mp4", r"train.csv, line 2: 'a.mp4' is no path and label with ',' between"),
+        ("a.mp4", r"train.csv, line 2: 'a.mp4' has no label; .* with ',' between"),
         ("a.mp4,2", r"train.csv, line 2: label 2 is out of range; there are 2 classes, 0 ... 1"),
-        ("a.mp4,run,sit", r"train.csv, line 2: 'sit' is none of the 2 classes, such as 'run'"),
-        ("a.mp4,jump", r"split 'train' of .* lists a.mp4 twice"),
+        ("a.mp4,run,sit", r"line 2: 2 labels, run, sit; .*--config.data.multi_label=True"),
+        ("a.mp4,jump", r"split 'train' lists a.mp4 twice \(.*line 1 and .*line 2"),
     ):
         videos.write_lines(source / "train.csv", "a.mp4,run", line)
         refused(config, message)
@@ -108,6 +113,8 @@ def test_folders_that_do_not_do_are_refused(source):
     refused(config, r"source/train holds no videos; they belong into one folder per class")
     videos.write(source / "train" / "run" / "a.mp4")
     videos.write_lines(source / "classes.txt", "jump")
-    refused(config, r"source/train: 1 folders are none of the 1 classes: run")
+    refused(
+        config, r"source/train/run \(1 videos\); each class folder must be one of the 1 classes"
+    )
     config.prepare.source = str(source / "nowhere")
     refused(config, r"prepare.source=.*nowhere is no folder; set --config.prepare.source=")

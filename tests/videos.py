@@ -80,6 +80,15 @@ def write_lines(path: pathlib.Path, *lines: str) -> pathlib.Path:
     return path
 
 
+def write_files(folder: pathlib.Path, *names: str) -> pathlib.Path:
+    """Files that are there and not empty, and that is all; for what decodes no video."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
 def config_for(source: pathlib.Path, name: str, **prepare) -> ConfigDict:
     """A config whose originals lie in `source` and whose data set comes to lie beside it."""
     config = get_base()

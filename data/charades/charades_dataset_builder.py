@@ -5,6 +5,10 @@ import pathlib
 
 from data import lists
 from data.builder import VideoBuilder
+from data.class_folders import videos_by_stem
+from data.findings import Findings
+from data.list_files import read_lines, read_table
+from data.video_root import path_inside
 from data.videos import Action, Listing, Video
 
 FPS = 24.0  # of the official frame folders
@@ -20,51 +24,62 @@ class Builder(VideoBuilder):
     frames at 24 per second.
     """
 
-    def listing(self) -> Listing:
+    def listing(self, findings: Findings) -> Listing:
         """The official lists.
 
         Raises:
-          ValueError: if a file is missing or an action cannot be read.
+          ValueError: if a file is missing or cannot be read.
         """
         source = self.settings.source
         what = "an official file of Charades"
         path = lists.required(source / CLASSES, what)
         # Each line is a code, c000 ..., and the name.
-        lines = lists.read_lines(path)
+        lines = read_lines(path)
         codes = {line.split()[0]: k for k, line in enumerate(lines)}
+        if len(codes) < len(lines):
+            raise ValueError(f"{path} has {len(lines)} lines but {len(codes)} different codes")
         classes = [line.split(maxsplit=1)[-1] for line in lines]
-        found = lists.indexed(source / self.settings.videos)
-        splits = {
-            split: self._split(lists.required(source / name, what), codes, found)
-            for split, name in SPLITS.items()
-        }
-        return Listing(classes, splits)
+        paths = {split: lists.required(source / name, what) for split, name in SPLITS.items()}
+        found = videos_by_stem(source / self.settings.videos, findings)
+        splits = {split: self._split(path, codes, found, findings) for split, path in paths.items()}
+        return Listing(classes, splits, CLASSES, True, dict(SPLITS))
 
     def _split(
-        self, path: pathlib.Path, codes: dict[str, int], found: dict[str, pathlib.Path]
+        self,
+        path: pathlib.Path,
+        codes: dict[str, int],
+        found: dict[str, pathlib.Path],
+        findings: Findings,
     ) -> list[Video]:
         folder = self.settings.source / self.settings.videos
         videos = []
-        for row in lists.table_rows(path, ("id", "actions")):
-            where = f"{path}, video {row['id']}"
-            actions = [_action(text, codes, where) for text in row["actions"].split(";") if text]
-            name = lists.path_inside(folder, f"{row['id']}.mp4", where)
-            video = found.get(row["id"], folder / name)
-            videos.append(Video(row["id"], video, tuple(actions), FPS))
+        for line, row in read_table(path, ("id", "actions")):
+            name, where = row["id"], f"{line}, video {row['id']}"
+            texts = [text for text in row["actions"].split(";") if text.strip()]
+            actions = [_action(text, codes, where, findings) for text in texts]
+            try:
+                video = found.get(name, folder / path_inside(folder, f"{name}.mp4", where))
+            except ValueError as error:
+                findings.error(str(error))
+                continue
+            if None not in actions:
+                videos.append(Video(name, video, tuple(actions), FPS, line))
         return videos
 
 
-def _action(text: str, codes: dict[str, int], where: str) -> Action:
-    """`c092 11.90 21.20`: class, start and end in seconds."""
+def _action(text: str, codes: dict[str, int], where: str, findings: Findings) -> Action | None:
+    """`c092 11.90 21.20`: class, start and end in seconds; None if it is wrong."""
     try:
         code, *times = text.split()
         start, end = map(float, times)
         if not (math.isfinite(start) and math.isfinite(end)):
             raise ValueError
-        return Action(codes[code], start, end)
-    except KeyError as error:
-        raise ValueError(f"{where}: {code} is none of the {len(codes)} classes") from error
-    except ValueError as error:
-        raise ValueError(
-            f"{where}: action {text!r} is not a class, a start and an end in seconds"
-        ) from error
+    except ValueError:
+        findings.error(
+            f"{where}: action {text[:100]!r} is not a class, a start and an end in seconds"
+        )
+        return None
+    if code not in codes:
+        findings.error(f"{where}: {code} is none of the {len(codes)} classes", f"see {CLASSES}")
+        return None
+    return Action(codes[code], start, end)

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from data import lists
 from data.builder import VideoBuilder
-from data.videos import Action, Listing, Video
-
-# Split: the list's name and the folder's.
-SPLITS = {"train": "train", "validation": "val", "test": "test"}
+from data.class_folders import folders_in, videos_of_class_folders
+from data.findings import Findings
+from data.sources import lists_in, splits_among
+from data.videos import Listing, Video
 
 
 class Builder(VideoBuilder):
@@ -22,11 +22,11 @@ class Builder(VideoBuilder):
 
     VARIANTS: ClassVar = "400, 600 or 700"
 
-    def listing(self) -> Listing:
+    def listing(self, findings: Findings) -> Listing:
         """The lists, or else the folders.
 
         Raises:
-          ValueError: if neither is there or a label is out of range.
+          ValueError: if neither is there or a file cannot be read.
         """
         count = self._class_count()
         source = self.settings.source
@@ -36,21 +36,26 @@ class Builder(VideoBuilder):
                 f"{source / lists.CLASS_FILE} holds {len(classes)} names; Kinetics-{count} has "
                 f"{count} classes"
             )
-        files = {s: source / f"{name}.csv" for s, name in SPLITS.items()}
-        files = {split: path for split, path in files.items() if path.exists()}
+        found, folders = (lists_in(source), folders_in(source)) if source.is_dir() else ([], [])
+        files = splits_among(found, self.settings.splits, findings)
+        for path in found:
+            if path not in files.values():
+                findings.leave_out(path, "lists that are no split")
         if files:
-            classes = classes or [f"class {k}" for k in range(count)]
-            splits = {split: self._read_list(path, classes) for split, path in files.items()}
-            return Listing(classes, splits)
-        folders = {split: source / name for split, name in SPLITS.items()}
-        folders = {split: path for split, path in folders.items() if path.is_dir()}
-        if not folders:
+            names = classes or [f"class {k}" for k in range(count)]
+            splits = {
+                split: self._read_list(path, names, findings) for split, path in files.items()
+            }
+            how = "numbers of Kinetics" if classes is None else lists.CLASS_FILE
+            return Listing(names, splits, how, True, {s: path.name for s, path in files.items()})
+        split_folders = splits_among(folders, self.settings.splits, findings)
+        if not split_folders:
             raise ValueError(
                 f"prepare.source={source} holds neither train.csv, val.csv or test.csv (rows: path "
                 "label) nor folders train, val or test with a folder per class; "
                 "--config.prepare.source=... says where they are"
             )
-        return self._from_folders(folders, classes, count)
+        return self._from_folders(split_folders, classes, count, findings)
 
     def _class_count(self) -> int:
         if self.variant not in ("400", "600", "700"):
@@ -60,26 +65,26 @@ class Builder(VideoBuilder):
             )
         return int(self.variant)
 
-    def _read_list(self, path: pathlib.Path, classes: list[str]) -> list[Video]:
-        root, videos = self.settings.source / self.settings.videos, []
-        for where, video, labels in lists.path_label_rows(path, self.settings.separator, root):
-            if len(labels) > 1:
-                raise ValueError(
-                    f"{where}: {len(labels)} labels; a Kinetics video has one. A path that holds "
-                    "the separator must be in double quotes"
-                )
-            label = lists.class_number(labels[0], classes, where)
-            videos.append(Video(str(video), root / video, (Action(label),)))
-        return videos
+    def _read_list(self, path: pathlib.Path, classes: list[str], findings: Findings) -> list[Video]:
+        root = self.settings.source / self.settings.videos
+        numbers = {name: k for k, name in enumerate(classes)}
+        rows = lists.read_list(path, self.settings.separator, root, False, findings)
+        return lists.videos_of(rows, root, numbers, findings)
 
     def _from_folders(
-        self, folders: dict[str, pathlib.Path], classes: list[str] | None, count: int
+        self,
+        folders: dict[str, pathlib.Path],
+        classes: list[str] | None,
+        count: int,
+        findings: Findings,
     ) -> Listing:
-        listing = lists.from_class_folders(folders, classes)
-        if len(listing.classes) != count:
+        names, splits = videos_of_class_folders(folders, classes, findings)
+        if len(names) != count:
             raise ValueError(
-                f"{', '.join(map(str, folders.values()))} hold {len(listing.classes)} class "
-                f"folders; Kinetics-{count} has {count} classes. For a subset list the classes in "
+                f"{', '.join(map(str, folders.values()))} hold {len(names)} class folders; "
+                f"Kinetics-{count} has {count} classes. For a subset list the classes in "
                 f"{lists.CLASS_FILE}, or use --config.data.name=video_folder/NAME"
             )
-        return listing
+        how = "names of folders" if classes is None else lists.CLASS_FILE
+        read_from = {split: f"folder {path.name}" for split, path in folders.items()}
+        return Listing(names, splits, how, classes is not None, read_from)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from data.builder import VideoBuilder
+from data.findings import Findings
 from data.moving_shapes import drawing
 from data.videos import Action, Listing, Video
 from data.workers import Pool, progress
@@ -16,7 +17,7 @@ VIDEOS = {"train": 1024, "validation": 1000}
 class Builder(VideoBuilder):
     """Draws and encodes the videos, then prepares their frames."""
 
-    def listing(self) -> Listing:
+    def listing(self, findings: Findings) -> Listing:
         """Draws the videos that are not there yet."""
         folder = pathlib.Path(self._data_dir_root) / "downloads" / "moving_shapes"
         splits = {

@@ -6,6 +6,10 @@ from typing import Any
 
 from data import lists
 from data.builder import VideoBuilder
+from data.class_folders import videos_by_stem
+from data.findings import Findings
+from data.list_files import read_json, read_json_list
+from data.video_root import path_inside
 from data.videos import Action, Listing, Video
 
 FPS = 12.0  # of the WebM files, and so of frame folders made from them
@@ -19,47 +23,59 @@ class Builder(VideoBuilder):
     `-validation.json`, and in `prepare.videos` the WebM files `ID.webm` or frame folders `ID`.
     """
 
-    def listing(self) -> Listing:
+    def listing(self, findings: Findings) -> Listing:
         """The official lists.
 
         Raises:
-          ValueError: if a file is missing or a template is none of the labels.
+          ValueError: if a file is missing or cannot be read.
         """
         path = self._file("labels")
-        labels = lists.read_json(path)
+        labels = read_json(path)
         if not isinstance(labels, dict) or not all(_is_number(n) for n in labels.values()):
             raise ValueError(f"{path} is no object of labels with their numbers")
         numbers = {name: int(number) for name, number in labels.items()}
         if sorted(numbers.values()) != list(range(len(numbers))):
             raise ValueError(f"{path}: labels must be numbered 0 ... {len(numbers) - 1}, each once")
-        found = lists.indexed(self.settings.source / self.settings.videos)
-        splits = {split: self._split(split, numbers, found) for split in SPLITS}
-        return Listing(sorted(numbers, key=numbers.get), splits)
+        paths = {split: self._file(split) for split in SPLITS}
+        found = videos_by_stem(self.settings.source / self.settings.videos, findings)
+        splits = {
+            split: self._split(path, numbers, found, findings) for split, path in paths.items()
+        }
+        read_from = {split: path.name for split, path in paths.items()}
+        return Listing(sorted(numbers, key=numbers.get), splits, path.name, True, read_from)
 
     def _split(
-        self, split: str, numbers: dict[str, int], found: dict[str, pathlib.Path]
+        self,
+        path: pathlib.Path,
+        numbers: dict[str, int],
+        found: dict[str, pathlib.Path],
+        findings: Findings,
     ) -> list[Video]:
-        path = self._file(split)
         folder = self.settings.source / self.settings.videos
         videos = []
-        entries = lists.read_json(path)
-        if not isinstance(entries, list):
-            raise ValueError(f"{path} is no list of videos")
-        for entry in entries:
+        for where, entry in read_json_list(path):
             texts = (
                 [entry.get(name) for name in ("id", "template")] if isinstance(entry, dict) else []
             )
             if not texts or not all(isinstance(text, str) and text for text in texts):
-                raise ValueError(f"{path}: {str(entry)[:100]} is no video with id and template")
-            template = entry["template"].replace("[", "").replace("]", "")
-            if template not in numbers:
-                raise ValueError(
-                    f"{path}: the template of video {entry['id']}, {template!r}, is none of the "
-                    f"{len(numbers)} labels of {self._file('labels').name}"
+                findings.error(
+                    f"{where}: {str(entry)[:100]}", "every entry is a video with id and template"
                 )
-            name = lists.path_inside(folder, f"{entry['id']}.webm", str(path))
-            video = found.get(entry["id"], folder / name)
-            videos.append(Video(entry["id"], video, (Action(numbers[template]),), FPS))
+                continue
+            name, template = entry["id"], entry["template"].replace("[", "").replace("]", "")
+            if template not in numbers:
+                findings.error(
+                    f"{where}: the template of video {name}, {template!r}, is none of the "
+                    f"{len(numbers)} labels",
+                    f"templates are those of {self._file('labels').name}",
+                )
+                continue
+            try:
+                video = found.get(name, folder / path_inside(folder, f"{name}.webm", where))
+            except ValueError as error:
+                findings.error(str(error))
+                continue
+            videos.append(Video(name, video, (Action(numbers[template]),), FPS, where))
         return videos
 
     def _file(self, name: str) -> pathlib.Path:

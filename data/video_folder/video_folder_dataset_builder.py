@@ -5,9 +5,13 @@ from typing import ClassVar
 
 from data import lists
 from data.builder import VideoBuilder
-from data.videos import Action, Listing, Video
+from data.class_folders import folders_in, is_system, videos_of_class_folders
+from data.classes import classes_that_occur
+from data.findings import Findings, printable
+from data.sources import lists_in, splits_among
+from data.videos import Listing
 
-_MOST_CLASSES = 100_000
+UNSPLIT_LISTS = ("videos", "annotations", "labels")
 
 
 class Builder(VideoBuilder):
@@ -16,17 +20,18 @@ class Builder(VideoBuilder):
     `prepare.source` holds for each split, such as train and validation, either a list `SPLIT.csv`
     with rows `path,label[,label ...]` (`prepare.separator`; paths in `prepare.videos`, which is
     `prepare.source` if not set; labels names or numbers) or a folder `SPLIT` with a folder per
-    class. Classes are those of `classes.txt`, a name per line, or else all that occur, in
-    alphabetical order.
+    class. With `prepare.validation_share` one list `videos.csv`, or a folder per class without
+    splits, will do. Classes are those of `classes.txt`, a name per line, or else all that occur,
+    in alphabetical order.
     """
 
     VARIANTS: ClassVar = "any name you like"
 
-    def listing(self) -> Listing:
+    def listing(self, findings: Findings) -> Listing:
         """The lists, or else the folders.
 
         Raises:
-          ValueError: if neither is there, or they mix.
+          ValueError: if neither is there or a file cannot be read.
         """
         source = self.settings.source
         if not source.is_dir():
@@ -35,48 +40,84 @@ class Builder(VideoBuilder):
                 "folder that holds train.csv and validation.csv, or train/ and validation/"
             )
         classes = lists.class_names(source)
-        files = {path.stem: path for path in sorted(source.glob("*.csv"))}
+        found, folders = lists_in(source), folders_in(source)
+        files = splits_among(found, self.settings.splits, findings) or self._unsplit_list(found)
+        split_folders = self._split_folders(folders, findings)
+        for path in found:
+            if path not in files.values():
+                findings.leave_out(path, "lists that are no split")
         if files:
-            return self._from_lists(files, classes)
-        folders = {
-            path.name: path
-            for path in sorted(source.iterdir())
-            if path.is_dir() and not path.name.startswith(".")
-        }
-        if not folders:
-            raise ValueError(
-                f"prepare.source={source} holds neither lists SPLIT.csv (rows: path,label) nor "
-                "folders SPLIT/CLASS/ with videos, such as train/ and validation/"
-            )
-        return lists.from_class_folders(folders, classes)
+            if split_folders:
+                findings.notice(
+                    f"there are lists ({', '.join(path.name for path in files.values())}) and "
+                    f"folders ({', '.join(path.name for path in split_folders.values())}); the "
+                    "lists say which videos are used"
+                )
+            return self._from_lists(files, classes, findings)
+        if split_folders:
+            return self._from_split_folders(split_folders, folders, classes, findings)
+        return self._from_class_folders(folders, classes, findings)
 
-    def _from_lists(self, files: dict[str, pathlib.Path], classes: list[str] | None) -> Listing:
-        root = self.settings.source / self.settings.videos
+    def _unsplit_list(self, found: list[pathlib.Path]) -> dict[str, pathlib.Path]:
+        named = [path for path in found if path.stem.lower() in UNSPLIT_LISTS]
+        return {self.settings.train_split: named[0]} if len(named) == 1 else {}
+
+    def _split_folders(
+        self, folders: list[pathlib.Path], findings: Findings
+    ) -> dict[str, pathlib.Path]:
+        """Folders of splits; one that is called `train` may be a class, of vehicles, say."""
+        splits = splits_among(folders, self.settings.splits, findings)
+        others = [folder for folder in folders if folder not in splits.values()]
+        if others and not any(map(folders_in, splits.values())):
+            return {}
+        return splits
+
+    def _from_lists(
+        self, files: dict[str, pathlib.Path], classes: list[str] | None, findings: Findings
+    ) -> Listing:
+        settings = self.settings
+        root = settings.source / settings.videos
         rows = {
-            split: list(lists.path_label_rows(path, self.settings.separator, root))
+            split: lists.read_list(path, settings.separator, root, settings.multi_label, findings)
             for split, path in files.items()
         }
-        classes = classes or _classes_of(
-            {label for r in rows.values() for *_, ls in r for label in ls}, self.settings.source
-        )
-        splits = {}
-        for split in files:
-            splits[split] = []
-            for where, video, labels in rows[split]:
-                numbers = [lists.class_number(label, classes, where) for label in labels]
-                actions = tuple(map(Action, sorted(set(numbers))))
-                splits[split].append(Video(str(video), root / video, actions))
-        return Listing(classes, splits)
+        names, how = (classes, lists.CLASS_FILE) if classes else classes_that_occur(rows, findings)
+        numbers = {name: k for k, name in enumerate(names)}
+        splits = {split: lists.videos_of(rows[split], root, numbers, findings) for split in files}
+        read_from = {split: path.name for split, path in files.items()}
+        return Listing(names, splits, how, classes is not None, read_from)
 
+    def _from_split_folders(
+        self,
+        split_folders: dict[str, pathlib.Path],
+        folders: list[pathlib.Path],
+        classes: list[str] | None,
+        findings: Findings,
+    ) -> Listing:
+        for folder in folders:
+            if folder not in split_folders.values():
+                findings.leave_out(printable(folder), "folders that are no split")
+        names, splits = videos_of_class_folders(split_folders, classes, findings)
+        read_from = {split: f"folder {path.name}" for split, path in split_folders.items()}
+        return Listing(names, splits, _how(classes), classes is not None, read_from)
 
-def _classes_of(labels: set[str], source: pathlib.Path) -> list[str]:
-    """Names in order; where all are numbers, as many classes as the largest asks for."""
-    if all(label.isdecimal() and len(label) < 10 for label in labels):
-        count = max(map(int, labels), default=0) + 1
-        if count > _MOST_CLASSES:
+    def _from_class_folders(
+        self, folders: list[pathlib.Path], classes: list[str] | None, findings: Findings
+    ) -> Listing:
+        """Of a source without splits, all for training."""
+        source, train = self.settings.source, self.settings.train_split
+        names, splits = videos_of_class_folders({train: source}, classes, Findings())
+        if not splits[train]:
+            there = [path.name for path in source.iterdir() if not is_system(path.name)]
             raise ValueError(
-                f"{source}: label {count - 1} asks for {count:,} classes; number them from 0, or "
-                f"name them in {lists.CLASS_FILE}"
+                f"prepare.source={source} holds neither lists SPLIT.csv (rows: path,label) nor "
+                "folders SPLIT/CLASS/ with videos, such as train/ and validation/, nor folders "
+                f"CLASS/ with videos, but {', '.join(sorted(there)[:8]) or 'nothing'}"
             )
-        return [f"class {k}" for k in range(count)]
-    return sorted(labels)
+        names, splits = videos_of_class_folders({train: source}, classes, findings)
+        read_from = {train: "class folders without splits"}
+        return Listing(names, splits, _how(classes), classes is not None, read_from)
+
+
+def _how(classes: list[str] | None) -> str:
+    return "names of folders" if classes is None else lists.CLASS_FILE

@@ -1,0 +1,209 @@
+"""Finds videos in class folders and in folders of videos, and says what it leaves out."""
+
+import dataclasses
+import os
+import pathlib
+import unicodedata
+
+from data.findings import Findings, printable, some
+from data.video_frames import IMAGES
+from data.video_root import SETS_VIDEOS
+from data.videos import Action, Video
+
+# What FFmpeg reads and people have; a list may name files with any suffix.
+# fmt: off
+VIDEOS = frozenset((
+    ".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv",
+    ".3g2", ".3gp", ".amv", ".asf", ".divx", ".dv", ".f4v", ".gif", ".h264", ".264", ".h265",
+    ".265", ".hevc", ".ivf", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".mj2", ".mjpeg", ".mjpg",
+    ".mpe", ".mpv", ".mts", ".mxf", ".nut", ".ogm", ".ps", ".qt", ".rm", ".rmvb", ".ts", ".vob",
+    ".wtv", ".xvid", ".y4m",
+))
+# fmt: on
+# Of systems, not of people.
+_SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin"}
+
+
+@dataclasses.dataclass
+class ClassFolder:
+    """What a folder holds, sub-folders included.
+
+    Attributes:
+      path: of the folder.
+      videos: files, and folders of images.
+      empty: folders in it that hold neither images nor videos.
+      left_out: number of files that are no videos.
+    """
+
+    path: pathlib.Path
+    videos: list[pathlib.Path]
+    empty: list[pathlib.Path]
+    left_out: int = 0
+
+
+def is_system(name: str) -> bool:
+    """Whether a file or folder is hidden or belongs to an operating system."""
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders in a folder, in order, without hidden ones."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and not is_system(entry.name)]
+    return [folder / name for name in sorted(names)]
+
+
+def class_folder(path: pathlib.Path, findings: Findings) -> ClassFolder:
+    """Looks for videos in a folder of a class and in the folders in it.
+
+    A folder in it with images and no videos is a video, its images the frames. One with neither is
+    taken for a video that has lost its images, if there are others.
+
+    Args:
+      path: of the folder.
+      findings: what is left out is added.
+    """
+    found = ClassFolder(path, [], [])
+    _search(path, found, {_node(path)}, findings)
+    if found.videos:
+        found.videos = sorted(found.videos + found.empty)
+    return found
+
+
+def _search(
+    folder: pathlib.Path, found: ClassFolder, above: set[tuple[int, int]], findings: Findings
+) -> None:
+    folders, videos, images, others = [], [], [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path, suffix = folder / entry.name, pathlib.Path(entry.name).suffix.lower()
+                if is_system(entry.name):
+                    if suffix in VIDEOS:
+                        findings.leave_out(printable(path), "hidden")
+                elif entry.is_dir():
+                    folders.append(path)
+                else:
+                    kind = videos if suffix in VIDEOS else images if suffix in IMAGES else others
+                    kind.append(path)
+    except OSError as error:
+        findings.error(
+            f"{printable(folder)} cannot be looked into: {error.strerror}", "make it readable"
+        )
+        return
+    if images and not videos and folder != found.path:
+        found.videos.append(folder)
+        for path in folders:
+            findings.leave_out(printable(path), "folders in folders of images")
+        return
+    if not (videos or images or folders) and folder != found.path:
+        found.empty.append(folder)
+    for path in others + images:
+        suffix = path.suffix.lower() or "no suffix"
+        reason = "images that lie in no folder of their own" if path in images else suffix
+        findings.leave_out(printable(path), reason)
+    found.videos += videos
+    found.left_out += len(others) + len(images)
+    for path in sorted(folders):
+        # A link may lead back up.
+        if (node := _node(path)) not in above:
+            _search(path, found, above | {node}, findings)
+
+
+def _node(path: pathlib.Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def videos_of_class_folders(
+    folders: dict[str, pathlib.Path], classes: list[str] | None, findings: Findings
+) -> tuple[list[str], dict[str, list[Video]]]:
+    """The classes and the videos of class folders, by split.
+
+    Args:
+      folders: of the splits, each holding a folder per class.
+      classes: names at their numbers; None for those found: in alphabetical order, or where all
+        are numbers in theirs.
+      findings: what is wrong, odd or left out is added.
+    """
+    found = {
+        split: {_name(path): class_folder(path, findings) for path in folders_in(folder)}
+        for split, folder in folders.items()
+    }
+    names = {n for by_class in found.values() for n, folder in by_class.items() if folder.videos}
+    for by_class in found.values():
+        _tell_empty([f for f in by_class.values() if not f.videos], findings)
+    if classes is None:
+        classes = sorted(names, key=_numbers_first)
+    known = set(classes)
+    for by_class in found.values():
+        for name, folder in by_class.items():
+            if name not in known and folder.videos:
+                findings.error(
+                    f"{printable(folder.path)} ({len(folder.videos):,} videos)",
+                    f"each class folder must be one of the {len(classes)} classes",
+                )
+    number = {name: k for k, name in enumerate(classes)}
+    splits = {
+        split: [
+            Video(str(path.relative_to(folders[split])), path, (Action(number[name]),))
+            for name, folder in by_class.items()
+            if name in number
+            for path in folder.videos
+        ]
+        for split, by_class in found.items()
+    }
+    for split, folder in folders.items():
+        if not any(f.videos for f in found[split].values()):
+            findings.error(
+                f"{folder} holds no videos; they belong into one folder per class, as files "
+                "(.mp4 .mkv .avi ...) or as folders of images"
+            )
+    return classes, splits
+
+
+def _name(folder: pathlib.Path) -> str:
+    """Of a class; accents in one encoding, since systems differ in it."""
+    return unicodedata.normalize("NFC", folder.name).strip()
+
+
+def _numbers_first(name: str) -> tuple[int, str]:
+    return (int(name), name) if name.isdecimal() and len(name) < 10 else (10**9, name)
+
+
+def _tell_empty(folders: list[ClassFolder], findings: Findings) -> None:
+    for folder in folders:
+        holds = f"{folder.left_out:,} other files" if folder.left_out else "nothing"
+        findings.notice(
+            f"{printable(folder.path)} ({holds})", "folders without videos, which are no class"
+        )
+
+
+def videos_by_stem(folder: pathlib.Path, findings: Findings) -> dict[str, pathlib.Path]:
+    """The videos of a folder by name without extension: files, and folders of images.
+
+    Raises:
+      ValueError: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"there is no folder {folder}; --config.prepare.source=... and {SETS_VIDEOS}"
+        )
+    found: dict[str, list[pathlib.Path]] = {}
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = folder / entry.name
+            if is_system(entry.name):
+                continue
+            if entry.is_dir():
+                found.setdefault(entry.name, []).append(path)
+            elif path.suffix.lower() in VIDEOS:
+                found.setdefault(path.stem, []).append(path)
+            elif path.suffix.lower() not in (".csv", ".json", ".txt"):  # the lists
+                findings.leave_out(printable(path), path.suffix.lower() or "no suffix")
+    for paths in found.values():
+        if len(paths) > 1:
+            findings.notice(
+                f"{some(paths)}", "videos of the same name; the first one of each is used"
+            )
+    return {name: paths[0] for name, paths in found.items()}

@@ -1,0 +1,130 @@
+"""Reads the files that lists are kept in. Every error names file and line."""
+
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+_AS_UTF8 = "save it as UTF-8 (iconv -f {} -t UTF-8 FILE > NEW)"
+
+
+def read_text(path: pathlib.Path) -> str:
+    """The content of a file in UTF-8, without its byte order mark.
+
+    Raises:
+      ValueError: if it cannot be read or is none, naming the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") or _every_other_is_zero(content):
+        raise ValueError(f"{path}, line 1: not UTF-8 but UTF-16; {_AS_UTF8.format('UTF-16')}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Of what was decoded, the byte order mark is no part.
+        start = error.start + content.startswith(b"\xef\xbb\xbf") * 3
+        line = content[:start].count(b"\n") + 1
+        shown = content.splitlines()[line - 1 : line] or [b""]
+        raise ValueError(
+            f"{path}, line {line}: {shown[0][:80].decode('latin-1')!r} is not UTF-8; "
+            f"{_AS_UTF8.format('LATIN1')}"
+        ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(f"{path}, line {line}: a zero byte, so it is no list; save it as text")
+    return text
+
+
+def _every_other_is_zero(content: bytes) -> bool:
+    start = content[:1000]
+    return len(start) > 3 and max(start[::2].count(0), start[1::2].count(0)) > 0.4 * len(start)
+
+
+def read_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file and the lines that they start in, without empty ones.
+
+    Raises:
+      ValueError: if it is no CSV.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator)
+    line = 1
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(
+                f"{path}, line {line}: {error}; is a double quote opened and not closed?"
+            ) from error
+        if any(cell.strip() for cell in row):
+            yield line, row
+        line = reader.line_num + 1
+
+
+def read_table(
+    path: pathlib.Path, columns: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row of a CSV file with a header stands, and the row; cells it lacks are empty.
+
+    Raises:
+      ValueError: if a column is missing or the file is no CSV.
+    """
+    rows = read_rows(path, ",")
+    _, names = next(rows, (1, []))
+    missing = [name for name in columns if name not in names]
+    if missing:
+        found = ", ".join(names)[:200]
+        raise ValueError(f"{path}, line 1: no column {', '.join(missing)}, but {found}")
+    for line, row in rows:
+        cells = row + [""] * (len(names) - len(row))
+        yield f"{path}, line {line}", dict(zip(names, cells, strict=False))
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      ValueError: if it is none.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}, cannot be read: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, too
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def read_json_list(path: pathlib.Path) -> list[tuple[str, Any]]:
+    """Where each entry of a JSON list stands, and the entry.
+
+    Raises:
+      ValueError: if it is none.
+    """
+    if not isinstance(read_json(path), list):
+        raise ValueError(f"{path} is no list of videos")
+    text, decoder = read_text(path), json.JSONDecoder()
+    entries, position, line, counted = [], text.index("[") + 1, 1, 0
+    while True:
+        while text[position].isspace() or text[position] == ",":
+            position += 1
+        if text[position] == "]":
+            return entries
+        line, counted = line + text.count("\n", counted, position), position
+        entry, position = decoder.raw_decode(text, position)
+        entries.append((f"{path}, line {line}", entry))
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+    """The lines of a text file, without empty ones and blanks at their ends.
+
+    Raises:
+      ValueError: if it is no text.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    return [line for line in lines if line]
