@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from data.parts import SKIPPED, Part, write_videos
+from data.parts import REMARKS, SKIPPED, Part, write_videos
 from data.preparation import (
     Settings,
     check_broken,
@@ -138,11 +138,12 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         folder = self._parts_dir
         parts = parts_of(self._listing)
         prepare_parts(parts, folder, self.settings)
-        skipped, infos = [], []
+        skipped, remarks, infos = [], [], []
         for split in self._listing.splits:
             mine = [part for part in parts if part.split == split]
             reports = [read_report(part, folder) for part in mine]
             skipped += [{"split": split, **row} for r in reports for row in r["skipped"]]
+            remarks += [{"split": split, **row} for r in reports for row in r["remarks"]]
             infos += self._finish_split(split, mine, reports, folder)
         self.info.set_splits(tfds.core.splits.SplitDict(infos))
         stored = self.settings.stored
@@ -152,10 +153,11 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             frame_step=stored.frame_step,
             skipped=len(skipped),
         )
-        with (pathlib.Path(self.data_dir) / SKIPPED).open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["split", "id", "path", "reason"])
-            writer.writeheader()
-            writer.writerows(skipped)
+        for name, column, rows in ((SKIPPED, "reason", skipped), (REMARKS, "remark", remarks)):
+            with (pathlib.Path(self.data_dir) / name).open("w", newline="") as file:
+                writer = csv.DictWriter(file, ["split", "id", "path", column])
+                writer.writeheader()
+                writer.writerows(rows)
 
     def _finish_split(
         self, split: str, parts: list[Part], reports: list[dict[str, Any]], folder: pathlib.Path

@@ -3,6 +3,7 @@
 import array
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 
 import av
@@ -19,6 +20,7 @@ _DIFFERS_SHARE = 0.05
 _DIFFERS_FRAMES = 2
 
 _PACKETS = (188, 192, 204)  # bytes, of transport streams
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 
 
 class VideoError(Exception):
@@ -97,7 +99,8 @@ class VideoFile:
 
     def _cut_off_remarks(self, fps: float) -> list[str]:
         count, remarks = len(self.times), []
-        announced = _announced_frames(self._container, self.stream)
+        # MP4 and MOV count frames too that their edit lists leave out.
+        announced = 0 if "mov" in self._container.format.name else self.stream.frames
         if announced and abs(count - announced) > _many(announced):
             remarks.append(f"announces {announced} frames, but {count} are there")
         seconds = announced_s(self._container, self.stream)
@@ -115,22 +118,22 @@ def announced_s(container: av.container.InputContainer, stream: av.VideoStream) 
     if stream.duration:
         return float(stream.duration * stream.time_base)
     for name, value in stream.metadata.items():  # Matroska's, of this stream alone
-        if name.startswith("DURATION"):
-            hours, minutes, seconds = value.split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        if name.startswith("DURATION") and (clock := _CLOCK.fullmatch(value)):
+            hours, minutes, seconds = map(float, clock.groups())
+            return hours * 3600 + minutes * 60 + seconds
     if container.format.flags & _NO_TIMESTAMPS:
         return 0.0  # FFmpeg guesses from the bit rate
     return (container.duration or 0) / av.time_base
 
 
+def announced_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """How many frames the file says that it has, by its rate if need be; 0 where it does not."""
+    return stream.frames or round(announced_s(container, stream) * (stream.average_rate or 0))
+
+
 def reason(error: BaseException) -> str:
     """What went wrong; some errors of decoders carry no text of their own."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _announced_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """As the header says, or 0; MP4 and MOV count frames too that their edit lists leave out."""
-    return 0 if "mov" in container.format.name else stream.frames
 
 
 def _many(frames: float) -> float:
@@ -139,5 +142,5 @@ def _many(frames: float) -> float:
 
 def _is_cover(stream: av.VideoStream) -> bool:
     if hasattr(stream, "disposition"):
-        return bool(stream.disposition & _ATTACHED_PIC)
+        return bool(stream.disposition.value & _ATTACHED_PIC)
     return stream.average_rate is None  # early versions of PyAV 14

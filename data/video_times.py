@@ -21,15 +21,16 @@ _LONG_GAPS = 5  # usual gaps
 _FEW = 1 / 30  # of all gaps, but two at least
 _ALIKE = 0.25  # of the usual gap, by which nearly all of the rest may differ from it
 _NEARLY_ALL = 0.95
-# 3. One frame would be on screen for more than half of the video.
-_MOSTLY = 0.5
+# 3. One frame would be on screen for most of the video.
+_MOSTLY = 2 / 3
 
 # Decoders put frames in order even where the container has their times in order of decoding, a few
 # frames off (H.264 holds back 16 at most).
 _REORDERED = 16
 
-# Rates that differ by more are worth a remark.
-_OTHER_RATE = 0.05
+# A rate that the file says is right if frames usually are that far apart, up to this share.
+_SAME_RATE = 0.01
+_OTHER_RATE = 0.05  # those that differ by more are worth a remark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,7 @@ def timeline(times: Sequence[float], stated: float) -> Timeline:
     if _is_constant(closed_N):
         # What the container says is the exact rate, unless it is wrong.
         agree = abs(stated / rate - 1) * len(times_N) <= _IRREGULAR
+        agree = agree or abs(stated * usual - 1) <= _SAME_RATE
         if stated and not agree and abs(stated / rate - 1) > _OTHER_RATE:
             remarks.append(f"says {stated:.4g} frames per second, but its times say {rate:.4g}")
         return Timeline(stated if agree else rate, None, tuple(remarks))
@@ -134,7 +136,7 @@ def _is_steady(gaps_G: np.ndarray, usual: float) -> bool:
 
 
 def _mean_rate(times_N: np.ndarray) -> float:
-    return (len(times_N) - 1) / (times_N[-1] - times_N[0])
+    return float((len(times_N) - 1) / (times_N[-1] - times_N[0]))
 
 
 def _is_constant(times_N: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from data.builder import VERSION, VideoBuilder
-from data.parts import SKIPPED, Stored
+from data.parts import REMARKS, SKIPPED, Stored
 from data.preparation import settings_from_config
 from mg_jax.records import DamagedVideos, FrameRecords
 from mg_jax.video_table import Actions, VideoTable
@@ -22,6 +22,8 @@ from mg_jax.video_table import Actions, VideoTable
 tf.config.set_visible_devices([], "GPU")
 
 DATA_SETS = ("kinetics", "ssv2", "charades", "video_folder", "moving_shapes")
+
+_SHOWN = 10  # of the skipped videos and of the remarks
 
 _LISTS = ("labels", "starts", "ends")
 _NUMBERS = ("first_frame", "source_frames", "height", "width")
@@ -68,20 +70,32 @@ def prepare(config) -> None:
         print(f"{_folder(config)} is there already; delete it to prepare it again")
     else:
         builder.prepare((config.data.train_split, config.data.eval_split))
-    with (_folder(config) / SKIPPED).open(newline="") as file:
-        skipped = list(csv.DictReader(file))
-    for row in skipped[:10]:
+    skipped, remarks = _listed(config, SKIPPED), _listed(config, REMARKS)
+    for row in skipped[:_SHOWN]:
         print(f"skipped {row['path']}: {row['reason']}")
+    for row in remarks[:_SHOWN]:
+        print(f"stored {row['path']}, but look at it: {row['remark']}")
     counts = ", ".join(
         f"{info.num_examples:,} {name}" for name, info in sorted(builder.info.splits.items())
     )
     more = f", see {_folder(config) / SKIPPED}" if skipped else ""
+    odd = len({(row["split"], row["id"]) for row in remarks})
+    more += f"; {odd} videos stored with remarks, see {_folder(config) / REMARKS}" if odd else ""
     classes = class_names(builder)
     names = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
     print(
         f"{builder.data_path}: {counts}; {len(classes)} classes ({names}); "
         f"{len(skipped)} videos skipped{more}; --mode=preview --workdir=DIR draws its clips"
     )
+
+
+def _listed(config, name: str) -> list[dict[str, str]]:
+    """Rows of a list beside the data set; those of earlier versions have no remarks."""
+    path = _folder(config) / name
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def open_source(config) -> DataSource:

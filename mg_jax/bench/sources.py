@@ -2,14 +2,14 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import av
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from data.workers import Pool, cores
+from data.workers import Pool, Tally, cores
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
 
@@ -25,7 +25,7 @@ def make_videos(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.P
     return paths
 
 
-def _make(task: tuple[pathlib.Path, int], count: Callable[[bool], None], frames: int) -> None:
+def _make(task: tuple[pathlib.Path, int], tally: Tally, frames: int) -> None:
     path, seed = task
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp.mp4")
@@ -38,7 +38,7 @@ def _make(task: tuple[pathlib.Path, int], count: Callable[[bool], None], frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HWC, "rgb24")))
         container.mux(stream.encode())
     unfinished.rename(path)
-    count(True)
+    tally.add_video(True)
 
 
 def _scene(seed: int, frames: int) -> Iterator[np.ndarray]:
