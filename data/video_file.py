@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import av
 
 # Of FFmpeg's AV_DISPOSITION_... and AVFMT_... flags.
-_ATTACHED_PIC = 0x0400
+_COVER = 0x0400 | 0x0800  # ATTACHED_PIC, TIMED_THUMBNAILS
 _NO_TIMESTAMPS = 0x0080
 
 # Titles and the like may be in any encoding. PyAV takes that in its stride from version 19 on.
@@ -41,6 +41,8 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
         raise VideoError("no video stream")
+    # Of a thumbnail that has a track of its own FFmpeg may not see in time that it stands still.
+    streams = [stream for stream in streams if stream.frames != 1] or streams
     best = container.streams.best("video")
     stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
     stream.thread_count = 1  # workers are processes, one per core
@@ -60,7 +62,7 @@ class VideoFile:
         self.times = array.array("d")
         self._container = container
         self._path = path
-        self._end = 0.0  # of the last packet, seconds
+        self._end = 0  # of the last packet, in the stream's unit of time
         self._damaged = 0
         self._failure = None
 
@@ -74,8 +76,7 @@ class VideoFile:
             if packet.size and self._failure:
                 raise self._failure
             if packet.pts is not None:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                self._end = max(self._end, end)
+                self._end = max(self._end, packet.pts + (packet.duration or 0))
             try:
                 decoded = packet.decode()
             except av.error.FFmpegError as error:
@@ -104,8 +105,9 @@ class VideoFile:
         if announced and abs(count - announced) > _many(announced):
             remarks.append(f"announces {announced} frames, but {count} are there")
         seconds = announced_s(self._container, self.stream)
-        if fps and (seconds - self._end) * fps > _many(seconds * fps):
-            remarks.append(f"announces {seconds:.4g} s, but ends at {self._end:.4g} s")
+        end = float(self._end * self.stream.time_base)
+        if fps and (seconds - end) * fps > _many(seconds * fps):
+            remarks.append(f"announces {seconds:.4g} s, but ends at {end:.4g} s")
         if self._container.format.name == "mpegts":
             size = os.path.getsize(self._path)
             if all(size % packet for packet in _PACKETS):
@@ -142,5 +144,5 @@ def _many(frames: float) -> float:
 
 def _is_cover(stream: av.VideoStream) -> bool:
     if hasattr(stream, "disposition"):
-        return bool(stream.disposition.value & _ATTACHED_PIC)
+        return bool(stream.disposition.value & _COVER)
     return stream.average_rate is None  # early versions of PyAV 14
