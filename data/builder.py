@@ -19,7 +19,7 @@ from tensorflow_datasets.core import dataset_builder
 
 from data.checks import check_broken_files, check_listing
 from data.findings import Findings
-from data.parts import SKIPPED, Part, write_videos
+from data.parts import REMARKS, SKIPPED, Part, write_videos
 from data.preparation import (
     Settings,
     locked,
@@ -176,11 +176,12 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         settings = self.settings
         parts = resumed_parts(self._listing, self._states, folder, settings.stored, settings.renew)
         prepare_parts(parts, folder, self.settings)
-        skipped, infos = [], []
+        skipped, remarks, infos = [], [], []
         for split in self._listing.splits:
             mine = [part for part in parts if part.split == split]
             reports = [read_report(part, folder) for part in mine]
             skipped += [{"split": split, **row} for r in reports for row in r["skipped"]]
+            remarks += [{"split": split, **row} for r in reports for row in r["remarks"]]
             infos += self._finish_split(split, mine, reports, folder)
         self.info.set_splits(tfds.core.splits.SplitDict(infos))
         self.info.metadata.update(
@@ -191,10 +192,11 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             group_pattern=settings.group_pattern,
             skipped=len(skipped),
         )
-        with (pathlib.Path(self.data_dir) / SKIPPED).open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["split", "id", "path", "reason"])
-            writer.writeheader()
-            writer.writerows(skipped)
+        for name, column, rows in ((SKIPPED, "reason", skipped), (REMARKS, "remark", remarks)):
+            with (pathlib.Path(self.data_dir) / name).open("w", newline="") as file:
+                writer = csv.DictWriter(file, ["split", "id", "path", column])
+                writer.writeheader()
+                writer.writerows(rows)
         write_sources(pathlib.Path(self.data_dir) / SOURCES, self._listing, self._states)
 
     def _finish_split(

@@ -11,23 +11,23 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from data.video_frames import Frames, VideoError, read_frames
+from data.stored_jpegs import WriteError
+from data.video_file import VideoError
+from data.video_frames import Frames, read_frames
 from data.videos import Video
+from data.workers import Tally
 
 SKIPPED = "skipped.csv"  # split, id, path and reason of videos that could not be read
+REMARKS = "remarks.csv"  # split, id, path and remark of videos that are stored, but are odd
 
 # Each record alone, so that frames can be read singly; JPEGs do not get smaller.
 _RECORDS = "group_size:1,uncompressed"
-
-
-class WriteError(ValueError):
-    """The disk is full, or the folder cannot be written to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +44,15 @@ class Stored:
     quality: int
     frame_step: int
 
-    def read(self, video: Video) -> Frames:
-        """The video's frames.
+    def read(self, video: Video, folder: pathlib.Path, tally: Tally) -> Frames:
+        """The video's frames, which the tally counts; those of long videos wait in the folder.
 
         Raises:
           VideoError: if it cannot be read.
+          WriteError: if the disk is full.
         """
-        return read_frames(video.path, self.short_side, self.quality, self.frame_step, video.fps)
+        how = self.short_side, self.quality, self.frame_step, video.fps
+        return read_frames(video.path, *how, folder, tally.add_frame)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,39 +82,40 @@ class Part:
         return self.report_path(folder).exists() and self.path(folder).exists()
 
 
-def write_part(
-    part: Part, count: Callable[[bool], None], folder: pathlib.Path, stored: Stored
-) -> None:
+def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -> None:
     """Reads the part's videos and writes its files.
 
     Args:
       part: the videos.
-      count: called after each video with whether it could be read.
+      tally: counts frames, and videos by whether they could be read.
       folder: of all parts; videos that cannot be read are added to its `skipped.csv` at once.
       stored: how to store frames.
 
     Raises:
       WriteError: if the disk is full; no file of this part is left then.
     """
-    report = {"videos": [], "skipped": []}
+    report = {"videos": [], "skipped": [], "remarks": []}
     path = part.path(folder)
     with _whole_or_nothing(path) as unfinished:
         with _open_writer(unfinished) as writer:
             for video in part.videos:
                 try:
-                    frames = stored.read(video)
+                    frames = stored.read(video, folder, tally)
                 except VideoError as error:
                     skipped = {"id": video.id, "path": str(video.path), "reason": str(error)}
                     report["skipped"].append(skipped)
                     with (folder / SKIPPED).open("a", newline="") as file:
                         csv.writer(file).writerow([part.split, *skipped.values()])
-                    count(False)
+                    tally.add_video(False)
                     continue
-                for jpeg in frames.jpegs:
-                    writer.write(frame_example(video.id, jpeg))
+                with contextlib.closing(frames.jpegs):
+                    for jpeg in frames.jpegs:
+                        writer.write(frame_example(video.id, jpeg))
                 _check(writer, unfinished)
                 report["videos"].append(_record(video, frames))
-                count(True)
+                about = {"id": video.id, "path": str(video.path)}
+                report["remarks"] += [{**about, "remark": remark} for remark in frames.remarks]
+                tally.add_video(True)
         report["bytes"] = unfinished.stat().st_size
     with _whole_or_nothing(part.report_path(folder)) as unfinished:
         unfinished.write_text(json.dumps(report))

@@ -10,19 +10,17 @@ import json
 import pathlib
 import re
 import shutil
-import statistics
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from data.cores import usable_cores
+from data.disk_space import check_space, in_words
 from data.findings import printable
-from data.parts import SKIPPED, Part, Stored, WriteError, write_part
-from data.video_frames import VideoError
-from data.videos import Video
+from data.parts import SKIPPED, Part, Stored, write_part
+from data.stored_jpegs import WriteError
 from data.workers import Pool, Tally, progress
 
-_ESTIMATED_FROM = 8  # videos
 _REASONS_SHOWN = 5
 
 
@@ -152,8 +150,8 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
         return
     if done:
         print(f"going on with {folder}: {len(done)} of {len(parts)} parts are there")
-    _check_space(videos, folder, settings.stored)
-    with progress("preparing", total, total - len(videos)) as show:
+    frames = check_space(videos, folder, settings.stored)
+    with progress("preparing", total, total - len(videos), frames) as show:
 
         def watch(tally: Tally) -> None:
             show(tally)
@@ -183,7 +181,7 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
     try:
         yield
     except WriteError as error:
-        free = _bytes(shutil.disk_usage(folder.parent).free)
+        free = in_words(shutil.disk_usage(folder.parent).free)
         raise ValueError(f"{error} ({free} free); {kept}") from error
     except OSError as error:
         raise ValueError(f"{error}; {kept}") from error
@@ -195,7 +193,7 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
 
 
 def read_report(part: Part, folder: pathlib.Path) -> dict[str, Any]:
-    """What a part holds: records of its `videos`, those `skipped`, and `bytes`."""
+    """What a part holds: records of its `videos`, those `skipped`, `remarks` and `bytes`."""
     return json.loads(part.report_path(folder).read_text())
 
 
@@ -227,40 +225,3 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise ValueError(f"another process is preparing {folder}; wait for it") from error
         yield
-
-
-def _check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> None:
-    """Prints the disk space that the videos will take, estimated from a few of them."""
-    step = max(1, len(videos) // _ESTIMATED_FROM)
-    sampled = []
-    for video in videos[::step][:_ESTIMATED_FROM]:
-        with contextlib.suppress(VideoError):
-            frames = stored.read(video)
-            sampled.append((sum(map(len, frames.jpegs)), frames))
-    if not sampled:
-        print(f"none of {_ESTIMATED_FROM} videos could be read to estimate the disk space")
-        return
-    mean = statistics.mean(size for size, _ in sampled)
-    need, free = mean * len(videos), shutil.disk_usage(folder).free
-    lengths = statistics.mean(len(frames.jpegs) for _, frames in sampled)
-    last = sampled[-1][1]
-    print(
-        f"{len(videos):,} videos will take about {_bytes(need)} in {folder.parent}, "
-        f"{_bytes(free)} free: {_bytes(mean)} and {lengths:.0f} frames of {last.width} x "
-        f"{last.height} a video, as estimated from {len(sampled)}",
-        flush=True,
-    )
-    if need > free:
-        raise ValueError(
-            f"that is more than the {_bytes(free)} that are free in {folder}; choose another "
-            "--config.data.dir, or a smaller --config.prepare.short_side or quality, or a larger "
-            "frame_step"
-        )
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

@@ -1,39 +1,22 @@
 """Video files and folders of frames in, JPEG frames out. No TensorFlow here."""
 
 import dataclasses
-import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import av
-import numpy as np
-from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
-from PIL import Image, ImageOps
+from av.video.reformatter import VideoReformatter
+from PIL import Image
 
+from data.display import display_of, scaled
+from data.image_folder import ImageFolder
 from data.jpeg import encode_jpeg
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-# A video whose frames come this much earlier or later than a constant rate says, in units of the
-# time between two frames, has a variable rate. Containers round times to milliseconds.
-_IRREGULAR = 0.75
+from data.stored_jpegs import StoredJpegs, WriteError
+from data.video_file import VideoError, VideoFile, open_video, reason
+from data.video_times import timeline
 
 # What decoders raise for damaged files; those of images all but the first.
-_DAMAGE = (av.error.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
-# Titles and the like may be in any encoding. PyAV takes that in its stride from version 19 on.
-_ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
-
-_TURNS = {
-    1: Image.Transpose.ROTATE_90,
-    2: Image.Transpose.ROTATE_180,
-    3: Image.Transpose.ROTATE_270,
-}
-
-
-class VideoError(Exception):
-    """A video that cannot be used, with the reason."""
+DAMAGE = (av.error.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,145 +29,152 @@ class Frames:
       width: pixels.
       fps: frames per second of the source, 0 where it does not say.
       source_frames: frames of the source, those left out included.
+      remarks: what a person should know who looks at the video, in which it may differ.
     """
 
-    jpegs: list[bytes]
+    jpegs: StoredJpegs
     height: int
     width: int
     fps: float
     source_frames: int
+    remarks: tuple[str, ...]
 
 
 def read_frames(
-    path: pathlib.Path, short_side: int, quality: int, step: int = 1, fps: float = 0.0
+    path: pathlib.Path,
+    short_side: int,
+    quality: int,
+    step: int = 1,
+    fps: float = 0.0,
+    folder: pathlib.Path | None = None,
+    saw_frame: Callable[[], None] = lambda: None,
 ) -> Frames:
-    """Decodes a video once and encodes every `step`-th frame.
+    """Decodes a video and encodes every `step`-th frame, as a player shows it.
 
-    Videos are turned as their display matrix says. Those of a variable rate are brought to their
-    mean rate, so that equally many frames are equally much time.
+    Videos of a variable rate are brought to their mean rate, so that equally many frames are
+    equally much time. They are decoded a second time if `step` is more than 1.
 
     Args:
-      path: any file that FFmpeg reads, or a folder of images, one per frame, in order of names.
+      path: any file that FFmpeg reads, or a folder of images, one per frame, in order of the
+        numbers in their names.
       short_side: frames whose short side is longer are scaled down to it, pixels.
       quality: of the JPEGs, 1 ... 95.
       step: keep frames 0, step, 2 step ...
       fps: of a folder of images.
+      folder: for JPEGs that do not fit into memory; by default the system's for such files.
+      saw_frame: called after each decoded frame.
 
     Raises:
       VideoError: if the video is missing, cannot be decoded or has no frames.
+      WriteError: if the disk is full.
     """
+    encoder = _Encoder(short_side, quality, StoredJpegs(folder), saw_frame)
     try:
         if path.is_dir():
-            frames = _folder_images(path)
-            return _encoded(frames, short_side, quality, step, fps)
-        rate, irregular = _frame_rate(path)
-        with _open(path) as container:
-            frames = _decoded(container)
-            frames = _at_constant_rate(frames, rate) if irregular else (f for _, f in frames)
-            return _encoded(frames, short_side, quality, step, rate)
-    except _DAMAGE as error:
-        # Some errors of decoders carry no text of their own.
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise VideoError(reason) from error
+            return _read_folder(path, encoder, step, fps)
+        return _read_file(path, encoder, step)
+    except WriteError:
+        raise
+    except DAMAGE as error:
+        raise VideoError(reason(error)) from error
 
 
-def _encoded(frames: Iterable, short_side: int, quality: int, step: int, fps: float) -> Frames:
-    jpegs, size, count = [], None, 0
-    scaler = VideoReformatter()  # keeps its tables from frame to frame
-    for count, frame in enumerate(frames, 1):
-        if (count - 1) % step == 0:
-            size = size or _scaled(frame.width, frame.height, short_side)
-            image = _image(scaler, frame, *size)
-            jpegs.append(encode_jpeg(image, quality))
-    if not jpegs:
-        raise VideoError("no frames")
-    return Frames(jpegs, height=image.height, width=image.width, fps=fps, source_frames=count)
+def _read_folder(path: pathlib.Path, encoder: "_Encoder", step: int, fps: float) -> Frames:
+    images = ImageFolder(path)
+    count = encoder.encode(images, encoder.scaled_image, lambda number: number % step == 0)
+    return encoder.frames(fps, count, images.remarks())
 
 
-def _open(path: pathlib.Path):
-    return av.open(str(path), **_ANY_TITLE)
+def _read_file(path: pathlib.Path, encoder: "_Encoder", step: int) -> Frames:
+    with open_video(path) as container:
+        file = VideoFile(container, path)
+        to_image = encoder.displayed(file)
+        count = encoder.encode(file.frames(), to_image, lambda number: number % step == 0)
+        times = timeline(file.times, float(file.stream.average_rate or 0))
+        remarks = [*times.remarks, *file.remarks(times.fps)]
+    if times.shown_N is not None:
+        shown_K = times.shown_N[::step].tolist()
+        if step > 1:
+            shown_K = _encode_again(path, encoder, shown_K)
+        encoder.jpegs.reorder(shown_K)
+    return encoder.frames(times.fps, count, remarks)
 
 
-def _video_stream(container) -> av.VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # the cover of a sound file
-            return stream
-    raise VideoError("no video stream")
+def _encode_again(path: pathlib.Path, encoder: "_Encoder", shown_K: list[int]) -> list[int]:
+    """Adds the JPEGs of certain frames; returns where each is among all JPEGs."""
+    places = {number: len(encoder.jpegs) + i for i, number in enumerate(sorted(set(shown_K)))}
+    with open_video(path) as container:
+        file = VideoFile(container, path)
+        encoder.encode(file.frames(), encoder.displayed(file), places.__contains__)
+    return [places[number] for number in shown_K]
 
 
-def _decoded(container) -> Iterator[tuple[float | None, av.VideoFrame]]:
-    """Time in seconds and frame, in order of presentation."""
-    stream = _video_stream(container)
-    # Workers are processes, one per core.
-    stream.thread_count = 1
-    for frame in container.decode(stream):
-        yield frame.time, frame
+class _Encoder:
+    """Frames of one video into JPEGs of one size."""
 
+    def __init__(
+        self, short_side: int, quality: int, jpegs: StoredJpegs, saw_frame: Callable[[], None]
+    ):
+        self.jpegs = jpegs
+        self._short_side = short_side
+        self._quality = quality
+        self._saw_frame = saw_frame
+        self._scaler = VideoReformatter()  # keeps its tables from frame to frame
+        self._display = None
+        self._first_size = None  # of the frames before scaling
+        self._size = None  # stored
+        self._other_sizes = 0
 
-def _frame_rate(path: pathlib.Path) -> tuple[float, bool]:
-    """Frames per second, and whether frames come at irregular times; decodes nothing."""
-    with _open(path) as container:
-        stream = _video_stream(container)
-        times = [
-            float(packet.pts * packet.time_base)
-            for packet in container.demux(stream)
-            if packet.size and packet.pts is not None
-        ]
-        stated = float(stream.average_rate or 0)
-    times_N = np.sort(times)
-    if len(times_N) < 3 or times_N[-1] <= times_N[0]:
-        return stated, False
-    rate = (len(times_N) - 1) / (times_N[-1] - times_N[0])
-    late_N = (times_N - times_N[0]) * rate - np.arange(len(times_N))
-    if np.abs(late_N).max() > _IRREGULAR:
-        return rate, True
-    # What the container says is the exact rate, unless it is wrong.
-    agree = abs(stated / rate - 1) * len(times_N) <= _IRREGULAR
-    return (stated if agree else rate), False
+    def encode(
+        self,
+        frames: Iterable,
+        to_image: Callable[..., Image.Image],
+        wanted: Callable[[int], bool],
+    ) -> int:
+        """Adds the JPEGs of the frames whose number is wanted; returns how many frames came."""
+        count = 0
+        for count, frame in enumerate(frames, 1):
+            size = frame.width, frame.height
+            self._first_size = self._first_size or size
+            self._other_sizes += size != self._first_size
+            if wanted(count - 1):
+                image = to_image(frame)
+                self._size = image.size
+                self.jpegs.append(encode_jpeg(image, self._quality))
+            self._saw_frame()
+        return count
 
+    def frames(self, fps: float, source_frames: int, remarks: list[str]) -> Frames:
+        """All that is encoded.
 
-def _at_constant_rate(frames: Iterator, rate: float) -> Iterator[av.VideoFrame]:
-    """At each tick the frame that is on screen: repeats some and leaves some out."""
-    start, tick, shown = None, 0, None
-    for time, frame in frames:
-        if time is None:
-            continue
-        start = time if start is None else start
-        while shown is not None and tick < (time - start) * rate - 1e-6:
-            yield shown
-            tick += 1
-        shown = frame
-    if shown is not None:
-        yield shown
+        Raises:
+          VideoError: if that is nothing.
+        """
+        if not len(self.jpegs):
+            raise VideoError("no frames")
+        if self._display is not None:
+            remarks = [*self._display.remarks, *remarks]
+        if self._other_sizes:
+            width, height = self._first_size
+            remarks = [
+                *remarks,
+                f"{self._other_sizes} of its frames are scaled to the size of the first, "
+                f"{width} x {height}",
+            ]
+        width, height = self._size
+        return Frames(self.jpegs, height, width, fps, source_frames, tuple(remarks))
 
+    def scaled_image(self, image: Image.Image) -> Image.Image:
+        """An image of a folder as it is stored."""
+        size = scaled(*self._first_size, self._short_side)
+        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
-def _folder_images(folder: pathlib.Path) -> Iterator[Image.Image]:
-    for path in image_files(folder):
-        with Image.open(path) as image:
-            yield ImageOps.exif_transpose(image).convert("RGB")
+    def displayed(self, file: VideoFile) -> Callable[[av.VideoFrame], Image.Image]:
+        """Turns frames of the file into images as they are stored."""
 
+        def to_image(frame: av.VideoFrame) -> Image.Image:
+            if self._display is None:
+                self._display = display_of(frame, file.stream, self._short_side)
+            return self._display.image(self._scaler, frame)
 
-def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The images of a folder in order: numbers in names count as numbers."""
-    with os.scandir(folder) as entries:
-        names = [e.name for e in entries if pathlib.Path(e.name).suffix.lower() in IMAGES]
-    names.sort(key=lambda name: (len(name), name))
-    return [folder / name for name in names]
-
-
-def _image(
-    scaler: VideoReformatter, frame: av.VideoFrame | Image.Image, width: int, height: int
-) -> Image.Image:
-    if isinstance(frame, Image.Image):
-        same = frame.size == (width, height)
-        return frame if same else frame.resize((width, height), Image.Resampling.BICUBIC)
-    scaled = scaler.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC)
-    image = Image.fromarray(scaled.to_ndarray())
-    # The display matrix turns counter-clockwise, as Pillow does.
-    quarter_turns = round(frame.rotation / 90) % 4
-    return image.transpose(_TURNS[quarter_turns]) if quarter_turns else image
-
-
-def _scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
-    scale = min(1.0, short_side / min(width, height))
-    return round(width * scale), round(height * scale)
+        return to_image

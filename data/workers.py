@@ -20,17 +20,28 @@ _tally = None
 
 
 class Tally:
-    """Counts of done and failed items, shared between processes."""
+    """Counts of videos done and failed and of frames, shared between processes."""
 
-    def __init__(self, context):
+    def __init__(self, context, changed: Callable[["Tally"], None] | None = None):
+        """All 0; `changed` is called after each change, in the process that makes it."""
         self._done = context.Value("q", 0)
         self._failed = context.Value("q", 0)
+        self._frames = context.Value("q", 0)
+        self._changed = changed
 
-    def add(self, succeeded: bool) -> None:
-        """Counts an item."""
-        counter = self._done if succeeded else self._failed
+    def add_video(self, succeeded: bool) -> None:
+        """Counts a video."""
+        self._add(self._done if succeeded else self._failed)
+
+    def add_frame(self) -> None:
+        """Counts a decoded frame."""
+        self._add(self._frames)
+
+    def _add(self, counter) -> None:
         with counter.get_lock():
             counter.value += 1
+        if self._changed:
+            self._changed(self)
 
     @property
     def done(self) -> int:
@@ -39,6 +50,10 @@ class Tally:
     @property
     def failed(self) -> int:
         return self._failed.value
+
+    @property
+    def frames(self) -> int:
+        return self._frames.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +69,19 @@ class Pool:
     watch: Callable[[Tally], None]
 
     def run(self, function: Callable, tasks: Iterable) -> None:
-        """Calls `function(task, count)` for each task, in any order.
-
-        `count(succeeded)` counts an item as done or failed.
+        """Calls `function(task, tally)` for each task, in any order.
 
         Raises:
           Exception: what the first failing task or `watch` raised; the other tasks are given up.
         """
         # A fork would copy TensorFlow's threads in an undefined state.
         context = multiprocessing.get_context("spawn")
-        tally = Tally(context)
         if self.workers == 1:
+            tally = Tally(context, self.watch)
             for task in tasks:
-                function(task, lambda succeeded: (tally.add(succeeded), self.watch(tally)))
+                function(task, tally)
             return
+        tally = Tally(context)
         with concurrent.futures.ProcessPoolExecutor(
             self.workers, context, initializer=_start, initargs=(tally,)
         ) as pool:
@@ -86,13 +100,16 @@ class Pool:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int, initial: int = 0) -> Iterator[Callable[[Tally], None]]:
-    """Shows rate and time left: a bar on a terminal, otherwise a line now and then.
+def progress(
+    what: str, total: int, initial: int = 0, frames: float = 0.0
+) -> Iterator[Callable[[Tally], None]]:
+    """Shows rates and time left: a bar on a terminal, otherwise a line now and then.
 
     Args:
       what: the work.
       total: videos that there are.
       initial: those of them that were done before.
+      frames: of all others, about; 0 where that is not known.
     """
     terminal = sys.stderr.isatty()
     with tqdm(
@@ -108,18 +125,33 @@ def progress(what: str, total: int, initial: int = 0) -> Iterator[Callable[[Tall
 
         def show(tally: Tally) -> None:
             nonlocal said
-            count = tally.done + tally.failed
-            bar.update(initial + count - bar.n)
-            now = time.monotonic()
-            if terminal or not count or now - said < _SAY_EVERY_S:
-                return
-            said = now
-            rate = count / (now - start)
-            left = tqdm.format_interval((total - initial - count) / rate)
-            at = f"{initial + count:,} of {total:,} videos, {rate:.1f} a second, {left} left"
-            print(f"{what}: {at}", flush=True)
+            count, now = tally.done + tally.failed, time.monotonic()
+            if terminal:
+                _show_on(bar, initial + count, tally.frames)
+            elif now - said >= _SAY_EVERY_S:
+                said = now
+                at = _at(count, total - initial, tally.frames, frames, now - start)
+                print(f"{what}: {initial + count:,} of {total:,} videos, {at}", flush=True)
 
         yield show
+
+
+def _show_on(bar: tqdm, count: int, frames: int) -> None:
+    bar.update(count - bar.n)
+    if frames and time.time() - bar.last_print_t >= bar.mininterval:
+        rate = frames / max(bar.format_dict["elapsed"], 1e-9)
+        bar.set_postfix_str(f"{frames:,} frames, {rate:,.0f} frames/s")
+
+
+def _at(count: int, videos: int, frames: int, all_frames: float, seconds: float) -> str:
+    """What is done, how fast, and how long the rest will take; by frames until a video is done."""
+    at = f"{count / seconds:,.1f} a second"
+    if frames:
+        at += f", {frames:,} frames, {frames / seconds:,.1f} a second"
+    done = count / videos if count else min(frames / all_frames, 1.0) if all_frames else 0.0
+    if done:
+        at += f", {tqdm.format_interval(seconds * (1 / done - 1))} left"
+    return at
 
 
 def _start(tally: Tally) -> None:
@@ -137,7 +169,7 @@ def _exit_with_parent() -> None:
 
 
 def _call(function: Callable, task) -> None:
-    function(task, _tally.add)
+    function(task, _tally)
 
 
 def _kill(pool: concurrent.futures.ProcessPoolExecutor) -> None:

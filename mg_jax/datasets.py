@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from data.builder import VERSION, VideoBuilder
-from data.parts import SKIPPED, Stored
+from data.parts import REMARKS, SKIPPED, Stored
 from data.preparation import Settings, settings_from_config
 from data.provenance import SOURCES
 from data.replacement import Replacement
@@ -25,6 +25,8 @@ from mg_jax.video_table import Actions, VideoTable
 tf.config.set_visible_devices([], "GPU")
 
 DATA_SETS = ("kinetics", "ssv2", "charades", "video_folder", "moving_shapes")
+
+_SHOWN = 10  # of the skipped videos and of the remarks
 
 _LISTS = ("labels", "starts", "ends")
 _NUMBERS = ("first_frame", "source_frames", "height", "width")
@@ -108,20 +110,31 @@ def _tell_changes(builder: VideoBuilder, config) -> None:
 
 def _tell_what_is_there(config) -> None:
     data_set, folder = open_data_set(config), data_folder(config)
-    with (folder / SKIPPED).open(newline="") as file:
-        skipped = list(csv.DictReader(file))
-    for row in skipped[:10]:
+    skipped, remarks = _listed(folder / SKIPPED), _listed(folder / REMARKS)
+    for row in skipped[:_SHOWN]:
         print(f"skipped {row['path']}: {row['reason']}")
+    for row in remarks[:_SHOWN]:
+        print(f"stored {row['path']}, but look at it: {row['remark']}")
     counts = ", ".join(
         f"{info.num_examples:,} {name}" for name, info in sorted(data_set.info.splits.items())
     )
     more = f", see {folder / SKIPPED}" if skipped else ""
+    odd = len({(row["split"], row["id"]) for row in remarks})
+    more += f"; {odd} videos stored with remarks, see {folder / REMARKS}" if odd else ""
     classes = class_names(data_set)
     names = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
     print(
         f"{data_set.data_path}: {counts}; {len(classes)} classes ({names}); "
         f"{len(skipped)} videos skipped{more}; --mode=preview --workdir=DIR draws its clips"
     )
+
+
+def _listed(path: pathlib.Path) -> list[dict[str, str]]:
+    """Rows of a list beside the data set; those of earlier versions have no remarks."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def open_source(config) -> DataSource:

@@ -82,7 +82,7 @@ def test_prepared_frames_are_those_of_the_video_files(data_dir):
         path = data_dir / "downloads" / "moving_shapes" / "validation" / f"{videos.ids[row]}.mp4"
         expected = read_frames(path, short_side=48, quality=90)
         numbers = videos.first_frame[row] + np.arange(videos.num_frames[row])
-        assert frames.jpegs(numbers) == expected.jpegs
+        assert frames.jpegs(numbers) == list(expected.jpegs)
         assert (videos.height[row], videos.width[row]) == (expected.height, expected.width)
 
 

@@ -80,22 +80,6 @@ def test_short_sides_are_scaled_down_and_never_up(tmp_path, size, stored):
         np.testing.assert_allclose(green.mean(1), np.linspace(0, 255, stored[1]), atol=20)
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_videos_are_turned_as_opencv_turns_them(tmp_path, rotation):
-    path = videos.write(tmp_path / "video.mp4", 2, (64, 32), rotation=rotation)
-    frames = read(path, quality=95)
-    assert (frames.width, frames.height) == ((32, 64) if rotation % 180 else (64, 32))
-    _, expected_HWC = cv2.VideoCapture(str(path)).read()
-    error = np.abs(videos.pixels(frames.jpegs[0]) - expected_HWC[..., ::-1]).mean()
-    assert error < 4
-
-
-def test_turned_videos_are_scaled_by_their_short_side(tmp_path):
-    path = videos.write(tmp_path / "video.mp4", 2, (64, 32), rotation=90)
-    frames = read(path, short_side=16)
-    assert (frames.width, frames.height) == (16, 32)
-
-
 @pytest.mark.parametrize(
     ("codec", "pix_fmt"), [("libx264", "yuv444p"), ("mpeg4", "yuv420p"), ("ffv1", "yuv420p")]
 )

@@ -3,6 +3,7 @@
 import fractions
 import io
 import pathlib
+import struct
 from collections.abc import Iterator, Sequence
 
 import av
@@ -38,11 +39,18 @@ def write(
     fps: int = 25,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
-    rotation: int = 0,
+    matrix: Sequence[int] | None = None,
+    aspect: fractions.Fraction | None = None,
     times_ms: Sequence[int] | None = None,
     title: str = "",
 ) -> pathlib.Path:
-    """A video file of `images`, by default at a constant rate, otherwise at the times given."""
+    """A video file of `images`, by default at a constant rate, otherwise at the times given.
+
+    Args:
+      matrix: a, b, c, d of the display matrix of an MP4, which shows pixel (p, q) at
+        (a p + c q, b p + d q).
+      aspect: of the pixels, width over height.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     milliseconds = fractions.Fraction(1, 1000)
     with av.open(str(path), "w") as container:
@@ -50,8 +58,8 @@ def write(
         stream = container.add_stream(codec, rate=fps)
         (stream.width, stream.height), stream.pix_fmt = size, pix_fmt
         stream.bit_rate = 800_000
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         if times_ms is not None:
             stream.time_base = stream.codec_context.time_base = milliseconds
         for i, image in enumerate(images(*size, count)):
@@ -60,7 +68,18 @@ def write(
                 frame.pts, frame.time_base = times_ms[i], milliseconds
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    if matrix:
+        _set_matrix(path, *matrix)
     return path
+
+
+def _set_matrix(path: pathlib.Path, a: int, b: int, c: int, d: int) -> None:
+    """Into the track header of an MP4: rows of 16.16, 16.16 and 2.30 fixed point numbers."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44
+    numbers = [v << 16 for v in (a, b, 0, c, d, 0, 0, 0)]
+    content[at : at + 36] = struct.pack(">9i", *numbers, 1 << 30)
+    path.write_bytes(content)
 
 
 def write_folder(

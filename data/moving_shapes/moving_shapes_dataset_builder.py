@@ -1,7 +1,6 @@
 """Small real videos whose class is the motion: for demonstrations, studies and tests."""
 
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from data.builder import VideoBuilder
 from data.findings import Findings
 from data.moving_shapes import drawing
 from data.videos import Action, Listing, Video
-from data.workers import Pool, progress
+from data.workers import Pool, Tally, progress
 
 VIDEOS = {"train": 1024, "validation": 1000}
 
@@ -43,9 +42,9 @@ def draw_videos(folder: pathlib.Path, split: str, count: int, workers: int) -> l
     return videos
 
 
-def _draw(task: tuple[pathlib.Path, str, tuple[int, int]], count: Callable[[bool], None]) -> None:
+def _draw(task: tuple[pathlib.Path, str, tuple[int, int]], tally: Tally) -> None:
     path, motion, seed = task
     unfinished = path.with_suffix(".tmp.mp4")
     drawing.draw_video(unfinished, motion, np.random.default_rng(seed))
     unfinished.rename(path)
-    count(True)
+    tally.add_video(True)

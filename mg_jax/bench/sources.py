@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import av
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from data.cores import usable_cores
-from data.workers import Pool
+from data.workers import Pool, Tally
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
 
@@ -26,7 +26,7 @@ def make_videos(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.P
     return paths
 
 
-def _make(task: tuple[pathlib.Path, int], count: Callable[[bool], None], frames: int) -> None:
+def _make(task: tuple[pathlib.Path, int], tally: Tally, frames: int) -> None:
     path, seed = task
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp.mp4")
@@ -39,7 +39,7 @@ def _make(task: tuple[pathlib.Path, int], count: Callable[[bool], None], frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HWC, "rgb24")))
         container.mux(stream.encode())
     unfinished.rename(path)
-    count(True)
+    tally.add_video(True)
 
 
 def _scene(seed: int, frames: int) -> Iterator[np.ndarray]:

@@ -1,0 +1,148 @@
+"""Video files: which stream of them, its frames as FFmpeg decodes them, and what it announces."""
+
+import array
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+import av
+
+# Of FFmpeg's AV_DISPOSITION_... and AVFMT_... flags.
+_COVER = 0x0400 | 0x0800  # ATTACHED_PIC, TIMED_THUMBNAILS
+_NO_TIMESTAMPS = 0x0080
+
+# Titles and the like may be in any encoding. PyAV takes that in its stride from version 19 on.
+_ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+
+# A video that has fewer or more frames than its file announces, by more than both.
+_DIFFERS_SHARE = 0.05
+_DIFFERS_FRAMES = 2
+
+_PACKETS = (188, 192, 204)  # bytes, of transport streams
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+
+
+class VideoError(Exception):
+    """A video that cannot be used, with the reason."""
+
+
+def open_video(path: pathlib.Path) -> av.container.InputContainer:
+    """The file, whatever its name; FFmpeg takes what stands before a colon for a protocol."""
+    return av.open(f"file:{path}", **_ANY_TITLE)
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The stream that FFmpeg would show, set to decode in one thread.
+
+    Raises:
+      VideoError: if there is none; the cover of a sound file does not count.
+    """
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not streams:
+        raise VideoError("no video stream")
+    # Of a thumbnail that has a track of its own FFmpeg may not see in time that it stands still.
+    streams = [stream for stream in streams if stream.frames != 1] or streams
+    best = container.streams.best("video")
+    stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
+    stream.thread_count = 1  # workers are processes, one per core
+    return stream
+
+
+class VideoFile:
+    """A file that is being decoded.
+
+    Attributes:
+      stream: which is decoded.
+      times: seconds, of the frames so far; NaN where missing.
+    """
+
+    def __init__(self, container: av.container.InputContainer, path: pathlib.Path):
+        self.stream = video_stream(container)
+        self.times = array.array("d")
+        self._container = container
+        self._path = path
+        self._end = 0  # of the last packet, in the stream's unit of time
+        self._damaged = 0
+        self._failure = None
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """The frames that are shown, in order.
+
+        Raises:
+          av.error.FFmpegError: for damage, except where it is the end that is damaged.
+        """
+        for packet in self._container.demux(self.stream):
+            if packet.size and self._failure:
+                raise self._failure
+            if packet.pts is not None:
+                self._end = max(self._end, packet.pts + (packet.duration or 0))
+            try:
+                decoded = packet.decode()
+            except av.error.FFmpegError as error:
+                self._failure = error
+                continue
+            for frame in decoded:
+                self._damaged += frame.is_corrupt
+                self.times.append(float("nan") if frame.time is None else frame.time)
+                yield frame
+        if self._failure and not self.times:
+            raise self._failure
+
+    def remarks(self, fps: float) -> list[str]:
+        """What was wrong, once all frames are decoded."""
+        remarks = []
+        if self._failure:
+            remarks.append(f"its last frames cannot be decoded: {reason(self._failure)}")
+        if self._damaged:
+            remarks.append(f"{self._damaged} of its frames are damaged and decoded in part")
+        return remarks + self._cut_off_remarks(fps)
+
+    def _cut_off_remarks(self, fps: float) -> list[str]:
+        count, remarks = len(self.times), []
+        # MP4 and MOV count frames too that their edit lists leave out.
+        announced = 0 if "mov" in self._container.format.name else self.stream.frames
+        if announced and abs(count - announced) > _many(announced):
+            remarks.append(f"announces {announced} frames, but {count} are there")
+        seconds = announced_s(self._container, self.stream)
+        end = float(self._end * self.stream.time_base)
+        if fps and (seconds - end) * fps > _many(seconds * fps):
+            remarks.append(f"announces {seconds:.4g} s, but ends at {end:.4g} s")
+        if self._container.format.name == "mpegts":
+            size = os.path.getsize(self._path)
+            if all(size % packet for packet in _PACKETS):
+                remarks.append("ends in the middle of a packet: it is cut off")
+        return remarks
+
+
+def announced_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """How long the file says that its video is, seconds; 0 where it does not."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    for name, value in stream.metadata.items():  # Matroska's, of this stream alone
+        if name.startswith("DURATION") and (clock := _CLOCK.fullmatch(value)):
+            hours, minutes, seconds = map(float, clock.groups())
+            return hours * 3600 + minutes * 60 + seconds
+    if container.format.flags & _NO_TIMESTAMPS:
+        return 0.0  # FFmpeg guesses from the bit rate
+    return (container.duration or 0) / av.time_base
+
+
+def announced_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """How many frames the file says that it has, by its rate if need be; 0 where it does not."""
+    return stream.frames or round(announced_s(container, stream) * (stream.average_rate or 0))
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong; some errors of decoders carry no text of their own."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _many(frames: float) -> float:
+    return max(_DIFFERS_FRAMES, _DIFFERS_SHARE * frames)
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    if hasattr(stream, "disposition"):
+        return bool(stream.disposition.value & _COVER)
+    return stream.average_rate is None  # early versions of PyAV 14

@@ -1,0 +1,175 @@
+"""From the times of a video's frames: its rate, and which frame is on screen when."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+# A video whose frames come this much earlier or later than a constant rate says, in units of the
+# time between two frames, has a variable rate. Containers round times to milliseconds.
+_IRREGULAR = 0.75
+
+# Where a long gap between frames is a still, which a player shows, and where a jump of the clock,
+# which says nothing of the video. Each rule alone makes a jump of a gap:
+# 1. Time runs backwards, or stands still for longer than FFmpeg itself believes (its
+#    dts_delta_threshold), and than any rhythm of the frames suggests.
+_JUMP_S = 10.0
+_JUMP_GAPS = 100  # usual gaps
+# 2. All else is a constant rate, and such gaps are few. Stills of a screen recording are many, or
+#    stand among other gaps of all lengths.
+_LONG_GAPS = 5  # usual gaps
+_FEW = 1 / 30  # of all gaps, but two at least
+_ALIKE = 0.25  # of the usual gap, by which nearly all of the rest may differ from it
+_NEARLY_ALL = 0.95
+# 3. One frame would be on screen for most of the video.
+_MOSTLY = 2 / 3
+
+# Decoders put frames in order even where the container has their times in order of decoding, a few
+# frames off (H.264 holds back 16 at most).
+_REORDERED = 16
+
+# A rate that the file says is right if frames usually are that far apart, up to this share.
+_SAME_RATE = 0.01
+_OTHER_RATE = 0.05  # those that differ by more are worth a remark
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """When frames are on screen.
+
+    Attributes:
+      fps: frames per second, 0 where neither times nor file say.
+      shown_N: number of the frame at each tick of that rate; None if each frame has one tick.
+      remarks: what a person should know of the times.
+    """
+
+    fps: float
+    shown_N: np.ndarray | None
+    remarks: tuple[str, ...]
+
+
+def timeline(times: Sequence[float], stated: float) -> Timeline:
+    """The rate of frames; where it varies, as many ticks of the mean rate as there are frames.
+
+    Jumps of the clock are closed: the frames around them are apart as frames usually are.
+
+    Args:
+      times: seconds, of the frames in the order in which they are shown; NaN where missing.
+      stated: frames per second as the file has it, 0 where it does not say.
+    """
+    times_N = np.asarray(times, float)
+    known_N = times_N[np.isfinite(times_N)]
+    if len(times_N) < 3 or len(np.unique(known_N)) < 2:
+        return Timeline(stated, None, ())
+    times_N = _spread(_in_order(_filled(times_N), stated))
+    gaps_G = np.diff(times_N)
+    usual = _usual(gaps_G)
+    jump_G = _jumps(gaps_G, usual)
+    closed_N = times_N - np.append(0, np.cumsum(np.where(jump_G, gaps_G - usual, 0)))
+    rate = _mean_rate(closed_N)
+    remarks = _jump_remarks(gaps_G, jump_G)
+    if _is_constant(closed_N):
+        # What the container says is the exact rate, unless it is wrong.
+        agree = abs(stated / rate - 1) * len(times_N) <= _IRREGULAR
+        agree = agree or abs(stated * usual - 1) <= _SAME_RATE
+        if stated and not agree and abs(stated / rate - 1) > _OTHER_RATE:
+            remarks.append(f"says {stated:.4g} frames per second, but its times say {rate:.4g}")
+        return Timeline(stated if agree else rate, None, tuple(remarks))
+    shown_N = _on_screen(closed_N, rate)
+    return Timeline(rate, shown_N, (*remarks, *_lost_remarks(shown_N, rate)))
+
+
+def _filled(times_N: np.ndarray) -> np.ndarray:
+    """Missing times between known ones; before and after all of them, at their mean gap."""
+    numbers_N = np.arange(len(times_N))
+    (known_K,) = np.nonzero(np.isfinite(times_N))
+    filled_N = np.interp(numbers_N, known_K, times_N[known_K])
+    gap = _usual(np.diff(filled_N[known_K[0] : known_K[-1] + 1]))
+    outside_N = np.minimum(numbers_N - known_K[0], 0) + np.maximum(numbers_N - known_K[-1], 0)
+    return filled_N + outside_N * gap
+
+
+def _in_order(times_N: np.ndarray, stated: float) -> np.ndarray:
+    """Sorted where the container has times a few frames off; joined files are left as they are."""
+    order_N = np.argsort(times_N, kind="stable")
+    moved = np.abs(order_N - np.arange(len(times_N))).max()
+    sorted_N = times_N[order_N]
+    if moved <= min(_REORDERED, len(times_N) // 4):
+        return sorted_N
+    as_stated = abs(stated / _mean_rate(sorted_N) - 1) * len(times_N) <= _IRREGULAR
+    return sorted_N if as_stated and _is_constant(sorted_N) else times_N
+
+
+def _spread(times_N: np.ndarray) -> np.ndarray:
+    """Frames of one and the same time, evenly up to the next time."""
+    again_N = np.append(False, np.diff(times_N) == 0)
+    return _filled(np.where(again_N, np.nan, times_N)) if again_N.any() else times_N
+
+
+def _usual(gaps_G: np.ndarray) -> float:
+    """The time between two frames, seconds: the mean of those near the median."""
+    positive_P = np.sort(gaps_G[gaps_G > 0])
+    if not len(positive_P):
+        return float(np.abs(gaps_G).max())  # time runs backwards all along
+    median = positive_P[(len(positive_P) - 1) // 2]
+    return float(positive_P[np.abs(positive_P / median - 1) <= 0.5].mean())
+
+
+def _jumps(gaps_G: np.ndarray, usual: float) -> np.ndarray:
+    """Which gaps are jumps; the rules are above."""
+    jump_G = (gaps_G < 0) | (gaps_G > max(_JUMP_S, _JUMP_GAPS * usual))
+    long_G = jump_G | (gaps_G > _LONG_GAPS * usual)
+    few = long_G.sum() - jump_G.sum() <= max(2, len(gaps_G) * _FEW)
+    if few and _is_steady(np.where(long_G, usual, gaps_G), usual):
+        return long_G
+    closed_G = np.where(jump_G, usual, gaps_G)
+    while len(closed_G) > 2 and closed_G.max() > max(usual, _MOSTLY * closed_G.sum()):
+        longest = closed_G.argmax()
+        jump_G[longest], closed_G[longest] = True, usual
+    return jump_G
+
+
+def _is_steady(gaps_G: np.ndarray, usual: float) -> bool:
+    """A constant rate, and not by the mean alone, as a few mixed gaps may have it."""
+    alike = (np.abs(gaps_G / usual - 1) <= _ALIKE).mean()
+    return bool(alike >= _NEARLY_ALL) and _is_constant(np.append(0, np.cumsum(gaps_G)))
+
+
+def _mean_rate(times_N: np.ndarray) -> float:
+    return float((len(times_N) - 1) / (times_N[-1] - times_N[0]))
+
+
+def _is_constant(times_N: np.ndarray) -> bool:
+    late_N = (times_N - times_N[0]) * _mean_rate(times_N) - np.arange(len(times_N))
+    return bool(np.abs(late_N).max() <= _IRREGULAR)
+
+
+def _on_screen(times_N: np.ndarray, rate: float) -> np.ndarray:
+    """At each tick the number of the last frame that has come; the last tick is the last frame."""
+    ticks_N = np.arange(len(times_N))
+    due_N = (times_N - times_N[0]) * rate - 1e-6
+    shown_N = np.searchsorted(due_N, ticks_N, "right") - 1
+    shown_N[-1] = len(times_N) - 1
+    return shown_N
+
+
+def _jump_remarks(gaps_G: np.ndarray, jump_G: np.ndarray) -> list[str]:
+    (jumps_J,) = np.nonzero(jump_G)
+    if not len(jumps_J):
+        return []
+    first = jumps_J[0]
+    times = "once" if len(jumps_J) == 1 else f"{len(jumps_J)} times"
+    return [
+        f"its clock jumps {times}, first by {gaps_G[first]:.4g} s after frame {first}; "
+        "all frames are kept as if it did not"
+    ]
+
+
+def _lost_remarks(shown_N: np.ndarray, rate: float) -> list[str]:
+    lost = len(shown_N) - len(np.unique(shown_N))
+    if 2 * lost <= len(shown_N):
+        return []
+    return [
+        f"its frames come at very irregular times; at their mean rate of {rate:.3g} per second "
+        f"{lost} of {len(shown_N)} are never on screen"
+    ]
