@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import av
 
+_STILLS = ("bmp", "gif", "mjpeg", "png", "webp")  # codecs of covers
 # Of FFmpeg's AV_DISPOSITION_... and AVFMT_... flags.
 _COVER = 0x0400 | 0x0800  # ATTACHED_PIC, TIMED_THUMBNAILS
 _NO_TIMESTAMPS = 0x0080
@@ -145,4 +146,5 @@ def _many(frames: float) -> float:
 def _is_cover(stream: av.VideoStream) -> bool:
     if hasattr(stream, "disposition"):
         return bool(stream.disposition.value & _COVER)
-    return stream.average_rate is None  # early versions of PyAV 14
+    # Early versions of PyAV 14 do not tell: it is a still, and has no rate.
+    return stream.average_rate is None and stream.codec_context.name in _STILLS

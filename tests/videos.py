@@ -63,7 +63,8 @@ def write(
         if times_ms is not None:
             stream.time_base = stream.codec_context.time_base = milliseconds
         for i, image in enumerate(images(*size, count)):
-            frame = av.VideoFrame.from_image(image)
+            # At once from RGB, FFmpeg 7 leaves chroma unset at the edges of odd sizes.
+            frame = av.VideoFrame.from_image(image).reformat(format="yuv444p")
             if times_ms is not None:
                 frame.pts, frame.time_base = times_ms[i], milliseconds
             container.mux(stream.encode(frame))
