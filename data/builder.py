@@ -100,8 +100,9 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """
         findings, settings = Findings(), self.settings
         self._listing, self._states = self._checked(findings)
-        findings.check(settings.source)
+        # What is wrong is plainer beside what was understood.
         print(summary(settings.source, self._listing, settings.multi_label, findings), flush=True)
+        findings.check(settings.source)
 
     def changes(self, folder: pathlib.Path) -> list[str]:
         """What has changed in the source since the data set in this folder was prepared from it.

@@ -31,11 +31,13 @@ class Columns:
       path: number of the column of paths.
       labels: numbers of the columns of labels; None for all behind the path.
       group: number of the column that names groups; None where there is none.
+      count: of the columns; None where rows may have any number of labels.
     """
 
     path: int = 0
     labels: tuple[int, ...] | None = None
     group: int | None = None
+    count: int | None = None
 
 
 def understand(
@@ -136,7 +138,7 @@ def _named_columns(where: str, header: list[str], findings: Findings) -> Columns
         f"{where}: a header; columns used: {named}"
         + (f"; not used: {some(unused)}" if unused else "")
     )
-    return Columns(paths[0], tuple(labels), group)
+    return Columns(paths[0], tuple(labels), group, len(header))
 
 
 def _columns(kinds: Sequence[str | None], kind: str) -> list[int]:

@@ -91,8 +91,13 @@ class _RowReader:
         if not self._root.has(name) and (whole := self._unquoted(cells)):
             self._findings.error(
                 f"{where}: {whole!r} is cut at {self._separator!r}",
-                "put paths that hold the separator in double quotes; a path that holds the "
-                "separator must be in double quotes",
+                "a path that holds the separator must be in double quotes",
+            )
+            return None
+        if columns.count is not None and len(cells) > columns.count:
+            self._findings.error(
+                f"{where}: {len(cells)} columns; the header has {columns.count}",
+                "rows have the header's columns",
             )
             return None
         if not self._right_count(where, cells, labels):
@@ -112,10 +117,9 @@ class _RowReader:
 
     def _unquoted(self, cells: list[str]) -> str | None:
         """The path that is there if the cells are put together again."""
-        if self._columns.labels is not None or len(cells) < 3:
-            return None
-        for count in range(2, len(cells) + 1):
-            name = self._separator.join(cells[:count]).strip()
+        first = self._columns.path
+        for end in range(first + 2, len(cells) + 1):
+            name = self._separator.join(cells[first:end]).strip()
             if self._root.has(name):
                 return name
         return None
