@@ -11,6 +11,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from mg_jax.datasets import open_source
 from mg_jax.recipe import schedule_from_config
+from mg_jax.report.groups import check_comparable
 from mg_jax.report.runs import read_runs
 from mg_jax.trained_on import (
     TrainedOn,
@@ -199,3 +200,11 @@ def test_an_evaluation_on_another_split_is_allowed_and_said(undisturbed, flags, 
     assert data["fingerprints"]["ids"] == ids
     output = runs.run(workdir, *flags, split, expect=1)
     assert "Differing: data.eval_split is validation there and train here" in output
+
+
+def test_runs_that_were_evaluated_on_other_videos_are_not_compared(undisturbed):
+    (run,) = read_runs([undisturbed[0]])
+    other = dataclasses.replace(run, trained_on=TrainedOn((stretch(48, 0),)))
+    with pytest.raises(ValueError, match=r"evaluated on other videos \(11 and 2\); see data.json"):
+        check_comparable([run, other])
+    check_comparable([run, dataclasses.replace(run, trained_on=None)])
