@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import shutil
 
 import numpy as np
@@ -11,7 +10,9 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from mg_jax.datasets import open_source
 from mg_jax.recipe import schedule_from_config
+from mg_jax.report.groups import check_comparable
 from mg_jax.report.runs import read_runs
+from mg_jax.run import open_run
 from mg_jax.trained_on import (
     TrainedOn,
     check_videos,
@@ -166,12 +167,15 @@ def test_a_run_goes_on_with_other_videos_only_where_it_is_told_to(cut, flags, fe
     (record,) = json.loads((workdir / "data.json").read_text())
     assert (record["from_step"], record["train"]["videos"]) == (0, 48)
     before = {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
-    other = [*flags, f"--config.data.dir={fewer_videos}", "--config.model.num_classes=0"]
-    output = runs.run(workdir, *other, expect=1)
-    assert re.search(r"split 'train' had 48 videos and has 46: 2 \('\w+', '\w+'\) gone", output)
+    config = tiny.get_config()
+    config.data.dir = str(fewer_videos)
+    message = r"split 'train' had 48 videos and has 46: 2 \('\w+', '\w+'\) gone"
+    with pytest.raises(WorkdirError, match=message):
+        open_run(config, workdir, trains=True)
     assert before == {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
 
-    output = runs.run(workdir, *other, "--config.run.accept_other_videos=True")
+    other = [f"--config.data.dir={fewer_videos}", "--config.model.num_classes=0"]
+    output = runs.run(workdir, *flags, *other, "--config.run.accept_other_videos=True")
     assert f"at step {step}, from here on with other videos, 46 to train on" in output
     first, second = json.loads((workdir / "data.json").read_text())
     assert first == record
@@ -197,5 +201,14 @@ def test_an_evaluation_on_another_split_is_allowed_and_said(undisturbed, flags, 
     config.data.dir = flags[0].partition("=")[2]
     ids = open_source(config).train.videos.fingerprints()["ids"]
     assert data["fingerprints"]["ids"] == ids
-    output = runs.run(workdir, *flags, split, expect=1)
-    assert "Differing: data.eval_split is validation there and train here" in output
+    config.data.eval_split = "train"
+    with pytest.raises(WorkdirError, match=r"eval_split is validation there and train here$"):
+        open_run(config, workdir, trains=True)
+
+
+def test_runs_that_were_evaluated_on_other_videos_are_not_compared(undisturbed):
+    (run,) = read_runs([undisturbed[0]])
+    other = dataclasses.replace(run, trained_on=TrainedOn((stretch(48, 0),)))
+    with pytest.raises(ValueError, match=r"evaluated on other videos \(11 and 2\); see data.json"):
+        check_comparable([run, other])
+    check_comparable([run, dataclasses.replace(run, trained_on=None)])
