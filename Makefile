@@ -17,11 +17,13 @@ LOCKED := -r requirements.txt -c requirements.lock
 TORCH := torch==2.13.0
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
+# LENGTH=0.05 trains a twentieth of the demo.
+LENGTH ?= 1
 SEED ?= 0
 WORK ?= work/demo_seed$(SEED)
 DATA ?= work/data
 DEMO = $(RUN) main.py --config=configs/demo.py
-TRAIN := --config.seed=$(SEED) --config.data.dir=$(DATA)
+TRAIN := --config.seed=$(SEED) --config.schedule.scale=$(LENGTH) --config.data.dir=$(DATA)
 
 .PHONY: demo test test-newest nightly lock clean
 

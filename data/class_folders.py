@@ -6,7 +6,8 @@ import pathlib
 import unicodedata
 
 from data.findings import Findings, printable, some
-from data.video_frames import IMAGES
+from data.image_folder import SUFFIXES as IMAGES
+from data.system_files import is_system
 from data.video_root import SETS_VIDEOS
 from data.videos import Action, Video
 
@@ -20,8 +21,6 @@ VIDEOS = frozenset((
     ".wtv", ".xvid", ".y4m",
 ))
 # fmt: on
-# Of systems, not of people.
-_SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin"}
 
 
 @dataclasses.dataclass
@@ -39,11 +38,6 @@ class ClassFolder:
     videos: list[pathlib.Path]
     empty: list[pathlib.Path]
     left_out: int = 0
-
-
-def is_system(name: str) -> bool:
-    """Whether a file or folder is hidden or belongs to an operating system."""
-    return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps
 
+from data.system_files import is_system
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 _FULL_16 = 2**16 - 1
@@ -87,11 +89,21 @@ class ImageFolder:
         return float(low), float(high)
 
 
+def image_entries(folder: pathlib.Path) -> list[os.DirEntry]:
+    """The images of a folder in no order."""
+    with os.scandir(folder) as entries:
+        return [
+            entry
+            for entry in entries
+            if pathlib.Path(entry.name).suffix.lower() in SUFFIXES
+            and not is_system(entry.name)
+            and not entry.is_dir()
+        ]
+
+
 def image_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """The images of a folder in order: numbers in names count as numbers, suffixes do not."""
-    with os.scandir(folder) as entries:
-        paths = [folder / e.name for e in entries]
-    return sorted((path for path in paths if path.suffix.lower() in SUFFIXES), key=_natural)
+    return sorted((folder / entry.name for entry in image_entries(folder)), key=_natural)
 
 
 def _natural(path: pathlib.Path) -> tuple[list[str | int], str]:

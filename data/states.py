@@ -5,8 +5,7 @@ import dataclasses
 import os
 import stat
 
-from data.class_folders import is_system
-from data.video_frames import IMAGES
+from data.image_folder import image_entries
 from data.videos import Listing, Video
 
 _THREADS = 16
@@ -42,7 +41,7 @@ def _state_of(video: Video) -> State:
         found = os.stat(video.path)
         node = (found.st_dev, found.st_ino)
         if stat.S_ISDIR(found.st_mode):
-            images = _images(video.path)
+            images = [entry.stat() for entry in image_entries(video.path)]
             newest = max(image.st_mtime_ns for image in [found, *images])
             broken = "" if images else "is a folder without images"
             return State(sum(image.st_size for image in images), newest, node, broken)
@@ -56,14 +55,3 @@ def _state_of(video: Video) -> State:
     elif not os.access(video.path, os.R_OK):
         broken = "may not be read, its permissions say"
     return State(found.st_size, found.st_mtime_ns, node, broken)
-
-
-def _images(folder: os.PathLike) -> list[os.stat_result]:
-    with os.scandir(folder) as entries:
-        return [
-            entry.stat()
-            for entry in entries
-            if not is_system(entry.name)
-            and os.path.splitext(entry.name)[1].lower() in IMAGES
-            and not entry.is_dir()
-        ]

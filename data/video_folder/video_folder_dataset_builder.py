@@ -5,10 +5,11 @@ from typing import ClassVar
 
 from data import lists
 from data.builder import VideoBuilder
-from data.class_folders import folders_in, is_system, videos_of_class_folders
+from data.class_folders import folders_in, videos_of_class_folders
 from data.classes import classes_that_occur
 from data.findings import Findings, printable
 from data.sources import lists_in, splits_among
+from data.system_files import is_system
 from data.videos import Listing
 
 UNSPLIT_LISTS = ("videos", "annotations", "labels")
