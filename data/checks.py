@@ -129,7 +129,8 @@ def _check_classes_of_splits(
         if listing.splits.get(split)
     }
     if (
-        len(counts) == 2
+        not findings.errors
+        and len(counts) == 2
         and all(counts.values())
         and not set.intersection(*map(set, counts.values()))
     ):

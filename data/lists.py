@@ -47,13 +47,18 @@ def read_list(
       findings: what is wrong or odd is added, with its line.
 
     Raises:
-      ValueError: if the file cannot be read or there is no such folder.
+      ValueError: if there is no such folder.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {printable(folder)}; {SETS_VIDEOS}")
     root = VideoRoot(folder)
+    try:
+        cut = list(read_rows(path, separator))
+    except ValueError as error:
+        findings.error(str(error))
+        return []
     lines = []
-    for line, row in read_rows(path, separator):
+    for line, row in cut:
         if any("\n" in cell for cell in row):
             findings.error(
                 f"{path}, line {line}: a row of several lines",

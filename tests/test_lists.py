@@ -111,7 +111,8 @@ def test_names_and_numbers_do_not_mix(source):
     write_list(source, "a.mp4,run", "b.mp4,jump")
     write_list(source, "c.mp4,1", name="validation.csv")
     message = wrong(mine(source))
-    assert "names ('run', train.csv, line 1) and numbers ('1', validation.csv, line 1)" in message
+    assert f"names ('run', {source}/train.csv, line 1)" in message
+    assert f"numbers ('1', {source}/validation.csv, line 1)" in message
 
 
 def test_splits_without_a_class_in_common_are_refused(source):
