@@ -101,7 +101,7 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     if mode in ("prepare", "preview", "report"):
         _stay_on_cpu()
     if mode == "prepare":
-        from mg_jax.datasets import prepare
+        from mg_jax.prepare import prepare
 
         return prepare(config)
     if mode == "preview":

@@ -12,7 +12,8 @@ from PIL import Image
 from data import workers
 from data.stored_jpegs import StoredJpegs, WriteError
 from data.video_frames import VideoError, read_frames
-from mg_jax.datasets import frame_records, open_data_set, prepare
+from mg_jax.datasets import frame_records, open_data_set
+from mg_jax.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, parts_folder, read
 

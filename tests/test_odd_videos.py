@@ -8,7 +8,8 @@ import av
 import pytest
 
 from data.video_frames import VideoError
-from mg_jax.datasets import open_data_set, prepare
+from mg_jax.datasets import open_data_set
+from mg_jax.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, changed, read
 

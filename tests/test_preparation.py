@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from data.video_frames import VideoError
-from mg_jax.datasets import frame_records, is_prepared, open_data_set, prepare, video_table
+from mg_jax.datasets import frame_records, open_data_set, video_table
+from mg_jax.prepare import prepare
+from mg_jax.prepared import is_prepared
 from tests import videos
 from tests.preparations import NAME, changed, parts_folder, read, records, skipped, write_noise
 

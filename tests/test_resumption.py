@@ -13,7 +13,9 @@ import types
 
 import pytest
 
-from mg_jax.datasets import is_prepared, open_data_set, prepare, video_table
+from mg_jax.datasets import open_data_set, video_table
+from mg_jax.prepare import prepare
+from mg_jax.prepared import is_prepared
 from tests import runs, videos
 from tests.preparations import NAME, changed, parts_folder, records, write_noise
 

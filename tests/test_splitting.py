@@ -8,7 +8,8 @@ import pytest
 from data.findings import Findings
 from data.splitting import split_off
 from data.videos import Action, Listing, Video
-from mg_jax.datasets import open_data_set, prepare
+from mg_jax.datasets import open_data_set
+from mg_jax.prepare import prepare
 from tests import videos
 from tests.builders import contents, understood
 from tests.preparations import changed

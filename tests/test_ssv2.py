@@ -4,12 +4,8 @@ import json
 
 import pytest
 
-from mg_jax.datasets import (
-    class_names,
-    open_data_set,
-    open_source,
-    prepare,
-)
+from mg_jax.datasets import class_names, open_data_set, open_source
+from mg_jax.prepare import prepare
 from tests import videos
 from tests.builders import contents, refused
 

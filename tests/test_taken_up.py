@@ -4,7 +4,9 @@ import pathlib
 
 import pytest
 
-from mg_jax.datasets import is_prepared, open_data_set, prepare
+from mg_jax.datasets import open_data_set
+from mg_jax.prepare import prepare
+from mg_jax.prepared import is_prepared
 from tests import videos
 from tests.builders import contents
 from tests.preparations import NAME, changed, parts_folder, records, skipped

@@ -10,7 +10,8 @@ from PIL import Image
 
 from data.jpeg import encode_jpeg
 from mg_jax import frames as stored_frames
-from mg_jax.datasets import frame_records, open_data_set, prepare, video_table
+from mg_jax.datasets import frame_records, open_data_set, video_table
+from mg_jax.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, read
 

@@ -25,9 +25,10 @@ from data.cores import usable_cores
 from mg_jax import frames as frames_lib
 from mg_jax import memory, sampling
 from mg_jax.bench import sources, video_loader
-from mg_jax.datasets import DataSource, Split, open_source, prepare
+from mg_jax.datasets import DataSource, Split, open_source
 from mg_jax.grid import Grid
 from mg_jax.input_pipeline import clip_batches
+from mg_jax.prepare import prepare
 from mg_jax.progress import say, shown
 from mg_jax.recipe import schedule_from_config
 from mg_jax.sampling import Augmentation, Clips, training_augmentation

@@ -7,7 +7,7 @@ from typing import Any
 
 from data.cores import usable_cores
 from mg_jax.bench import sources
-from mg_jax.datasets import prepare
+from mg_jax.prepare import prepare
 
 _FEW, _MANY, _FRAMES = 64, 192, 300
 
