@@ -83,21 +83,6 @@ def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameter
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_precise_statistics_of_few_videos_go_once_through_them(opened):
-    run, state = opened
-    grid = run.schedule.phases[0].grids[-1]
-    found = []
-    # 48 videos make as many batches, and no more.
-    for batches in (-(-48 // grid.batch), 1_000_000):
-        config = run.config.copy_and_resolve_references()
-        config.eval.precise_bn_batches = batches
-        executables = create_executables(config, run.mesh, state)
-        asking = dataclasses.replace(run, config=config, executables=executables)
-        found.append(precise_batch_stats(asking, state, grid))
-    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize(("clips", "crops"), [(1, 1), (3, 3)])
 def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened, clips, crops):
     run, state = opened
