@@ -135,7 +135,7 @@ def _eval() -> ConfigDict:
     """During training and at its end."""
     eval = ConfigDict()
     eval.times = 10  # evaluations on one centre view, spread over the run to its end
-    eval.precise_bn_batches = 200  # at most; of the current base grid, before each evaluation
+    eval.precise_bn_batches = 200  # of the current base grid, before each evaluation
     eval.clips = 10  # per video in the full evaluation,
     eval.crops = 1  # times 1 (centre) or 3 (along the longer side)
     eval.size = 224  # crop, pixels

@@ -51,27 +51,24 @@ def evaluate(run: Run, state: TrainState, views: Views) -> dict[str, float]:
 def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
     """Batch-norm statistics averaged over many batches with the current parameters.
 
-    The running statistics mix several grids and past parameters (paper, Sec. 4.1). Of few videos
-    it takes no more batches than go once through them, as the authors' code does.
+    The running statistics mix several grids and past parameters (paper, Sec. 4.1).
     """
-    split, asked = run.data.train, run.config.eval.precise_bn_batches
-    count = min(asked, -(-len(split.videos) // grid.batch))
+    split = run.data.train
     dataset = clip_batches(
         split,
         # Another seed than training's: the clips are drawn the same way, in another order.
         training_augmentation(run.config.data, run.config.seed + 1),
         [grid],
-        ((grid, i * grid.batch) for i in range(count)),
+        ((grid, i * grid.batch) for i in range(run.config.eval.precise_bn_batches)),
     )
     step = run.program(statistics_program(grid))
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state.batch_stats)
     total = parallel.replicate(zeros, run.mesh)
     batches = DeviceBatches(dataset, run.mesh, split.damaged)
+    count = run.config.eval.precise_bn_batches
     for batch in shown(batches, "precise BN", "batch", count, show=hosts.is_first()):
         run.stops.check()
         jax.block_until_ready(total)  # else batches would pile up on the devices
         total = step(state, batch, total)
         batches.prefetch()
-    if count < asked:  # the program weighs each batch by 1 / asked
-        total = jax.tree.map(lambda x: x * np.float32(asked / count), total)
     return total

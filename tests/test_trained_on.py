@@ -64,7 +64,10 @@ OTHER = {
         table("a", "b", "ü/日本 c", "d", frames=31),
         r"4 .* has 4: 4 \('a', 'b', .*, \.\.\.\) with",
     ),
-    "order": (table("b", "a", "ü/日本 c", "d"), r"4 .* has 4: the same ones, ordered or stored otherw"),
+    "order": (
+        table("b", "a", "ü/日本 c", "d"),
+        r"4 .* has 4: the same ones, ordered or stored otherw",
+    ),
 }
 
 
