@@ -49,7 +49,7 @@ test-newest: VENV := .venv-newest
 test-newest:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	sed -E '/^-r/d; s/ *(==|>=|<=|~=|<|>)[^;#]*//' requirements.txt requirements-dev.txt \
+	sed -E '/^-r/d; s/[[:space:]]*#.*//; s/ *(==|>=|<=|~=|<|>)[^;]*//' requirements.txt requirements-dev.txt \
 	  > $(VENV)/newest.txt
 	$(PIP) install --quiet --upgrade pip -r $(VENV)/newest.txt
 	$(PIP) install --quiet --index-url $(TORCH_INDEX) torch || $(PIP) install --quiet torch

@@ -35,12 +35,16 @@ def install():
     if shutil.which("apt-get"):
         sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
         environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
-        with contextlib.suppress(OSError):
-            subprocess.run([*sudo, *environment, "sh", "-c", _DEBIAN], timeout=900)
-        find.cache_clear()
+        _try([*sudo, *environment, "sh", "-c", _DEBIAN])
         if find():
             return
-    subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], timeout=900)
+    _try([sys.executable, "-m", "playwright", "install", "chromium"])
+
+
+def _try(command):
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, timeout=900)
+    find.cache_clear()
 
 
 @contextlib.contextmanager
@@ -64,6 +68,5 @@ def shown(path, width, height):
 
 if __name__ == "__main__" and find() is None:
     install()
-    find.cache_clear()
     if find() is None:
         print(f"no browser could be installed; tests that look at pages are left out: {HOW_TO}")
