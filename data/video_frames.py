@@ -156,8 +156,7 @@ class _Encoder:
             width, height = self._first_size
             remarks = [
                 *remarks,
-                f"frames scaled to the size of the first, {width} x {height}: "
-                f"{self._other_sizes}",
+                f"frames scaled to the size of the first, {width} x {height}: {self._other_sizes}",
             ]
         width, height = self._size
         return Frames(self.jpegs, height, width, fps, source_frames, tuple(remarks))

@@ -18,7 +18,7 @@ _JUMP_GAPS = 100  # usual gaps
 # 2. All else is a constant rate, and such gaps are few. Where the rate changes they are many, and
 #    stills of a screen recording are many, or stand among other gaps of all lengths.
 _LONG_GAPS = 5  # usual gaps
-_FEW = 1 / 8  # of all gaps, but two at least
+_FEW = 1 / 5  # of all gaps, but two at least
 _ALIKE = 0.25  # of the usual gap, by which nearly all of the rest may differ from it
 _NEARLY_ALL = 0.95
 # 3. Longer than a still is, few, and together so long that they decide the mean rate.
