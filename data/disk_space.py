@@ -14,8 +14,7 @@ from data.display import display_of, scaled
 from data.image_folder import ImageFolder
 from data.jpeg import encode_jpeg
 from data.parts import Stored
-from data.video_file import VideoError, announced_frames, open_video, video_stream
-from data.video_frames import DAMAGE
+from data.video_file import announced_frames, open_video, video_stream
 from data.videos import Video
 
 _VIDEOS = 8
@@ -41,13 +40,14 @@ def check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> fl
       ValueError: if the folder has less.
     """
     step = max(1, len(videos) // _VIDEOS)
-    sampled = [
-        estimate
-        for video in videos[::step][:_VIDEOS]
-        if (estimate := _estimate(video.path, stored)) is not None
-    ]
+    tried = videos[::step][:_VIDEOS]
+    estimates = [_estimate(video.path, stored) for video in tried]
+    sampled = [estimate for estimate in estimates if estimate is not None]
     if not sampled:
-        print(f"none of {_VIDEOS} videos tells how much disk space it will take")
+        print(
+            f"disk space that {len(videos):,} videos will take: unknown, since none of the "
+            f"{len(tried)} looked at can be read and tells its length"
+        )
         return 0.0
     source_frames = statistics.mean(estimate.frames for estimate in sampled)
     frames = source_frames / stored.frame_step
@@ -84,7 +84,7 @@ def _estimate(path: pathlib.Path, stored: Stored) -> _Estimate | None:
         if path.is_dir():
             return _estimate_of_folder(path, stored)
         return _estimate_of_file(path, stored)
-    except (VideoError, *DAMAGE):
+    except Exception:
         return None  # it will be listed when its turn comes
 
 

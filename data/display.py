@@ -20,12 +20,6 @@ _TURNS = (
     (((0, 1), (1, 0)), Image.Transpose.TRANSPOSE),
     (((0, -1), (-1, 0)), Image.Transpose.TRANSVERSE),
 )
-_SWAPPED = (
-    Image.Transpose.ROTATE_90,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.TRANSVERSE,
-)
 _ALIKE = 0.9998  # cosine of one degree, below which FFmpeg takes a matrix for a right angle
 
 # Pixels that are wider than high by more, or the other way round, are a mistake of the file.
@@ -55,13 +49,6 @@ class Display:
         )
         image = Image.fromarray(rgb.to_ndarray())
         return image if self.turn is None else image.transpose(self.turn)
-
-    @property
-    def stored_size(self) -> tuple[int, int]:
-        """Width and height after turning, pixels."""
-        if self.turn in _SWAPPED:
-            return self.height, self.width
-        return self.width, self.height
 
 
 def display_of(frame: av.VideoFrame, stream: av.VideoStream, short_side: int) -> Display:

@@ -45,11 +45,11 @@ class ImageFolder:
         stems = {path.stem for path in self.files}
         if len(stems) < len(self.files):
             remarks.append(
-                f"{len(self.files) - len(stems)} images differ from others in their suffix only; "
-                "all are taken for frames"
+                "images that differ from others in their suffix only, all taken for frames: "
+                f"{len(self.files) - len(stems)}"
             )
         if self._pages:
-            remarks.append(f"{self._pages} images have several pages; the first of each is taken")
+            remarks.append(f"images of several pages, the first of which is taken: {self._pages}")
         if self._peak_16 is not None and self._peak_16 < _DARK_16:
             remarks.append(
                 f"its 16-bit images reach {self._peak_16} of {_FULL_16} only and are stored as "
@@ -77,7 +77,7 @@ class ImageFolder:
         for path in self.files:
             with Image.open(path) as image:
                 if image.mode in _NUMBERS:
-                    values = np.asarray(image)
+                    values = np.asarray(image).astype(float)
                     values = values[np.isfinite(values)]
                     whole = whole and image.mode == "I"
                     low = min(low, values.min(initial=np.inf))

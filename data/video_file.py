@@ -96,7 +96,7 @@ class VideoFile:
         if self._failure:
             remarks.append(f"its last frames cannot be decoded: {reason(self._failure)}")
         if self._damaged:
-            remarks.append(f"{self._damaged} of its frames are damaged and decoded in part")
+            remarks.append(f"frames damaged and decoded in part: {self._damaged}")
         return remarks + self._cut_off_remarks(fps)
 
     def _cut_off_remarks(self, fps: float) -> list[str]:

@@ -15,9 +15,6 @@ from data.stored_jpegs import StoredJpegs, WriteError
 from data.video_file import VideoError, VideoFile, open_video, reason
 from data.video_times import timeline
 
-# What decoders raise for damaged files; those of images all but the first.
-DAMAGE = (av.error.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
@@ -73,9 +70,10 @@ def read_frames(
         if path.is_dir():
             return _read_folder(path, encoder, step, fps)
         return _read_file(path, encoder, step)
-    except WriteError:
+    except (VideoError, WriteError):
         raise
-    except DAMAGE as error:
+    # For damaged files decoders raise whatever they like, and one video must not stop the others.
+    except Exception as error:
         raise VideoError(reason(error)) from error
 
 
@@ -158,8 +156,7 @@ class _Encoder:
             width, height = self._first_size
             remarks = [
                 *remarks,
-                f"{self._other_sizes} of its frames are scaled to the size of the first, "
-                f"{width} x {height}",
+                f"frames scaled to the size of the first, {width} x {height}: {self._other_sizes}",
             ]
         width, height = self._size
         return Frames(self.jpegs, height, width, fps, source_frames, tuple(remarks))

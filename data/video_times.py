@@ -15,13 +15,17 @@ _IRREGULAR = 0.75
 #    dts_delta_threshold), and than any rhythm of the frames suggests.
 _JUMP_S = 10.0
 _JUMP_GAPS = 100  # usual gaps
-# 2. All else is a constant rate, and such gaps are few. Stills of a screen recording are many, or
-#    stand among other gaps of all lengths.
+# 2. All else is a constant rate, and such gaps are few. Where the rate changes they are many, and
+#    stills of a screen recording are many, or stand among other gaps of all lengths.
 _LONG_GAPS = 5  # usual gaps
-_FEW = 1 / 30  # of all gaps, but two at least
+_FEW = 1 / 5  # of all gaps, but two at least
 _ALIKE = 0.25  # of the usual gap, by which nearly all of the rest may differ from it
 _NEARLY_ALL = 0.95
-# 3. One frame would be on screen for most of the video.
+# 3. Longer than a still is, few, and together so long that they decide the mean rate.
+_STILL_S = 1.0
+_STILL_GAPS = 20  # usual gaps; both must be exceeded
+_DECIDING = 1 / 3  # of the video
+# 4. One frame would be on screen for most of the video.
 _MOSTLY = 2 / 3
 
 # Decoders put frames in order even where the container has their times in order of decoding, a few
@@ -31,6 +35,8 @@ _REORDERED = 16
 # A rate that the file says is right if frames usually are that far apart, up to this share.
 _SAME_RATE = 0.01
 _OTHER_RATE = 0.05  # those that differ by more are worth a remark
+
+_LOST = 0.1  # of the frames, from which on it is worth a remark that they are never on screen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +96,14 @@ def _filled(times_N: np.ndarray) -> np.ndarray:
 
 
 def _in_order(times_N: np.ndarray, stated: float) -> np.ndarray:
-    """Sorted where the container has times a few frames off; joined files are left as they are."""
+    """Sorted where the container has times a few frames off; jumps are left as they are."""
     order_N = np.argsort(times_N, kind="stable")
     moved = np.abs(order_N - np.arange(len(times_N))).max()
     sorted_N = times_N[order_N]
-    if moved <= min(_REORDERED, len(times_N) // 4):
+    # A single time that is far off would take a place that is not its own.
+    near_s = max(_STILL_S, _REORDERED * _usual(np.diff(sorted_N)))
+    near = np.abs(sorted_N - times_N).max() <= near_s
+    if near and moved <= min(_REORDERED, len(times_N) // 4):
         return sorted_N
     as_stated = abs(stated / _mean_rate(sorted_N) - 1) * len(times_N) <= _IRREGULAR
     return sorted_N if as_stated and _is_constant(sorted_N) else times_N
@@ -119,10 +128,15 @@ def _jumps(gaps_G: np.ndarray, usual: float) -> np.ndarray:
     """Which gaps are jumps; the rules are above."""
     jump_G = (gaps_G < 0) | (gaps_G > max(_JUMP_S, _JUMP_GAPS * usual))
     long_G = jump_G | (gaps_G > _LONG_GAPS * usual)
-    few = long_G.sum() - jump_G.sum() <= max(2, len(gaps_G) * _FEW)
-    if few and _is_steady(np.where(long_G, usual, gaps_G), usual):
+    few = max(2, len(gaps_G) * _FEW)
+    if long_G.sum() - jump_G.sum() <= few and _is_steady(np.where(long_G, usual, gaps_G), usual):
         return long_G
     closed_G = np.where(jump_G, usual, gaps_G)
+    no_still_G = closed_G > max(_STILL_S, _STILL_GAPS * usual)
+    deciding = closed_G[no_still_G].sum() > _DECIDING * closed_G.sum()
+    if deciding and no_still_G.sum() <= few:
+        jump_G |= no_still_G
+        closed_G[no_still_G] = usual
     while len(closed_G) > 2 and closed_G.max() > max(usual, _MOSTLY * closed_G.sum()):
         longest = closed_G.argmax()
         jump_G[longest], closed_G[longest] = True, usual
@@ -167,7 +181,7 @@ def _jump_remarks(gaps_G: np.ndarray, jump_G: np.ndarray) -> list[str]:
 
 def _lost_remarks(shown_N: np.ndarray, rate: float) -> list[str]:
     lost = len(shown_N) - len(np.unique(shown_N))
-    if 2 * lost <= len(shown_N):
+    if lost < _LOST * len(shown_N):
         return []
     return [
         f"its frames come at very irregular times; at their mean rate of {rate:.3g} per second "

@@ -29,7 +29,7 @@ _APPLIED = ("model.", "frames", "data.name", "data.stride", "data.sampling", "da
 
 
 def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
-    """The best classes of a video with their scores, a line each.
+    """The best classes of a video with their scores, a line each, below what is odd in it.
 
     It is seen as a test video of the data set is: frames stored in the same size and quality,
     eval.clips x eval.crops views, scores averaged after softmax, or with several labels their
@@ -56,6 +56,7 @@ def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
     frames = _read(config, video)
     scores_K = scores(config, variables, frames)
     lines = [f"{video}: {frames.source_frames} frames; {source}"]
+    lines += [f"look at the video: {remark}" for remark in frames.remarks]
     for k in np.argsort(-scores_K, kind="stable")[:_TOP]:
         lines.append(f"{scores_K[k]:7.2%}  {classes[k] if classes else f'class {k}'}")
     if classes is None:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from data.image_folder import image_files
+from data.video_file import VideoError
 from tests import videos
 from tests.preparations import read
 
@@ -59,6 +60,45 @@ def test_floats_become_8_bits_by_one_range_of_the_whole_folder(folder, first, se
     assert f"{black:.4g} ... {white:.4g}" in remark
 
 
+def test_32_bit_integers_become_8_bits_by_one_range_of_the_whole_folder(folder):
+    for peak, trough, black, white in (
+        (200, 0, 0, 255),
+        (40_000, 0, 0, 65535),
+        (1_000_000, 0, 0, 1_000_000),
+        (2**31 - 1, -(2**31), -(2**31), 2**31 - 1),
+    ):
+        values = np.rint(RAMP * (peak - trough) + trough)
+        for i, share in enumerate((1, 0.5)):
+            Image.fromarray((values * share).astype(np.int32)).save(folder / f"{i}.tif")
+        images, (remark,) = stored(folder)
+        for image, share in zip(images, (1, 0.5), strict=True):
+            expected = (values * share - black) / (white - black) * 255
+            np.testing.assert_allclose(image, expected, atol=3)
+        assert f"{black:.4g} ... {white:.4g}" in remark
+
+
+def test_images_without_any_value_are_black(folder):
+    Image.fromarray(np.full((48, 64), np.nan, np.float32)).save(folder / "0.tif")
+    (image,), _ = stored(folder)
+    assert image.max() == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_headers_are_videos_that_cannot_be_read(folder):
+    """Pillow answers some of them with a TypeError."""
+    path = folder / "0.tif"
+    Image.new("RGB", (16, 12), "red").save(path)
+    whole, refused = path.read_bytes(), 0
+    for at in range(60, 160):
+        path.write_bytes(whole[:at] + b"\x07" + whole[at + 1 :])
+        try:
+            assert len(stored(folder)[0]) == 1
+        except VideoError as error:
+            assert str(error)
+            refused += 1
+    assert refused > 20
+
+
 def test_missing_values_of_floats_are_black(folder):
     values = RAMP.astype(np.float32)
     values[:16] = np.nan
@@ -103,5 +143,5 @@ def test_images_of_other_sizes_and_doubles_are_remarked_upon(folder):
     frames = read(folder)
     assert (len(frames.jpegs), frames.width, frames.height) == (3, 64, 48)
     assert {videos.pixels(jpeg).shape for jpeg in frames.jpegs} == {(48, 64, 3)}
-    assert any("1 of its frames" in remark and "64 x 48" in remark for remark in frames.remarks)
-    assert any("1 images differ" in remark for remark in frames.remarks)
+    assert any("first, 64 x 48: 1" in remark for remark in frames.remarks)
+    assert any("suffix" in remark and remark.endswith(": 1") for remark in frames.remarks)

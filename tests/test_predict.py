@@ -22,6 +22,7 @@ from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights
 from tests import runs, tiny
 from tests.published import GOLDEN
+from tests.videos import write
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,13 @@ def test_a_file_of_weights_without_the_data_set_numbers_them(trained, config, da
         f"class {k}" for k in range(4)
     }
     assert "data set moving_shapes, which is not prepared here" in output
+
+
+def test_what_is_odd_in_a_video_is_said_above_its_classes(trained, config, tmp_path):
+    times = [40 * i + (36_000_000 if i else 0) for i in range(10)]
+    output = predict(config, write(tmp_path / "odd.mkv", 10, times_ms=times), trained)
+    assert output.index("jumps once") < output.index("%  ")
+    assert len(ROW.findall(output)) == 4
 
 
 def test_bad_requests_say_what_would_do(trained, config, data_dir, tmp_path):

@@ -145,6 +145,13 @@ def test_a_split_of_broken_videos_alone_is_refused(tmp_path):
     assert not is_prepared(config)
 
 
+def test_disk_space_is_unknown_where_no_video_can_be_read(tmp_path, capsys):
+    videos.write_files(tmp_path / "source" / "train" / "run", "a.mp4", "b.avi")
+    with pytest.raises(ValueError, match="2 of 2 videos cannot be read"):
+        prepare(videos.config_for(tmp_path / "source", NAME, max_broken=0.5))
+    assert "2 videos will take: unknown, since none of the 2 " in capsys.readouterr().out
+
+
 def estimated(printed):
     """The bytes that the preparation said it would take."""
     size, unit = re.search(r"videos will take about ([\d.e+]+) (K|M)B in", printed).groups()
