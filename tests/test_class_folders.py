@@ -55,12 +55,16 @@ def test_links_that_lead_back_up_end(source):
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"caf\xe9/a.mp4"])
-def test_names_that_are_not_utf8_are_refused_in_print(source, name):
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_names_that_are_not_utf8_are_refused_in_print(source, name, share):
+    videos.write_files(source / "train" / "run", "a.mp4", "b.mp4")
     path = os.path.join(os.fsencode(source), b"train/run", name)
-    os.makedirs(os.path.dirname(path))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         file.write(b"x")
-    message = wrong(videos.config_for(source, MINE))
+    config = videos.config_for(source, MINE, validation_share=share)
+    config.data.eval_split = "validation" if share else "train"
+    message = wrong(config)
     assert "caf\\xe9" in message
     assert "must be UTF-8" in message
     message.encode()
