@@ -194,7 +194,9 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             skipped=len(skipped),
         )
         for name, column, rows in ((SKIPPED, "reason", skipped), (REMARKS, "remark", remarks)):
-            with (pathlib.Path(self.data_dir) / name).open("w", newline="") as file:
+            with (pathlib.Path(self.data_dir) / name).open(
+                "w", newline="", encoding="utf-8"
+            ) as file:
                 writer = csv.DictWriter(file, ["split", "id", "path", column])
                 writer.writeheader()
                 writer.writerows(rows)

@@ -3,6 +3,7 @@
 import collections
 
 from data.classes import near_duplicates
+from data.copies import copies
 from data.findings import Findings, printable, some
 from data.lists import CLASS_FILE
 from data.states import State
@@ -39,6 +40,7 @@ def check_listing(
         for video in videos:
             _check_names(video, findings)
     _check_same_file(listing, states, several, findings)
+    _check_copies(listing, states, findings)
     _check_alike(listing, findings)
     _check_classes_of_splits(listing, train, evaluation, findings)
 
@@ -88,6 +90,15 @@ def _check_same_file(
                 )
             else:
                 findings.notice(both, f"the same video has two names in {split}")
+
+
+def _check_copies(listing: Listing, states: dict[str, list[State]], findings: Findings) -> None:
+    for (other_split, other), (split, video) in copies(listing, states):
+        findings.notice(
+            f"{printable(other.found)} and {printable(video.found)}",
+            f"copies of the same video are in {other_split} and {split}: results on {split} say "
+            "little of new videos",
+        )
 
 
 def _check_alike(listing: Listing, findings: Findings) -> None:

@@ -7,6 +7,8 @@ import unicodedata
 
 from data.findings import Findings, printable, some
 from data.image_folder import SUFFIXES as IMAGES
+from data.lists import CLASS_FILE
+from data.sources import LIST
 from data.system_files import is_system
 from data.video_root import SETS_VIDEOS
 from data.videos import Action, Video
@@ -109,49 +111,94 @@ def _node(path: pathlib.Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
+def find_class_folders(
+    folders: dict[str, pathlib.Path], source: pathlib.Path, findings: Findings
+) -> dict[str, dict[str, list[ClassFolder]]]:
+    """The class folders of splits by name of the class, mostly one each.
+
+    Args:
+      folders: of the splits, each holding a folder per class.
+      source: that they lie in, or are; its lists and names of classes are not told of here.
+      findings: what is odd or left out is added.
+    """
+    found: dict[str, dict[str, list[ClassFolder]]] = {}
+    for split, folder in folders.items():
+        found[split] = {}
+        for path in folders_in(folder):
+            found[split].setdefault(_name(path), []).append(class_folder(path, findings))
+        for alike in found[split].values():
+            _tell_empty([one for one in alike if not one.videos], findings)
+            filled = [f"'{printable(one.path)}'" for one in alike if one.videos]
+            if len(filled) > 1:
+                findings.notice(
+                    " and ".join(filled),
+                    "folders of one class, since their names differ in blanks at the ends or in "
+                    "the encoding of accents only",
+                )
+    for folder in dict.fromkeys((source, *folders.values())):
+        _leave_out_files(folder, folder == source, findings)
+    return found
+
+
+def _leave_out_files(folder: pathlib.Path, is_source: bool, findings: Findings) -> None:
+    """Of files that lie beside class folders or folders of splits."""
+    with os.scandir(folder) as entries:
+        names = sorted(
+            entry.name for entry in entries if not entry.is_dir() and not is_system(entry.name)
+        )
+    for name in names:
+        suffix = pathlib.Path(name).suffix.lower()
+        if is_source and (suffix == LIST or name == CLASS_FILE):
+            continue
+        reason = suffix or "no suffix"
+        if suffix in VIDEOS or suffix in IMAGES:
+            reason = f"{'videos' if suffix in VIDEOS else 'images'} that lie in no class folder"
+        findings.leave_out(printable(folder / name), reason)
+
+
 def videos_of_class_folders(
-    folders: dict[str, pathlib.Path], classes: list[str] | None, findings: Findings
+    found: dict[str, dict[str, list[ClassFolder]]],
+    folders: dict[str, pathlib.Path],
+    classes: list[str] | None,
+    findings: Findings,
 ) -> tuple[list[str], dict[str, list[Video]]]:
     """The classes and the videos of class folders, by split.
 
     Args:
-      folders: of the splits, each holding a folder per class.
+      found: the class folders, by split and name.
+      folders: of the splits.
       classes: names at their numbers; None for those found: in alphabetical order, or where all
         are numbers in theirs.
-      findings: what is wrong, odd or left out is added.
+      findings: what is wrong is added.
     """
-    found = {
-        split: {_name(path): class_folder(path, findings) for path in folders_in(folder)}
-        for split, folder in folders.items()
+    filled = {
+        split: [
+            (name, folder) for name, alike in by_class.items() for folder in alike if folder.videos
+        ]
+        for split, by_class in found.items()
     }
-    names = {n for by_class in found.values() for n, folder in by_class.items() if folder.videos}
-    for by_class in found.values():
-        _tell_empty([f for f in by_class.values() if not f.videos], findings)
     if classes is None:
+        names = {name for of_split in filled.values() for name, _ in of_split}
         classes = sorted(names, key=_numbers_first)
-    known = set(classes)
-    for by_class in found.values():
-        for name, folder in by_class.items():
-            if name not in known and folder.videos:
+    number = {name: k for k, name in enumerate(classes)}
+    splits = {}
+    for split, of_split in filled.items():
+        splits[split] = []
+        for name, folder in of_split:
+            if name not in number:
                 findings.error(
                     f"{printable(folder.path)} ({len(folder.videos):,} videos)",
                     f"each class folder must be one of the {len(classes)} classes",
                 )
-    number = {name: k for k, name in enumerate(classes)}
-    splits = {
-        split: [
-            Video(str(path.relative_to(folders[split])), path, (Action(number[name]),))
-            for name, folder in by_class.items()
-            if name in number
-            for path in folder.videos
-        ]
-        for split, by_class in found.items()
-    }
-    for split, folder in folders.items():
-        if not any(f.videos for f in found[split].values()):
+                continue
+            splits[split] += [
+                Video(str(path.relative_to(folders[split])), path, (Action(number[name]),))
+                for path in folder.videos
+            ]
+        if not of_split:
             findings.error(
-                f"{folder} holds no videos; they belong into one folder per class, as files "
-                "(.mp4 .mkv .avi ...) or as folders of images"
+                f"{folders[split]} holds no videos; they belong into one folder per class, as "
+                "files (.mp4 .mkv .avi ...) or as folders of images"
             )
     return classes, splits
 

@@ -65,9 +65,19 @@ def understand(
             f"--config.prepare.separator={_SEPARATORS[other]} cuts it there",
         )
         return None, []
-    if _is_header(lines, root):
-        line, header = lines[0]
-        return _named_columns(f"{path}, line {line}", header, findings), lines[1:]
+    line, first = lines[0]
+    if _is_row(first, separator, root):
+        return _unnamed_columns(path, lines, root, findings), lines
+    if _is_header(lines):
+        return _named_columns(f"{path}, line {line}", first, findings), lines[1:]
+    if _is_unknown_header(lines, root):
+        findings.error(
+            f"{path}, line {line}: {separator.join(first)[:100]!r} is no video that is there, and "
+            "no known names of columns",
+            "if it is a header, call its columns path,label (in their order) or remove it; if it "
+            "is a video, add or remove that",
+        )
+        return None, []
     return _unnamed_columns(path, lines, root, findings), lines
 
 
@@ -75,25 +85,39 @@ def _is_remark(row: list[str], root: VideoRoot) -> bool:
     return row[0].startswith("#") and not root.has(row[0])
 
 
-def _is_header(lines: Lines, root: VideoRoot) -> bool:
+def _is_row(first: list[str], separator: str, root: VideoRoot) -> bool:
+    """Whether the video of a row is there, also if its path is cut at separators in it."""
+    names = (separator.join(first[:end]).strip() for end in range(1, len(first) + 1))
+    return any(root.has(root.find(name)[0]) for name in names)
+
+
+def _is_header(lines: Lines) -> bool:
     first = [cell.strip() for cell in lines[0][1]]
-    if root.find(first[0])[0] != first[0] or root.has(first[0]):
-        return False
     known = _PATHS | _LABELS | _GROUPS | _OTHERS
     if len(first) > 1 and _word(first[0]) in known and _kind_of(first[-1]) is not None:
         return True
-    if any(_word(cell) in _LABELS for cell in first[1:]) and "." not in first[0]:
-        return True
-    # Names that nobody thought of: no other row is like it.
-    others = [[cell.strip() for cell in row] for _, row in lines[1 : _SAMPLE + 1]]
-    there = [row for row in others if root.has(row[0]) and re.search(r"[./]", row[0])]
+    # A class may be called `action`, but then it occurs again.
+    return "." not in first[0] and any(
+        _word(cell) in _LABELS and not _occurs(cell, lines[1:]) for cell in first[1:]
+    )
+
+
+def _is_unknown_header(lines: Lines, root: VideoRoot) -> bool:
+    """Whether the first row has names that nobody thought of: no other row is like it."""
+    first = [cell.strip() for cell in lines[0][1]]
+    others = [row for _, row in lines[1 : _SAMPLE + 1]]
+    there = [row for row in others if root.has(root.find(row[0].strip())[0])]
     return (
         len(there) > len(others) / 2
-        and "." not in first[0]
+        and len(first) in map(len, others)
         and "/" not in first[0]
-        and not any(cell.isdecimal() for cell in first)
-        and not set(first[1:]) & {cell for _, row in lines[1:] for cell in map(str.strip, row)}
+        and not any(re.search(r"\.\w+$", cell) or cell.isdecimal() for cell in first)
+        and not any(_occurs(cell, lines[1:]) for cell in first[1:])
     )
+
+
+def _occurs(cell: str, lines: Lines) -> bool:
+    return any(cell == other.strip() for _, row in lines for other in row)
 
 
 def _word(cell: str) -> str:
@@ -110,9 +134,6 @@ def _named_columns(where: str, header: list[str], findings: Findings) -> Columns
     """The columns that a header names."""
     header = [cell.strip() for cell in header]
     kinds = [_kind_of(cell) for cell in header]
-    if kinds == [None] * len(kinds):
-        findings.notice(f"{where}: {some(header)} is taken for a header and is no video")
-        return Columns()
     paths = _columns(kinds, "path")
     labels = _columns(kinds, "label")
     if len(paths) > 1:  # `video_id,path`, say

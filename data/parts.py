@@ -104,7 +104,7 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
                 except VideoError as error:
                     skipped = {"id": video.id, "path": str(video.path), "reason": str(error)}
                     report["skipped"].append(skipped)
-                    with (folder / SKIPPED).open("a", newline="") as file:
+                    with (folder / SKIPPED).open("a", newline="", encoding="utf-8") as file:
                         csv.writer(file).writerow([part.split, *skipped.values()])
                     tally.add_video(False)
                     continue
@@ -118,7 +118,7 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
                 tally.add_video(True)
         report["bytes"] = unfinished.stat().st_size
     with _whole_or_nothing(part.report_path(folder)) as unfinished:
-        unfinished.write_text(json.dumps(report))
+        unfinished.write_text(json.dumps(report), encoding="utf-8")
 
 
 def write_videos(path: pathlib.Path, records: list[dict[str, Any]]) -> None:

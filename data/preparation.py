@@ -194,7 +194,7 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
 
 def read_report(part: Part, folder: pathlib.Path) -> dict[str, Any]:
     """What a part holds: records of its `videos`, those `skipped`, `remarks` and `bytes`."""
-    return json.loads(part.report_path(folder).read_text())
+    return json.loads(part.report_path(folder).read_text("utf-8"))
 
 
 def _too_many(broken: int, total: int, limit: float, skipped: pathlib.Path) -> str:

@@ -1,7 +1,8 @@
 """Cuts a listing into parts so that those of an earlier preparation that are right are kept.
 
-A part is right if its videos are the same: ids, paths, labels, and the sizes and times of their
-files. So videos that were mended, added or removed since cost the parts that they are in.
+A part is right if its videos are the same: ids, paths, labels, the sizes and times of their files,
+and whether they may be read. So videos that were mended, added or removed since cost the parts that
+they are in.
 """
 
 import csv
@@ -41,7 +42,7 @@ def resumed_parts(
     """
     path = folder / "preparation.json"
     settings = dataclasses.asdict(stored)
-    earlier = json.loads(path.read_text()) if path.exists() else {}
+    earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
     differing = [name for name in settings if earlier.get(name, settings[name]) != settings[name]]
     if differing and not anew:
         raise ValueError(
@@ -99,6 +100,7 @@ def _keys(parts: list[Part], states: dict[str, list[State]]) -> list[str]:
         for video in part.videos:
             state = next(left[part.split])
             content += [video.id, video.path, video.actions, video.fps, state.size, state.modified]
+            content.append(state.broken)
         keys.append(hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest())
     return keys
 
@@ -117,7 +119,7 @@ def _move(folder: pathlib.Path, moves: dict[str, str]) -> None:
 
 def _write(path: pathlib.Path, content: dict) -> None:
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content))
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
     unfinished.rename(path)
 
 
@@ -127,8 +129,8 @@ def _write_skipped(parts: list[Part], folder: pathlib.Path) -> None:
         [part.split, *row.values()]
         for part in parts
         if part.is_whole(folder)
-        for row in json.loads(part.report_path(folder).read_text())["skipped"]
+        for row in json.loads(part.report_path(folder).read_text("utf-8"))["skipped"]
     ]
     if rows or (folder / SKIPPED).exists():
-        with (folder / SKIPPED).open("w", newline="") as file:
+        with (folder / SKIPPED).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)

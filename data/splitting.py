@@ -3,20 +3,25 @@
 import collections
 import dataclasses
 import hashlib
+import random
 import re
 
 from data.findings import Findings
 from data.videos import Listing, Video
 
+_MOVES = 5_000  # that are tried at most to put classes on both sides
+_UNLABELLED = -1
+
 
 def split_off(
     listing: Listing, train: str, evaluation: str, share: float, pattern: str, findings: Findings
 ) -> Listing:
-    """The listing with about a share of the training videos in a split of their own.
+    """The listing with a share of the training videos of each class in a split of their own.
 
-    Which videos these are follows from a hash of each one's id, or of its group's name where it has
-    one, so it stays as it is when videos are added. A class of two videos or groups and more has
-    some on both sides.
+    Of n videos of a class, or n groups where they have groups, `share * n` are split off, rounded,
+    but at least one, and one stays at least. They are the first in the order of a hash of their
+    ids or groups' names, so few change sides when videos are added. Videos and groups of several
+    classes count for each of them, and what one class needs may give another more than its share.
 
     Args:
       listing: has the split `train`.
@@ -38,8 +43,7 @@ def split_off(
                 f"prepare.group_pattern={pattern!r} fits {len(videos) - len(alone):,} of "
                 f"{len(videos):,} paths; the others, such as {alone[0]}, are on their own"
             )
-    chosen = {name for name in groups if _position(name) < share}
-    _put_classes_on_both_sides(groups, chosen)
+    chosen = _choose(groups, share, listing.classes, findings)
     sides = {train: [], evaluation: []}
     for video in videos:
         sides[evaluation if _group(video, pattern) in chosen else train].append(video)
@@ -61,23 +65,106 @@ def _group(video: Video, pattern: str) -> str:
 
 
 def _position(name: str) -> float:
-    """A number in 0 ... 1 that follows from the name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7]) / 256**7
+    """A number in 0 ... 1 that follows from the name alone; it may be no UTF-8."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:7]) / 256**7
 
 
-def _put_classes_on_both_sides(groups: dict[str, list[Video]], chosen: set[str]) -> None:
-    """Moves the group that is nearest to the other side, where a class has none there."""
-    members = collections.defaultdict(set)
-    for name, videos in groups.items():
-        for video in videos:
-            for action in video.actions:
-                members[action.label].add(name)
-    for label in sorted(members):
-        names = members[label]
-        if len(names) < 2:
-            continue
-        if not names & chosen:
-            chosen.add(min(names, key=_position))
-        elif names <= chosen:
-            # Groups with other classes as well may be needed where they are.
-            chosen.discard(max(names, key=_position))
+def _choose(
+    groups: dict[str, list[Video]], share: float, classes: list[str], findings: Findings
+) -> set[str]:
+    """Names of the groups that are split off."""
+    labels = {
+        name: {action.label for video in videos for action in video.actions} or {_UNLABELLED}
+        for name, videos in groups.items()
+    }
+    members = collections.defaultdict(list)
+    for name in sorted(groups, key=_position):
+        for label in labels[name]:
+            members[label].append(name)
+    wanted = {
+        label: min(len(names) - 1, max(1, round(share * len(names))))
+        for label, names in members.items()
+    }
+    sides = _Sides(labels, members)
+    # Small classes have the least choice.
+    for label in sorted(members, key=lambda label: (len(members[label]), label)):
+        names = [name for name in members[label] if name not in sides.chosen]
+        for name in names[: max(0, wanted[label] - sides.count[label])]:
+            sides.move(name)
+    # Later classes may have chosen what makes earlier choices needless.
+    for name in sorted(sides.chosen, key=_position, reverse=True):
+        if all(sides.count[label] > wanted[label] for label in labels[name]):
+            sides.move(name)
+    for label in _put_on_both_sides(sides):
+        name = "videos without a label" if label == _UNLABELLED else repr(classes[label])
+        findings.notice(
+            f"{name} ({len(members[label]):,} groups)",
+            "classes that prepare.validation_share leaves on one side, since their videos or "
+            "groups have other classes as well, which would lose a side",
+        )
+    return sides.chosen
+
+
+class _Sides:
+    """Which groups are split off, and how many of each class.
+
+    Attributes:
+      labels: of the classes, by group.
+      members: groups, by label.
+      chosen: groups that are split off.
+      count: of the chosen groups, by label.
+      one_sided: labels of two groups and more that are all on one side.
+    """
+
+    def __init__(self, labels: dict[str, set[int]], members: dict[int, list[str]]):
+        self.labels, self.members = labels, members
+        self.chosen: set[str] = set()
+        self.count = collections.Counter()
+        self.one_sided = {label for label, names in members.items() if len(names) > 1}
+
+    def move(self, name: str) -> None:
+        """Moves a group to the other side."""
+        step = -1 if name in self.chosen else 1
+        self.chosen ^= {name}
+        for label in self.labels[name]:
+            self.count[label] += step
+            total = len(self.members[label])
+            if total > 1 and self.count[label] in (0, total):
+                self.one_sided.add(label)
+            else:
+                self.one_sided.discard(label)
+
+    def losses(self, name: str) -> int:
+        """How many classes would lose a side if this group moved."""
+        return sum(
+            len(self.members[label]) > 1 and self._beside(name, label) == 1
+            for label in self.labels[name]
+        )
+
+    def _beside(self, name: str, label: int) -> int:
+        """How many groups of a class are on the side of this one."""
+        count = self.count[label]
+        return count if name in self.chosen else len(self.members[label]) - count
+
+
+def _put_on_both_sides(sides: _Sides) -> list[int]:
+    """Moves groups until all classes are on both sides; returns those for which none was found.
+
+    It is a search as of WalkSAT: a group of a class that is on one side moves, mostly the one that
+    costs other classes least, now and then any.
+    """
+    rng = random.Random(0)
+    best, fewest = set(sides.chosen), set(sides.one_sided)
+    for _ in range(_MOVES):
+        if not fewest:
+            break
+        names = sides.members[rng.choice(sorted(sides.one_sided))]
+        losses = [sides.losses(name) for name in names]
+        least = losses.index(min(losses))
+        sides.move(names[least] if not losses[least] or rng.random() < 0.7 else rng.choice(names))
+        if len(sides.one_sided) < len(fewest):
+            best, fewest = set(sides.chosen), set(sides.one_sided)
+    for name in sorted(sides.chosen ^ best):
+        sides.move(name)
+    return sorted(fewest)

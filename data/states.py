@@ -8,7 +8,7 @@ import stat
 from data.image_folder import image_entries
 from data.videos import Listing, Video
 
-_THREADS = 16
+THREADS = 16  # network file systems answer many questions at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class State:
 
 
 def states_of(listing: Listing) -> dict[str, list[State]]:
-    """The states of all videos, by split; network file systems answer many questions at once."""
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    """The states of all videos, by split."""
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         return {
             split: list(pool.map(_state_of, videos)) for split, videos in listing.splits.items()
         }

@@ -23,8 +23,7 @@ def summary(source: object, listing: Listing, several: bool, findings: Findings)
         lines.append(f"  {split}: {len(videos):,} videos{_origin(split, listing)}")
         if extremes := _extremes(videos, listing.classes):
             lines.append(f"    {extremes}")
-    how = f", {listing.classes_from}" if listing.classes_from else ""
-    lines.append(f"  classes: {len(listing.classes):,}{how}: {some(map(repr, listing.classes), 8)}")
+    lines.append(f"  classes: {_classes(listing)}")
     lines.append(f"  labels: {_labels(listing, several)}")
     lines += _left_out(source, findings)
     if findings.notices:
@@ -35,6 +34,14 @@ def summary(source: object, listing: Listing, several: bool, findings: Findings)
 
 def _origin(split: str, listing: Listing) -> str:
     return f" of {listing.read_from[split]}" if split in listing.read_from else ""
+
+
+def _classes(listing: Listing) -> str:
+    if not listing.classes:
+        read = ", ".join(listing.read_from.values()) or "the source"
+        return f"none, since no label of {read} could be read"
+    how = f", {listing.classes_from}" if listing.classes_from else ""
+    return f"{len(listing.classes):,}{how}: {some(map(repr, listing.classes), 8)}"
 
 
 def _extremes(videos: list[Video], classes: list[str]) -> str:

@@ -1,5 +1,6 @@
 """--mode=prepare: from the originals of a data set to one that can be opened."""
 
+import contextlib
 import csv
 import dataclasses
 import importlib
@@ -28,25 +29,28 @@ def prepare(config) -> None:
     settings = settings_from_config(config)
     folder, root = data_folder(config), pathlib.Path(config.data.dir).expanduser()
     if settings.dry_run:
-        return _builder(config, settings, root).look()
-    renewing = root / ".renewing"
+        _builder(config, settings, root).look()
+        return
+    renewing = root / ".renewing" / config.data.name
     newer = renewing / config.data.name / str(VERSION)
     replacement = Replacement(folder, renewing, newer)
-    replacement.finish()
-    builder = _builder(config, settings, root)
-    if not is_prepared(config):
-        builder.prepare()
-    elif settings.renew:
-        _builder(config, settings, renewing).prepare()
+    with contextlib.ExitStack() as stack:
+        if replacement.root.exists() or (settings.renew and is_prepared(config)):
+            stack.enter_context(replacement.locked())
         replacement.finish()
-    else:
-        _check_stored(builder, settings)
-        builder.remove_leftovers()
-        print(f"{folder} is there already; --config.prepare.renew=True prepares it again")
-        _tell_changes(builder, config)
-        replacement.tell_unfinished()
+        builder = _builder(config, settings, root)
+        if not is_prepared(config):
+            builder.prepare()
+        elif settings.renew:
+            _builder(config, settings, renewing).prepare()
+            replacement.finish()
+        else:
+            _check_stored(builder, settings)
+            builder.remove_leftovers()
+            print(f"{folder} is there already; --config.prepare.renew=True prepares it again")
+            _tell_changes(builder, config)
+            replacement.tell_unfinished()
     _tell_what_is_there(config)
-    return None
 
 
 def _tell_changes(builder: VideoBuilder, config) -> None:
@@ -93,7 +97,7 @@ def _listed(path: pathlib.Path) -> list[dict[str, str]]:
     """Rows of a list beside the data set; those of earlier versions have no remarks."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -124,7 +128,8 @@ def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
         raise ValueError(
             f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
         )
-    if name != "moving_shapes" and not config.prepare.source and not is_prepared(config):
+    is_read = settings.renew or settings.dry_run or not is_prepared(config)
+    if name != "moving_shapes" and not config.prepare.source and is_read:
         raise ValueError(
             f"prepare.source is not set; --config.prepare.source=DIR says where {name} lies"
         )

@@ -36,7 +36,9 @@ def refused(config, message):
 
 def skipped(config):
     """The rows of skipped.csv by id."""
-    with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(newline="") as file:
+    with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(
+        newline="", encoding="utf-8"
+    ) as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 
 

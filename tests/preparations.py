@@ -18,7 +18,9 @@ def read(path, short_side=256, quality=90, **settings):
 
 def skipped(config):
     """The rows of skipped.csv."""
-    with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(newline="") as file:
+    with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(
+        newline="", encoding="utf-8"
+    ) as file:
         return list(csv.DictReader(file))
 
 

@@ -31,6 +31,7 @@ def test_what_is_left_out_is_counted_by_suffix_and_lost_classes_are_named(source
     videos.write_files(source / "train" / "jump", "a.abc", "b.abc")
     videos.write_files(source / "train" / "sit" / "deep", "a.mp4")
     videos.write_files(source / "other" / "run", "a.mp4")
+    videos.write_files(source, "loose.mp4", "train/loose.avi", "README.md")
     printed = understood(videos.config_for(source, MINE))
     assert labels_of(printed) == "'run', 'sit'"
     assert "train: 2 videos" in printed
@@ -40,6 +41,8 @@ def test_what_is_left_out_is_counted_by_suffix_and_lost_classes_are_named(source
         "1 no suffix: train/run/noend",
         "1 images that lie in no folder of their own: train/run/p.jpg",
         "1 hidden: train/run/._a.mp4",
+        "2 videos that lie in no class folder: loose.mp4, train/loose.avi",
+        "1 .md: README.md",
         "1 folders that are no split: other",
         "train/jump (2 other files); folders without videos, which are no class",
     ):
@@ -55,12 +58,16 @@ def test_links_that_lead_back_up_end(source):
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"caf\xe9/a.mp4"])
-def test_names_that_are_not_utf8_are_refused_in_print(source, name):
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_names_that_are_not_utf8_are_refused_in_print(source, name, share):
+    videos.write_files(source / "train" / "run", "a.mp4", "b.mp4")
     path = os.path.join(os.fsencode(source), b"train/run", name)
-    os.makedirs(os.path.dirname(path))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         file.write(b"x")
-    message = wrong(videos.config_for(source, MINE))
+    config = videos.config_for(source, MINE, validation_share=share)
+    config.data.eval_split = "validation" if share else "train"
+    message = wrong(config)
     assert "caf\\xe9" in message
     assert "must be UTF-8" in message
     message.encode()
@@ -72,6 +79,27 @@ def test_accents_may_be_encoded_in_two_ways(source):
     printed = understood(videos.config_for(source, MINE))
     assert labels_of(printed) == "'\u00e9t\u00e9'"
     assert "validation: 1 videos" in printed
+
+
+def test_videos_beside_class_folders_without_splits_are_counted(source):
+    videos.write_files(source, "run/a.mp4", "jump/a.mp4", "loose.mp4", "loose.png", ".x.mp4")
+    videos.write_lines(source / "classes.txt", "run", "jump")
+    printed = understood(videos.config_for(source, MINE))
+    assert "train: 2 videos" in printed
+    assert "1 videos that lie in no class folder: loose.mp4" in printed
+    assert "1 images that lie in no class folder: loose.png" in printed
+    assert printed.count("classes.txt") == 1  # where the classes are from
+
+
+@pytest.mark.parametrize("other", ["cafe\u0301", "caf\u00e9 "])
+def test_folders_of_the_same_class_are_taken_together_and_named(source, other):
+    videos.write_files(source / "train", "caf\u00e9/a.mp4", f"{other}/a.mp4", f"{other}/b.mp4")
+    printed = understood(videos.config_for(source, MINE))
+    assert labels_of(printed) == "'caf\u00e9'"
+    assert "train: 3 videos" in printed
+    assert "'train/caf\u00e9'" in printed
+    assert f"'train/{other}'" in printed
+    assert "folders of one class" in printed
 
 
 def test_classes_of_one_split_only_are_told(source):

@@ -1,5 +1,8 @@
 """Lists of videos: what their rows and columns mean, and what is wrong with them."""
 
+import shutil
+
+import numpy as np
 import pytest
 
 from tests import videos
@@ -69,7 +72,6 @@ def test_of_many_mistakes_of_a_kind_ten_are_shown_and_the_others_counted(source)
 HEADERS = {
     "known words": ("path,label", "a.mp4,run", "b.mp4,jump"),
     "other words": ("Filename,Class Name", "a.mp4,run", "b.mp4,jump"),
-    "unknown words": ("foo,bar", "a.mp4,run", "b.mp4,jump"),
     "other order": ("label,group,video", "run,g,a.mp4", "jump,g,b.mp4"),
     "more columns": ("path,n_frames,fps,label", "a.mp4,5,25,run", "b.mp4,6,25,jump"),
     "ids": ("video_id,class", "a,run", "b,jump"),
@@ -86,6 +88,42 @@ def test_a_header_is_no_video_and_its_words_no_class(source, what):
     assert "train: 2 videos" in printed
     if what != "a remark":
         assert "train.csv, line 1: " in printed
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Datei,Klasse", "a.mp4,run", "b.mp4,jump"),
+        ("Datei,Klasse", "a,run", "b,jump"),
+        ("Datei,Klasse", "a.mp4,0", "b.mp4,1"),
+        ("Jane_01,archery", "a.mp4,run", "b.mp4,jump"),
+    ],
+)
+def test_a_first_line_that_may_be_a_header_or_a_video_is_asked_about(source, lines):
+    videos.write_files(source, "a.mp4", "b.mp4")
+    message = wrong(mine(write_list(source, *lines)))
+    assert f"train.csv, line 1: {lines[0]!r}" in message
+    assert "path,label" in message
+
+
+FIRST_ROWS = {
+    "a path that is cut": ("a,b.mp4,run", "'a,b.mp4' is cut at ','"),
+    "a suffix": ("gone.mp4,archery", "gone.mp4 does not exist"),
+    "a suffix behind the separator": ("go,ne.mp4,archery", "2 labels, ne.mp4, archery"),
+    "a class that occurs again": ("Jane_01,run", "Jane_01 does not exist"),
+    "a class called as columns are": ("Jane_01,action", "Jane_01 does not exist"),
+    "other columns than all others": ("Jane_01,archery,x", "2 labels, archery, x"),
+}
+
+
+@pytest.mark.parametrize("what", FIRST_ROWS)
+def test_a_video_in_the_first_line_is_no_header(source, what):
+    first, message = FIRST_ROWS[what]
+    videos.write_files(source, "a,b.mp4", "c.mp4", "d.mp4", "e.mp4")
+    config = mine(write_list(source, first, "c.mp4,run", "d.mp4,jump", "e.mp4,action"))
+    found = wrong(config)
+    assert "train.csv, line 1: " in found
+    assert message in found
 
 
 def test_a_header_without_paths_or_labels_is_refused(source):
@@ -259,6 +297,33 @@ def test_a_video_of_two_splits_is_told(source, kind):
     assert "validation.csv, line 1" in printed
     write_list(source, f"{other},jump", name="validation.csv")
     assert "as 'run' and 'jump'; the same video has different labels" in wrong(config)
+
+
+@pytest.mark.parametrize("copied", ["a.mp4", "frames"])
+def test_copies_of_a_video_in_two_splits_are_told(source, copied):
+    rng = np.random.default_rng(0)
+    for name in ("a.mp4", "b.mp4", "other_end.mp4", "frames/0.jpg", "frames/1.jpg"):
+        path = videos.write_files(source, name) / name
+        path.write_bytes(rng.bytes(200_000))
+    content = (source / "a.mp4").read_bytes()
+    (source / "other_end.mp4").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    copy = shutil.copytree if (source / copied).is_dir() else shutil.copy
+    copy(source / copied, source / "copy")
+    write_list(source, "a.mp4,run", "b.mp4,jump", "frames,jump")
+    label = "run" if copied == "a.mp4" else "jump"
+    write_list(source, "other_end.mp4,run", f"copy,{label}", name="validation.csv")
+    config = mine(source)
+    config.data.eval_split = "validation"
+    printed = understood(config)
+    line = 1 if copied == "a.mp4" else 3
+    assert f"train.csv, line {line}: {copied} and validation.csv, line 2: copy; copies" in printed
+    assert printed.count("copies of the same video are in train and validation") == 1
+
+
+def test_that_no_list_could_be_read_is_said_in_the_summary(source, capsys):
+    (source / "train.csv").write_bytes(b"a.mp4,pr\xeat\n")
+    wrong(mine(source))
+    assert "classes: none, since no label of train.csv could be read" in capsys.readouterr().out
 
 
 ENCODINGS = {

@@ -1,9 +1,18 @@
 """Sources that change: videos that are mended, added, removed or labelled anew."""
 
+import dataclasses
+import locale
+import multiprocessing
 import pathlib
 
 import pytest
 
+from data.parts import Stored, write_part
+from data.preparation import locked
+from data.resuming import resumed_parts
+from data.states import states_of
+from data.videos import Action, Listing, Video
+from data.workers import Tally
 from mg_jax.datasets import open_data_set
 from mg_jax.prepare import prepare
 from mg_jax.prepared import is_prepared
@@ -138,12 +147,62 @@ def test_a_renewal_that_fails_leaves_the_data_set_and_goes_on(finished, capsys):
     assert len(contents(config, "train")) == 6
 
 
+def test_a_video_that_may_be_read_now_is_tried_again(tmp_path):
+    video = Video("a.mp4", videos.write(tmp_path / "a.mp4"), (Action(0),))
+    listing, stored = Listing(["run"], {"train": [video]}), Stored(256, 90, 1)
+    state = states_of(listing)["train"][0]
+    for broken in ("may not be read", ""):
+        states = {"train": [dataclasses.replace(state, broken=broken)]}
+        (part,) = resumed_parts(listing, states, tmp_path, stored, False)
+        assert not part.is_whole(tmp_path)
+        write_part(part, Tally(multiprocessing.get_context()), tmp_path, stored)
+        assert part.is_whole(tmp_path)
+
+
+def test_renewing_one_data_set_leaves_the_renewal_of_another(finished):
+    _, config = finished
+    other = changed(config)
+    other.data.name = f"{NAME}_too"
+    prepare(other)
+    for one in (config, other):
+        with pytest.raises(ValueError, match=r"1 of 5 videos cannot be read"):
+            prepare(changed(one, renew=True, max_broken=0.0))
+    renewing = pathlib.Path(config.data.dir) / ".renewing"
+    prepare(changed(config, renew=True))
+    assert not (renewing / NAME).exists()
+    assert any((renewing / other.data.name).rglob("preparation.json"))
+    prepare(changed(other, renew=True))
+    assert not renewing.exists()
+
+
+def test_a_renewal_that_another_process_is_at_is_left_alone(finished):
+    _, config = finished
+    renewing = pathlib.Path(config.data.dir) / ".renewing" / NAME
+    with locked(renewing):
+        for renew in (False, True):
+            with pytest.raises(ValueError, match=r"another process is preparing .*renewing"):
+                prepare(changed(config, renew=renew))
+        assert renewing.exists()
+    prepare(config)
+    assert not renewing.exists()
+
+
+def test_without_a_source_nothing_is_renewed(finished):
+    _, config = finished
+    before = records(config)
+    for flag in ("renew", "dry_run"):
+        with pytest.raises(ValueError, match=r"prepare.source is not set"):
+            prepare(changed(config, source="", **{flag: True}))
+    assert records(config) == before
+    assert not (pathlib.Path(config.data.dir) / ".renewing").exists()
+
+
 @pytest.mark.parametrize("killed", ["before", "between"])
 def test_a_renewal_that_was_killed_at_the_swap_is_finished(finished, killed):
     source, config = finished
     videos.write(source / "train" / "run" / "04.mp4", 9)
     newer = changed(config)
-    newer.data.dir = str(pathlib.Path(config.data.dir) / ".renewing")
+    newer.data.dir = str(pathlib.Path(config.data.dir) / ".renewing" / NAME)
     prepare(newer)
     if killed == "between":
         folder = pathlib.Path(open_data_set(config).data_path)
@@ -152,3 +211,17 @@ def test_a_renewal_that_was_killed_at_the_swap_is_finished(finished, killed):
     prepare(config)
     assert contents(config, "train")["run/04.mp4"] == ([0], 9)
     assert not pathlib.Path(newer.data.dir).exists()
+
+
+def test_lists_beside_a_data_set_are_utf8_whatever_the_locale(tmp_path, capsys):
+    source = write_source(tmp_path / "source", 1)
+    videos.write_files(source / "train" / "run", "\u00e9.mp4")
+    config = videos.config_for(source, NAME, max_broken=0.5)
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        prepare(config)
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    assert [row["id"] for row in skipped(config)] == ["run/\u00e9.mp4"]
+    assert "skipped" in capsys.readouterr().out

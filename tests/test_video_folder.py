@@ -5,7 +5,7 @@ import pytest
 from mg_jax.datasets import class_names, open_data_set, open_source
 from mg_jax.prepare import prepare
 from tests import videos
-from tests.builders import contents, refused
+from tests.builders import contents, refused, understood
 
 
 def test_anybodys_class_folders_are_prepared(source, capsys):
@@ -114,3 +114,15 @@ def test_folders_that_do_not_do_are_refused(source):
     )
     config.prepare.source = str(source / "nowhere")
     refused(config, r"prepare.source=.*nowhere is no folder; set --config.prepare.source=")
+
+
+def test_a_list_of_all_videos_that_is_called_otherwise_is_told_its_name(source):
+    videos.write_files(source, "a.mp4", "b.mp4")
+    config = videos.config_for(source, "video_folder/mine", separator=",")
+    videos.write_lines(source / "my_list.csv", "a.mp4,run", "b.mp4,jump")
+    refused(config, r"holds my_list.csv .* videos.csv .*--config.prepare.validation_share=0.2")
+    videos.write_files(source, "run/a.mp4", "jump/b.mp4")
+    assert "class folders say which videos are used, not my_list.csv" in understood(config)
+    for name in ("videos.csv", "labels.csv"):
+        videos.write_lines(source / name, "a.mp4,run", "b.mp4,jump")
+    refused(config, r"labels.csv and \S*videos.csv may each be the list of all videos; keep one")

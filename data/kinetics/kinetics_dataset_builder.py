@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from data import lists
 from data.builder import VideoBuilder
-from data.class_folders import folders_in, videos_of_class_folders
+from data.class_folders import find_class_folders, folders_in, videos_of_class_folders
 from data.findings import Findings
 from data.sources import lists_in, splits_among
 from data.videos import Listing, Video
@@ -78,7 +78,8 @@ class Builder(VideoBuilder):
         count: int,
         findings: Findings,
     ) -> Listing:
-        names, splits = videos_of_class_folders(folders, classes, findings)
+        found = find_class_folders(folders, self.settings.source, findings)
+        names, splits = videos_of_class_folders(found, folders, classes, findings)
         if len(names) != count:
             raise ValueError(
                 f"{', '.join(map(str, folders.values()))} hold {len(names)} class folders; "

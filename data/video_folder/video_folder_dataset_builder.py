@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from data import lists
 from data.builder import VideoBuilder
-from data.class_folders import folders_in, videos_of_class_folders
+from data.class_folders import find_class_folders, folders_in, videos_of_class_folders
 from data.classes import classes_that_occur
-from data.findings import Findings, printable
+from data.findings import Findings, printable, some
 from data.sources import lists_in, splits_among
 from data.system_files import is_system
 from data.videos import Listing
@@ -42,7 +42,8 @@ class Builder(VideoBuilder):
             )
         classes = lists.class_names(source)
         found, folders = lists_in(source), folders_in(source)
-        files = splits_among(found, self.settings.splits, findings) or self._unsplit_list(found)
+        files = splits_among(found, self.settings.splits, findings)
+        files = files or self._unsplit_list(found, findings)
         split_folders = self._split_folders(folders, findings)
         for path in found:
             if path not in files.values():
@@ -57,11 +58,18 @@ class Builder(VideoBuilder):
             return self._from_lists(files, classes, findings)
         if split_folders:
             return self._from_split_folders(split_folders, folders, classes, findings)
-        return self._from_class_folders(folders, classes, findings)
+        return self._from_class_folders(found, classes, findings)
 
-    def _unsplit_list(self, found: list[pathlib.Path]) -> dict[str, pathlib.Path]:
+    def _unsplit_list(
+        self, found: list[pathlib.Path], findings: Findings
+    ) -> dict[str, pathlib.Path]:
         named = [path for path in found if path.stem.lower() in UNSPLIT_LISTS]
-        return {self.settings.train_split: named[0]} if len(named) == 1 else {}
+        if len(named) > 1:
+            findings.error(
+                f"{' and '.join(map(str, named))} may each be the list of all videos",
+                "keep one, or call the lists of splits train.csv and validation.csv",
+            )
+        return {self.settings.train_split: named[0]} if named else {}
 
     def _split_folders(
         self, folders: list[pathlib.Path], findings: Findings
@@ -98,26 +106,51 @@ class Builder(VideoBuilder):
         for folder in folders:
             if folder not in split_folders.values():
                 findings.leave_out(printable(folder), "folders that are no split")
-        names, splits = videos_of_class_folders(split_folders, classes, findings)
+        found = find_class_folders(split_folders, self.settings.source, findings)
+        names, splits = videos_of_class_folders(found, split_folders, classes, findings)
         read_from = {split: f"folder {path.name}" for split, path in split_folders.items()}
         return Listing(names, splits, _how(classes), classes is not None, read_from)
 
     def _from_class_folders(
-        self, folders: list[pathlib.Path], classes: list[str] | None, findings: Findings
+        self, csv_files: list[pathlib.Path], classes: list[str] | None, findings: Findings
     ) -> Listing:
         """Of a source without splits, all for training."""
         source, train = self.settings.source, self.settings.train_split
-        names, splits = videos_of_class_folders({train: source}, classes, Findings())
-        if not splits[train]:
-            there = [path.name for path in source.iterdir() if not is_system(path.name)]
-            raise ValueError(
-                f"prepare.source={source} holds neither lists SPLIT.csv (rows: path,label) nor "
-                "folders SPLIT/CLASS/ with videos, such as train/ and validation/, nor folders "
-                f"CLASS/ with videos, but {', '.join(sorted(there)[:8]) or 'nothing'}"
+        folders = {train: source}
+        found = find_class_folders(folders, source, findings)
+        if not any(folder.videos for alike in found[train].values() for folder in alike):
+            raise ValueError(self._nothing(csv_files))
+        if csv_files:
+            findings.notice(
+                f"class folders say which videos are used, not {_names(csv_files)}; a list of all "
+                f"videos is called {UNSPLIT_LISTS[0]}.csv"
             )
-        names, splits = videos_of_class_folders({train: source}, classes, findings)
+        names, splits = videos_of_class_folders(found, folders, classes, findings)
         read_from = {train: "class folders without splits"}
         return Listing(names, splits, _how(classes), classes is not None, read_from)
+
+    def _nothing(self, csv_files: list[pathlib.Path]) -> str:
+        """What to do with a source in which neither splits nor class folders were found."""
+        source = self.settings.source
+        if csv_files:
+            return (
+                f"prepare.source={source} holds {_names(csv_files)} and no class folders; call "
+                "lists of splits train.csv and validation.csv, or call one list of all videos "
+                f"{UNSPLIT_LISTS[0]}.csv and split off a fifth by "
+                "--config.prepare.validation_share=0.2"
+            )
+        there = sorted(path for path in source.iterdir() if not is_system(path.name))
+        return (
+            f"prepare.source={source} holds neither lists SPLIT.csv (rows: path,label) nor "
+            "folders SPLIT/CLASS/ with videos, such as train/ and validation/, nor folders "
+            f"CLASS/ with videos, but {_names(there) or 'nothing'}; for videos without "
+            "splits, one list videos.csv or a folder per class and "
+            "--config.prepare.validation_share=0.2 will do"
+        )
+
+
+def _names(paths: list[pathlib.Path]) -> str:
+    return some((printable(path.name) for path in paths), 8)
 
 
 def _how(classes: list[str] | None) -> str:
