@@ -13,6 +13,7 @@ from mg_jax.recipe import schedule_from_config
 from mg_jax.report.groups import check_comparable
 from mg_jax.report.runs import read_runs
 from mg_jax.run import open_run
+from mg_jax.stops import Stops
 from mg_jax.trained_on import (
     TrainedOn,
     check_videos,
@@ -171,7 +172,7 @@ def test_a_run_goes_on_with_other_videos_only_where_it_is_told_to(cut, flags, fe
     config.data.dir = str(fewer_videos)
     message = r"split 'train' had 48 videos and has 46: 2 \('\w+', '\w+'\) gone"
     with pytest.raises(WorkdirError, match=message):
-        open_run(config, workdir, trains=True)
+        open_run(config, workdir, Stops(), trains=True)
     assert before == {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
 
     other = [f"--config.data.dir={fewer_videos}", "--config.model.num_classes=0"]
@@ -203,7 +204,7 @@ def test_an_evaluation_on_another_split_is_allowed_and_said(undisturbed, flags, 
     assert data["fingerprints"]["ids"] == ids
     config.data.eval_split = "train"
     with pytest.raises(WorkdirError, match=r"eval_split is validation there and train here$"):
-        open_run(config, workdir, trains=True)
+        open_run(config, workdir, Stops(), trains=True)
 
 
 def test_runs_that_were_evaluated_on_other_videos_are_not_compared(undisturbed):
