@@ -46,7 +46,7 @@ def check_config(
       workdir: holds `config.json`.
       config: to compare with it.
       sections: beginnings of the keys to compare.
-      free: keys that may differ.
+      free: keys that may differ besides; `data.eval_split` where a run is only evaluated.
 
     Raises:
       WorkdirError: naming the keys that differ.
