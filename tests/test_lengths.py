@@ -118,6 +118,9 @@ def test_the_plan_says_epochs_for_a_number_of_videos(tmp_path):
     assert plan["videos"] == 160
     assert plan["epochs"] == 144_192 / 160
     assert plan["baseline_epochs"] == 600
+    rows = [line for line in said.splitlines() if re.match(r"\s+\d+ +\d", line)]
+    assert len(rows) == len(plan["phases"])
+    assert sum(float(row.split()[-1]) for row in rows) == pytest.approx(144_192 / 160, rel=0.01)
     config = video_folder.get_config()
     config.data.dir = str(tmp_path / "none")
     assert "meant for 5,000 videos (19.2 epochs of the baseline)" in write_plan(config, tmp_path)
