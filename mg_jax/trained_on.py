@@ -247,7 +247,7 @@ def _difference(
 ) -> str:
     """What became of a split, in words."""
     counts = f"had {old.videos:,} videos and has {new.videos:,}"
-    there, here = _read_list(_list_path(workdir, old)), _rows(table)
+    there, here = _read_list(workdir, old), _rows(table)
     if there is None:
         parts = [part for part in _BINDING if old.fingerprints[part] != new.fingerprints[part]]
         return f"{counts}, with other {', '.join(parts)}"
@@ -262,13 +262,14 @@ def _difference(
     return f"{counts}: {', '.join(found) or 'the same ones, ordered or stored otherwise'}"
 
 
-def _read_list(path: pathlib.Path) -> dict[str, list] | None:
+def _read_list(workdir: pathlib.Path, record: SplitRecord) -> dict[str, list] | None:
     """As `_rows`; None where a list is not there or damaged, which only costs detail."""
     try:
-        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-        return {name: row for name, *row in map(json.loads, lines)}
+        lines = gzip.decompress(_list_path(workdir, record).read_bytes()).decode().splitlines()
+        found = {name: row for name, *row in map(json.loads, lines)}
     except (OSError, EOFError, zlib.error, ValueError, TypeError):
         return None
+    return found if len(found) == record.videos else None
 
 
 def _listed(names: list[str]) -> str:
