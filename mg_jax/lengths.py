@@ -50,7 +50,7 @@ def _warning(config, ratio: float, videos: int) -> str:
     if scale == config.schedule.scale:
         way = "no smaller --config.schedule.scale leaves every stage iterations"
     # Iterations that someone has set by hand for these videos cannot be told from the recipe's.
-    return f"{warning}; {way}; or, where these lengths are meant, --config.schedule.videos={videos}"
+    return f"{warning}; {way}; where these lengths are meant, say --config.schedule.videos={videos}"
 
 
 def _short(value: float) -> str:
