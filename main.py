@@ -99,7 +99,7 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     if mode == "plan":
         return _plan(config, workdir)
     if mode in ("prepare", "preview", "report"):
-        _stay_on_cpu()
+        command_line.stay_on_cpu()
     if mode == "prepare":
         from mg_jax.prepare import prepare
 
@@ -136,17 +136,10 @@ def _plan(config, workdir: pathlib.Path) -> None:
     elif _DEVICE_MEMORY.value is None:
         return
     else:
-        _stay_on_cpu()
+        command_line.stay_on_cpu()
     from mg_jax.plan_memory import write_memory_plan
 
     write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
-
-
-def _stay_on_cpu() -> None:
-    """Nothing is trained; accelerators may be busy."""
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
 
 
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
@@ -195,10 +188,10 @@ def _stopped(how: str, mode: str, workdir: pathlib.Path) -> str:
     from mg_jax.workdir import has_checkpoint
 
     if mode != "train":
-        return f"{how}; the same command begins anew"
+        return f"{how}; the same command starts it again"
     if has_checkpoint(workdir):
         return f"{how}; {CONTINUES}"
-    return f"{how} before the first checkpoint; the same command begins anew"
+    return f"{how} before the first checkpoint; the same command starts it again"
 
 
 if __name__ == "__main__":

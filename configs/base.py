@@ -68,10 +68,11 @@ def _prepare() -> ConfigDict:
     prepare.source = ""  # folder of the original lists and videos
     prepare.videos = ""  # the folder of the videos, in the source or absolute; empty: the source
     prepare.separator = " "  # between the columns of lists of paths and labels
-    # Where there is no validation split: the share of the videos that becomes it, such as 0.2, by a
-    # hash of their names; a group's videos stay together, which lists name in a column `group`, or
+    # Where there is no validation split, this share of the videos becomes it, such as 0.2, by a
+    # hash of their names. Videos of one group stay together; lists name it in a column `group`.
     prepare.validation_share = 0.0
-    prepare.group_pattern = ""  # this finds in paths: a regular expression, the name in its (...)
+    # A regular expression that finds the group in a video's path, as what its (...) matches.
+    prepare.group_pattern = ""
     prepare.short_side = 256  # frames with a longer short side are scaled down to it, pixels
     prepare.quality = 90  # of the JPEGs, 1 ... 95
     prepare.frame_step = 1  # keep every k-th frame; strides count source frames all the same
@@ -85,9 +86,11 @@ def _prepare() -> ConfigDict:
 def _schedule() -> ConfigDict:
     """Learning rate and length, as the recipe states them for its batch."""
     schedule = ConfigDict()
-    schedule.batch = 512  # the batch that this section is stated for,
-    schedule.videos = 240_000  # and the number of training videos; a statement, trains nothing
-    # For other numbers of videos: multiplies iterations, steps and warm-up, all three.
+    schedule.batch = 512  # the batch that this section is stated for
+    # The number of training videos that these lengths are meant for. It changes no training; plans
+    # and runs warn where their own number is far from it.
+    schedule.videos = 240_000
+    # Multiplies iterations, steps and warm-up, all three, to fit another number of videos.
     schedule.scale = 1.0
     schedule.learning_rate = 0.8
     schedule.steps = (44_000, 72_000, 92_000)  # iterations at which the rate is multiplied

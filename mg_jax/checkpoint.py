@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import shutil
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -18,12 +16,18 @@ from jax.sharding import Mesh
 
 from mg_jax import hosts, parallel
 from mg_jax.atomic_file import write_json
+from mg_jax.checkpoint_record import (
+    RECORD,
+    check_checksums,
+    checksum,
+    read_record,
+    score_by_step,
+    state_checksums,
+    with_checksum,
+)
 from mg_jax.metrics import headline
 from mg_jax.train_step import TrainState
-from mg_jax.workdir import WorkdirError, has_checkpoint, read_classes
-
-# The JSON beside the arrays: clocks, metrics, and checksums of everything.
-_RECORD = "record"
+from mg_jax.workdir import WorkdirError, has_checkpoint, read_classes, steps_in
 
 
 class CheckpointError(ValueError):
@@ -96,7 +100,7 @@ class Checkpoints:
             self._scores[step] = headline(evaluation.metrics)
         metrics = evaluation and evaluation.metrics
         record = {"clocks": clocks, "metrics": metrics, "checksums": checksums}
-        items[_RECORD] = ocp.args.JsonSave(_with_checksum(record))
+        items[RECORD] = ocp.args.JsonSave(with_checksum(record))
         with self._disk_errors():
             self._manager.save(step, args=ocp.args.Composite(**items))
         self._writing = step
@@ -114,8 +118,8 @@ class Checkpoints:
         with self._disk_errors():
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
-            path = folder / _RECORD / "metadata"
-            hosts.agree(lambda: write_json(path, _with_checksum(record)))
+            path = folder / RECORD / "metadata"
+            hosts.agree(lambda: write_json(path, with_checksum(record)))
         self._scores[step] = headline(evaluation.metrics)
 
     def check(self) -> None:
@@ -184,7 +188,7 @@ class Checkpoints:
         shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
         restored = self._manager.restore(step, args=items)["state"]
-        _check(state_checksums(restored), record)
+        check_checksums(state_checksums(restored), record)
         if int(restored.step) != step:
             raise ValueError(f"it is of step {int(restored.step)}")
         return restored, record["clocks"]
@@ -240,47 +244,6 @@ class Checkpoints:
             )
 
 
-def checksum(tree: Any) -> int:
-    """CRC-32 of all arrays of a tree, in the order of their names."""
-    total = 0
-    for leaf in jax.tree.leaves(jax.device_get(tree)):
-        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1), total)
-    return total
-
-
-def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """Clocks, metrics (None where it was not evaluated) and checksums of a checkpoint.
-
-    Raises:
-      ValueError: if it is damaged.
-      OSError: if it is not there.
-    """
-    record = json.loads((checkpoint / _RECORD / "metadata").read_text())
-    if not isinstance(record, dict) or record.pop("checksum", None) != _text_checksum(record):
-        raise ValueError("its record is damaged")
-    return record
-
-
-def state_checksums(state: TrainState) -> dict[str, int]:
-    """CRC-32 of the parts of a state."""
-    parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
-    return {name: checksum(tree) for name, tree in parts.items()}
-
-
-def _with_checksum(record: dict[str, Any]) -> dict[str, Any]:
-    return {**record, "checksum": _text_checksum(record)}
-
-
-def _text_checksum(record: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
-
-
-def _check(found: dict[str, int], record: dict[str, Any]) -> None:
-    for name, value in found.items():
-        if record["checksums"].get(name) != value:
-            raise ValueError(f"its {name} do not have the checksum they were written with")
-
-
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
@@ -309,22 +272,6 @@ def best_step(scores: dict[int, float], steps: Iterable[int]) -> int | None:
     return max(
         (step for step in steps if step in scores), key=lambda s: (scores[s], s), default=None
     )
-
-
-def score_by_step(folder: pathlib.Path) -> dict[int, float]:
-    """Top-1 or mAP of the checkpoints that were evaluated and whose record can be read."""
-    scores = {}
-    for step in steps_in(folder):
-        with contextlib.suppress(ValueError, KeyError, OSError):
-            metrics = read_record(folder / str(step))["metrics"]
-            if metrics is not None:
-                scores[step] = headline(metrics)
-    return scores
-
-
-def steps_in(folder: pathlib.Path) -> set[int]:
-    """The steps of the checkpoints in a folder that were written to their end."""
-    return {int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -378,10 +325,10 @@ def read_best(workdir: pathlib.Path) -> Best:
 def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     record, state = read_record(checkpoint), _read_arrays(checkpoint / "state")
     variables = {name: state[name] for name in ("params", "batch_stats")}
-    _check({name: checksum(tree) for name, tree in variables.items()}, record)
+    check_checksums({name: checksum(tree) for name, tree in variables.items()}, record)
     if record["metrics"] is not None:
         precise = _read_arrays(checkpoint / "batch_stats")
-        _check({"precise_batch_stats": checksum(precise)}, record)
+        check_checksums({"precise_batch_stats": checksum(precise)}, record)
         variables["batch_stats"] = precise
     return variables
 

@@ -46,6 +46,14 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f"error: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
 
 
+def stay_on_cpu() -> None:
+    """For programs that do not train: accelerators may be busy with something else."""
+    # Here, since most of what reads flags needs no JAX.
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+
+
 @contextlib.contextmanager
 def errors_as_messages() -> Iterator[None]:
     """Ends the program with the message of an error that mg_jax raised itself.

@@ -69,8 +69,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1 or command_line.CONFIG.value is None:
         sys.exit("error: give --config=FILE and --config.KEY=VALUE, nothing else")
     logging.set_verbosity(logging.WARNING)
-    # Nothing is computed; accelerators may be busy.
-    jax.config.update("jax_platforms", "cpu")
+    command_line.stay_on_cpu()
     with command_line.signals_as_statuses(), command_line.errors_as_messages():
         print(format_complexity(command_line.CONFIG.value))
 

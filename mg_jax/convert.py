@@ -78,8 +78,7 @@ def main(argv: list[str]) -> None:
         if flag.value is None:
             sys.exit(f"error: --{flag.name} is missing")
     logging.set_verbosity(logging.WARNING)
-    # Nothing is trained; accelerators may be busy.
-    jax.config.update("jax_platforms", "cpu")
+    command_line.stay_on_cpu()
     paths = (pathlib.Path(flag.value).expanduser() for flag in (_INPUT, _OUTPUT))
     with command_line.signals_as_statuses(), command_line.errors_as_messages():
         print(convert(command_line.CONFIG.value, *paths))

@@ -24,17 +24,13 @@ _NAMED = 5  # letters, in a message
 
 
 @functools.cache
-def _font(path: str) -> FT2Font | None:
-    """None for what cannot be read, or consists of pictures of one size."""
+def _letters(path: str) -> frozenset[int]:
+    """Code points of a font; none of what cannot be read, or consists of pictures of one size."""
     try:
-        font = FT2Font(path)
+        font = FT2Font(path)  # which keeps its file open for as long as it lives
     except (RuntimeError, OSError, UnicodeDecodeError):
-        return None
-    return font if font.scalable else None
-
-
-def _has(path: str, letter: str) -> bool:
-    return not _needs_glyph(letter) or _font(path).get_char_index(ord(letter)) != 0
+        return frozenset()
+    return frozenset(font.get_charmap()) if font.scalable else frozenset()
 
 
 def _needs_glyph(letter: str) -> bool:
@@ -45,7 +41,7 @@ def _needs_glyph(letter: str) -> bool:
 @functools.cache
 def _installed() -> tuple[str, ...]:
     """The machine's fonts, plain ones first; looked for anew in each process."""
-    paths = {path for path in font_manager.findSystemFonts() if _font(path) is not None}
+    paths = set(font_manager.findSystemFonts())
     return tuple(sorted(paths, key=lambda path: (_is_unusual(path), path)))
 
 
@@ -55,26 +51,21 @@ def _is_unusual(path: str) -> bool:
 
 def fonts_for(text: str) -> list[str]:
     """Paths of the fonts to draw a text with, each for what those before it lack."""
-    return list(_fonts_for("".join(sorted(set(text)))))
+    fonts = [str(_USUAL), *filter(None, map(_font_for, sorted(set(text))))]
+    return list(dict.fromkeys(fonts))
 
 
 @functools.cache
-def _fonts_for(letters: str) -> tuple[str, ...]:
-    fonts = [str(_USUAL)]
-    while left := [letter for letter in letters if not any(_has(font, letter) for font in fonts)]:
-        # Of equals the first.
-        best = max(_installed(), key=lambda path: sum(_has(path, x) for x in left), default=None)
-        if best is None or not any(_has(best, letter) for letter in left):
-            break
-        fonts.append(best)
-    return tuple(fonts)
+def _font_for(letter: str) -> str | None:
+    """The first font that has a letter, or need not have it; None where none has."""
+    if not _needs_glyph(letter) or ord(letter) in _letters(str(_USUAL)):
+        return str(_USUAL)
+    return next((path for path in _installed() if ord(letter) in _letters(path)), None)
 
 
 def say_missing(texts: Iterable[str]) -> str:
     """What no font here has of some texts, and what to install; empty where nothing is missing."""
-    text = "".join(texts)
-    fonts = fonts_for(text)
-    missing = [x for x in dict.fromkeys(text) if not any(_has(font, x) for font in fonts)]
+    missing = [x for x in dict.fromkeys("".join(texts)) if _font_for(x) is None]
     if not missing:
         return ""
     shown = ", ".join(map(_name, missing[:_NAMED]))
@@ -130,12 +121,11 @@ class Writer:
 
     def _pieces(self, text: str) -> Iterator[tuple[str, ImageFont.FreeTypeFont]]:
         """A line cut where the font changes. Marks stay with the letter they are set on."""
-        fonts = fonts_for(text)
-        piece, current = "", fonts[0]
+        piece, current = "", str(_USUAL)
         for letter in text:
             wanted = current
             if _needs_glyph(letter) and not unicodedata.category(letter).startswith("M"):
-                wanted = next((font for font in fonts if _has(font, letter)), fonts[0])
+                wanted = _font_for(letter) or str(_USUAL)
             if wanted != current and piece:
                 yield piece, self._font(current)
                 piece = ""

@@ -170,12 +170,6 @@ def sees(condition: Callable[[], bool]) -> bool:
         time.sleep(0.1)
 
 
-def barrier(name: str) -> None:
-    """Waits until all processes are here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
 def total(count: int) -> int:
     """The sum of a number over the processes."""
     if jax.process_count() == 1:
@@ -217,7 +211,8 @@ def leave(message: str, status: int = 1) -> NoReturn:
 
 def _gather(text: str) -> list[str]:
     """The texts of all processes, by their numbers."""
-    encoded = text.encode()
+    # As JSON, since names of files that are not UTF-8 cannot be encoded otherwise.
+    encoded = json.dumps(text).encode() if text else b""
     longest = int(multihost_utils.process_allgather(np.array(len(encoded))).max())
     size = max(_SHORTEST, 1 << (longest - 1).bit_length()) if longest else 0
     if not size:
@@ -225,7 +220,8 @@ def _gather(text: str) -> list[str]:
     content = np.zeros(size, np.uint8)
     content[: len(encoded)] = np.frombuffer(encoded, np.uint8)
     gathered = multihost_utils.process_allgather(content)
-    return [row.tobytes().rstrip(b"\0").decode() for row in gathered]
+    texts = [row.tobytes().rstrip(b"\0").decode() for row in gathered]
+    return [json.loads(text) if text else "" for text in texts]
 
 
 def _words(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from mg_jax.recipe import least_scale, recipe_from_config
 from mg_jax.schedule import Schedule
 
-# Times as many, or as few, epochs as the recipe's are still what it means.
+# Warn beyond this factor.
 _FAR = 2
 
 
@@ -22,8 +22,8 @@ def _stated_epochs(config) -> float:
 def describe_stated(config) -> str:
     """What the recipe's lengths are for, in words."""
     return (
-        f"lengths for {config.schedule.videos:,} videos, {_short(_stated_epochs(config))} epochs "
-        "the baseline; --videos=N counts epochs of N"
+        f"these lengths are meant for {config.schedule.videos:,} videos "
+        f"({_short(_stated_epochs(config))} epochs of the baseline); for N videos add --videos=N"
     )
 
 
@@ -46,9 +46,11 @@ def _warning(config, ratio: float, videos: int) -> str:
     )
     wanted = float(f"{videos / config.schedule.videos:.2g}")
     scale = max(wanted, least_scale(config))
+    way = f"--config.schedule.scale={scale:g} fits iterations, steps and warm-up"
     if scale == config.schedule.scale:
-        return f"{warning}; no smaller --config.schedule.scale leaves every stage iterations"
-    return f"{warning}; --config.schedule.scale={scale:g} fits iterations, steps and warm-up"
+        way = "no smaller --config.schedule.scale leaves every stage iterations"
+    # Iterations that someone has set by hand for these videos cannot be told from the recipe's.
+    return f"{warning}; {way}; where these lengths are meant, say --config.schedule.videos={videos}"
 
 
 def _short(value: float) -> str:

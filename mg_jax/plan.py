@@ -44,7 +44,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
     title = "baseline" if is_baseline(config) else "multigrid"
     draw_plan(schedule, title, workdir / "plan.png")
     see = f"see {workdir / 'plan.png'} and {workdir / 'plan.json'}; --mode=train trains it"
-    return f"{format_plan(schedule, baseline, title)}\n{epochs}\n{see}"
+    return f"{format_plan(schedule, baseline, title, videos)}\n{epochs}\n{see}"
 
 
 def plan_dict(schedule: Schedule, baseline_iterations: int) -> dict[str, Any]:
@@ -74,17 +74,27 @@ def _phase_dict(phase: Phase) -> dict[str, Any]:
     }
 
 
-def format_plan(schedule: Schedule, baseline_iterations: int, title: str) -> str:
-    """A table: a block for each phase, a line for each grid of its short cycle."""
+def format_plan(
+    schedule: Schedule, baseline_iterations: int, title: str, videos: int | None = None
+) -> str:
+    """A table: a block for each phase, a line for each grid of its short cycle.
+
+    Args:
+      schedule: to show.
+      baseline_iterations: to compare with.
+      title: comes first.
+      videos: to train on, where they are known; the phases' epochs are shown then.
+    """
     base, fewer = schedule.recipe.base, schedule.iterations != baseline_iterations
     epochs = schedule.clips / (baseline_iterations * base.batch)
     header = (
         f"{'phase':>5} {'stage':>5} {'iterations':>19}   {'clips x frames x size^2':<24} "
         f"{'sub-batch':>9} {'learning rate':>21} {'examples':>13} {'share':>6}"
+        + (f" {'epochs':>7}" if videos else "")
     )
     lines = [f"{title}, base grid {base.batch} x {base.frames} x {base.size}^2", "", header]
     for number, phase in enumerate(schedule.phases, 1):
-        lines += ["", *_phase_lines(schedule, number, phase)]
+        lines += ["", *_phase_lines(schedule, number, phase, videos)]
     lines += [
         "",
         f"{schedule.iterations:,} iterations against the baseline's {baseline_iterations:,}: "
@@ -94,7 +104,7 @@ def format_plan(schedule: Schedule, baseline_iterations: int, title: str) -> str
     return "\n".join(lines)
 
 
-def _phase_lines(schedule: Schedule, number: int, phase: Phase) -> list[str]:
+def _phase_lines(schedule: Schedule, number: int, phase: Phase, videos: int | None) -> list[str]:
     clips = phase.clips_before(phase.end)
     span = f"{phase.start:,} - {phase.end:,}"
     lines = []
@@ -103,6 +113,7 @@ def _phase_lines(schedule: Schedule, number: int, phase: Phase) -> list[str]:
         rates = _rates(schedule, steps) if i == 0 or schedule.short_cycle_rate else ""
         left = f"{number:>5} {phase.stage + 1:>5} {span:>19}" if i == 0 else " " * 31
         right = f"{clips:>13,} {clips / schedule.clips:>6.1%}" if i == 0 else ""
+        right += f" {clips / videos:>7.3g}" if i == 0 and videos else ""
         text = f"{grid.batch:>5} x {grid.frames:>2} x {grid.size:>3}^2"
         lines.append(f"{left}   {text:<24} {grid.sub_batch:>9} {rates:>21} {right}".rstrip())
     return lines

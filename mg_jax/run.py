@@ -12,7 +12,8 @@ import jax
 from jax.sharding import Mesh
 
 from mg_jax import hosts, parallel
-from mg_jax.checkpoint import Checkpoints, state_checksums
+from mg_jax.checkpoint import Checkpoints
+from mg_jax.checkpoint_record import state_checksums
 from mg_jax.datasets import DataSource, open_source, stored
 from mg_jax.lock import locked
 from mg_jax.parallel import Executables, Program
@@ -23,7 +24,7 @@ from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.stops import Stops
 from mg_jax.train_step import TrainState, create_state, init_variables
-from mg_jax.trained_on import TrainedOn, check_videos
+from mg_jax.trained_on import TrainedOn, check_videos, read_trained_on
 from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir import check_classes, check_config, has_checkpoint, shared_settings
 
@@ -53,7 +54,8 @@ class Run:
     """An open work directory with all that training and evaluation need.
 
     Attributes:
-      trained_on: which videos from which iteration on, once it trains.
+      trained_on: which videos from which iteration on, as the work directory tells; of a run that
+        trains with those that it goes on with.
     """
 
     config: Any
@@ -66,7 +68,7 @@ class Run:
     clocks: Clocks
     stops: Stops
     lock: contextlib.ExitStack
-    trained_on: TrainedOn = dataclasses.field(default_factory=TrainedOn)
+    trained_on: TrainedOn
 
     @contextlib.contextmanager
     def timed(self, clock: Literal["train_s", "eval_s"]):
@@ -138,14 +140,7 @@ def open_run(
     data = hosts.together(lambda: open_source(config))
     _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))
-    # A finished model may be tried on another split.
-    free = () if trains else ("data.eval_split",)
-    hosts.agree(lambda: check_config(workdir, config, free=free))
-    hosts.agree(lambda: check_classes(workdir, data.classes))
-    if trains and not config.run.accept_other_videos:
-        hosts.agree(
-            lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
-        )
+    trained_on = _check_workdir(config, workdir, data, trains=trains)
     weights = None
     if not hosts.agree(lambda: has_checkpoint(workdir)):
         if not trains:
@@ -157,20 +152,45 @@ def open_run(
         hosts.agree(lambda: lock.enter_context(locked(workdir)))
         hosts.check_shared(workdir)
     cache_programs(config.run.cache_dir)
-    state = create_state(config, mesh)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
-    restored = checkpoints.restore(state, mesh, repair=trains)
-    clocks = Clocks()
+    state, clocks = _state(config, mesh, checkpoints, weights, repair=trains)
+    executables = create_executables(config, mesh, state)
+    stops.check_now()
+    pieces = executables, checkpoints, clocks, stops, lock, trained_on
+    return Run(config, workdir, schedule, mesh, data, *pieces), state
+
+
+def _check_workdir(config, workdir: pathlib.Path, data: DataSource, *, trains: bool) -> TrainedOn:
+    """Makes sure that what the work directory holds, if anything, belongs to config and data.
+
+    Returns:
+      On which videos it was trained, as far as that is known.
+    """
+    # A finished model may be tried on another split.
+    free = () if trains else ("data.eval_split",)
+    hosts.agree(lambda: check_config(workdir, config, free=free))
+    hosts.agree(lambda: check_classes(workdir, data.classes))
+    if trains and not config.run.accept_other_videos:
+        hosts.agree(
+            lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
+        )
+    rows = hosts.agree(lambda: (read_trained_on(workdir) or TrainedOn()).rows())
+    return TrainedOn.of_rows(rows)
+
+
+def _state(
+    config, mesh: Mesh, checkpoints: Checkpoints, weights: Loaded | None, *, repair: bool
+) -> tuple[TrainState, Clocks]:
+    """The newest checkpoint's, or a new one, with weights where they are given; the same on all."""
+    state, clocks = create_state(config, mesh), Clocks()
+    restored = checkpoints.restore(state, mesh, repair=repair)
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
-    else:
+    else:  # of several processes some may have weights and some not
         fresh = state
         state = hosts.together(lambda: start_from(weights, fresh, mesh) if weights else fresh)
     _check_same_state(state, config, restored=restored is not None)
-    executables = create_executables(config, mesh, state)
-    stops.check_now()
-    run = Run(config, workdir, schedule, mesh, data, executables, checkpoints, clocks, stops, lock)
-    return run, state
+    return state, clocks
 
 
 def _check_same_data(config, data: DataSource) -> None:

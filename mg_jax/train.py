@@ -1,7 +1,6 @@
 """The training loop."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -23,8 +22,8 @@ from mg_jax.run_log import RunLog, open_log
 from mg_jax.sampling import all_views, centre_view, training_augmentation
 from mg_jax.stops import Preempted, Stops
 from mg_jax.train_step import TrainState
-from mg_jax.trained_on import DATA_RECORD, TrainedOn, read_trained_on, stretch_of, write_trained_on
-from mg_jax.workdir import write_config
+from mg_jax.trained_on import DATA_RECORD, stretch_of, write_trained_on
+from mg_jax.workdir import read_json, write_config
 
 
 def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
         run.close()
         hosts.say(f"{workdir} is finished; --mode=eval evaluates it again")
         return finished
-    before = _trained_on_before(workdir)
+    before = run.trained_on
     videos = run.data.train.videos, run.data.evaluation.videos
     run.trained_on = before.continued(stretch_of(config, *videos, start))
     hosts.agree(lambda: _begin(run))
@@ -90,12 +89,7 @@ def _in_words(summary: dict[str, Any], workdir: pathlib.Path) -> str:
 def _summary_of(workdir: pathlib.Path) -> dict[str, Any] | None:
     """What a run that has ended wrote; None where it has not."""
     path = workdir / "summary.json"
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def _trained_on_before(workdir: pathlib.Path) -> TrainedOn:
-    rows = hosts.agree(lambda: (read_trained_on(workdir) or TrainedOn()).rows())
-    return TrainedOn.of_rows(rows)
+    return read_json(path) if path.exists() else None
 
 
 def _begin(run: Run) -> None:
@@ -148,14 +142,14 @@ def evaluate_run(config, workdir: pathlib.Path, stops: Stops) -> dict[str, float
     finally:
         run.close()
     path = workdir / "evaluation.json"
-    data = _evaluated_on(run)
-    content = {"step": int(state.step), "metrics": metrics, "data": data}
-    hosts.agree(lambda: write_json(path, content))
-    if data["as_in_training"] is False:
-        hosts.say(
-            f"evaluated on {data['videos']:,} videos of split {data['split']!r}, which are not "
-            "those that the run was evaluated on while it trained"
-        )
+    videos = _videos(run, int(state.step))
+    hosts.agree(lambda: write_json(path, {"step": int(state.step), "metrics": metrics, **videos}))
+    for what, role in (("data", "evaluated on"), ("statistics", "batch-norm statistics from")):
+        if videos[what]["as_in_training"] is False:
+            hosts.say(
+                f"{role} {videos[what]['videos']:,} videos of split {videos[what]['split']!r}, "
+                "which are not those of the run while it trained"
+            )
     hosts.say(
         f"step {int(state.step):,}: {format_headline(metrics)}, loss {metrics['loss']:.3f}; see "
         f"{path}; --mode=predict --video=FILE classifies one video"
@@ -163,12 +157,25 @@ def evaluate_run(config, workdir: pathlib.Path, stops: Stops) -> dict[str, float
     return metrics
 
 
-def _evaluated_on(run: Run) -> dict[str, Any]:
-    """The videos of an evaluation, and whether training had the same; None where nothing tells."""
+def _videos(run: Run, step: int) -> dict[str, dict[str, Any]]:
+    """What an evaluation of a checkpoint used: videos to evaluate, and for precise statistics.
+
+    With whether they were the same in training; None where nothing tells.
+    """
     now = stretch_of(run.config, run.data.train.videos, run.data.evaluation.videos)
-    before, record = _trained_on_before(run.workdir).stretches, now.evaluation
-    same = record == before[-1].evaluation if before else None
-    return {"name": now.data, **dataclasses.asdict(record), "as_in_training": same}
+    then = run.trained_on.in_force(step)
+    pairs = {
+        "data": (now.evaluation, then and then.evaluation),
+        "statistics": (now.train, then and then.train),
+    }
+    return {
+        what: {
+            "name": now.data,
+            **dataclasses.asdict(here),
+            "as_in_training": None if there is None else here == there,
+        }
+        for what, (here, there) in pairs.items()
+    }
 
 
 def _iterate(run: Run, state: TrainState, log: RunLog) -> dict[str, float]:

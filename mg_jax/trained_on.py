@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import pathlib
+import zlib
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from mg_jax.atomic_file import replaced, write_json
 from mg_jax.schedule import Schedule
 from mg_jax.video_table import VideoTable
-from mg_jax.workdir import WorkdirError, has_checkpoint, read_json
+from mg_jax.workdir import WorkdirError, has_checkpoint, read_json, steps_in
 
 DATA_RECORD = "data.json"
 _LISTS = "videos"
@@ -80,6 +81,11 @@ class TrainedOn:
             return TrainedOn((dataclasses.replace(now, from_step=0),))
         return TrainedOn(before if before[-1].same_videos(now) else (*before, now))
 
+    def in_force(self, step: int) -> Stretch | None:
+        """That of the last of `step` iterations; None where nothing is known."""
+        begun = [s for s in self.stretches if s.from_step < step]
+        return begun[-1] if begun else next(iter(self.stretches), None)
+
     def rows(self) -> list[dict[str, Any]]:
         """As JSON holds it."""
         return [dataclasses.asdict(stretch) for stretch in self.stretches]
@@ -89,10 +95,13 @@ class TrainedOn:
         """What `rows` gave.
 
         Raises:
-          TypeError: if it did not.
-          KeyError: likewise.
+          TypeError, KeyError, AttributeError, ValueError: if it did not.
         """
-        return cls(tuple(_stretch(row) for row in rows))
+        stretches = tuple(_stretch(row) for row in rows)
+        starts = [stretch.from_step for stretch in stretches]
+        if starts and (starts[0] != 0 or starts != sorted(set(starts))):
+            raise ValueError(f"from_step must rise from 0 and is {starts}")
+        return cls(stretches)
 
     @property
     def training_videos(self) -> str:
@@ -139,14 +148,28 @@ def read_trained_on(workdir: pathlib.Path) -> TrainedOn | None:
         return None
     content = read_json(path)
     try:
+        if not isinstance(content, list) or not content:
+            raise TypeError("it is no list, or an empty one")
         return TrainedOn.of_rows(content)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise WorkdirError(f"{path} is damaged ({error!r}); put it back from a copy") from error
 
 
 def _stretch(row: dict[str, Any]) -> Stretch:
     splits = {name: SplitRecord(**row[name]) for name in ("train", "evaluation")}
+    for record in splits.values():
+        if record.fingerprints.keys() != set(_BINDING):
+            raise KeyError(f"fingerprints must be of {', '.join(_BINDING)}")
+        if not all(isinstance(value, str) for value in record.fingerprints.values()):
+            raise TypeError("fingerprints must be text")
+        _check_number(record.videos, 1)
+    _check_number(row["from_step"], 0)
     return Stretch(**{**row, **splits})
+
+
+def _check_number(value: Any, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise TypeError(f"{value!r} is no whole number from {least} on")
 
 
 def write_trained_on(workdir: pathlib.Path, trained_on: TrainedOn, *tables: VideoTable) -> None:
@@ -201,8 +224,10 @@ def check_videos(workdir: pathlib.Path, config, train: VideoTable, evaluation: V
     trained_on = read_trained_on(workdir) if has_checkpoint(workdir) else None
     if trained_on is None:
         return
-    last, now = trained_on.stretches[-1], stretch_of(config, train, evaluation)
-    pairs = ((last.train, now.train, train), (last.evaluation, now.evaluation, evaluation))
+    # Later videos than the newest checkpoint's have left no trace in it.
+    there = trained_on.in_force(max(steps_in(workdir / "checkpoints")))
+    now = stretch_of(config, train, evaluation)
+    pairs = ((there.train, now.train, train), (there.evaluation, now.evaluation, evaluation))
     differing = [
         f"split {new.split!r} {_difference(workdir, old, new, table)}"
         for old, new, table in pairs
@@ -222,13 +247,10 @@ def _difference(
 ) -> str:
     """What became of a split, in words."""
     counts = f"had {old.videos:,} videos and has {new.videos:,}"
-    path = _list_path(workdir, old)
-    if not path.exists():
+    there, here = _read_list(workdir, old), _rows(table)
+    if there is None:
         parts = [part for part in _BINDING if old.fingerprints[part] != new.fingerprints[part]]
         return f"{counts}, with other {', '.join(parts)}"
-    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-    there = {name: row for name, *row in map(json.loads, lines)}
-    here = _rows(table)
     kinds = {
         "new": [name for name in here if name not in there],
         "gone": [name for name in there if name not in here],
@@ -238,6 +260,16 @@ def _difference(
     }
     found = [f"{_listed(names)} {kind}" for kind, names in kinds.items() if names]
     return f"{counts}: {', '.join(found) or 'the same ones, ordered or stored otherwise'}"
+
+
+def _read_list(workdir: pathlib.Path, record: SplitRecord) -> dict[str, list] | None:
+    """As `_rows`; None where a list is not there or damaged, which only costs detail."""
+    try:
+        lines = gzip.decompress(_list_path(workdir, record).read_bytes()).decode().splitlines()
+        found = {name: row for name, *row in map(json.loads, lines)}
+    except (OSError, EOFError, zlib.error, ValueError, TypeError):
+        return None
+    return found if len(found) == record.videos else None
 
 
 def _listed(names: list[str]) -> str:

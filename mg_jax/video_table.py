@@ -51,15 +51,12 @@ class VideoTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def fingerprint(self) -> str:
-        """SHA-256, in hex, of all that training and evaluation take from the table.
-
-        That is everything but where frames are stored, in this order of videos.
-        """
-        return hashlib.sha256("".join(self.fingerprints().values()).encode()).hexdigest()
-
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256, in hex, of each part of the table, by a name to tell people."""
+        """SHA-256, in hex, of each part of the table, by a name to tell people.
+
+        Together they cover all that training and evaluation take from it: everything but where
+        frames are stored, in this order of videos.
+        """
         actions = self.actions
         # As JSON two lists of names never read the same.
         ids = hashlib.sha256(json.dumps(self.ids.tolist()).encode()).hexdigest()

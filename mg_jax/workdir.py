@@ -5,11 +5,16 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from configs.base import get_base
 from mg_jax.atomic_file import write_json
 
 _CLASSES = "classes.json"
 # Of how frames are prepared, what training sees.
 _STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
+# Beside whole sections, what changes nothing that a run computes.
+_FREE = ("data.dir", "data.max_damaged", "schedule.videos")
 
 
 class WorkdirError(ValueError):
@@ -18,7 +23,12 @@ class WorkdirError(ValueError):
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether a work directory holds a checkpoint that was written to its end."""
-    return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+    return bool(steps_in(workdir / "checkpoints"))
+
+
+def steps_in(folder: pathlib.Path) -> set[int]:
+    """The steps of the checkpoints in a folder that were written to their end."""
+    return {int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()}
 
 
 def check_config(
@@ -30,13 +40,13 @@ def check_config(
     """Makes sure that the checkpoints of a work directory, if any, belong to the config.
 
     What is under `run`, `eval` and `prepare`, where the data lies, how much of it may be damaged,
-    and what the run started from may differ.
+    for how many videos the lengths are meant, and what the run started from may differ.
 
     Args:
       workdir: holds `config.json`.
       config: to compare with it.
       sections: beginnings of the keys to compare.
-      free: keys that may differ.
+      free: keys that may differ besides; `data.eval_split` where a run is only evaluated.
 
     Raises:
       WorkdirError: naming the keys that differ.
@@ -49,8 +59,7 @@ def check_config(
             f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
             "or choose another --workdir"
         )
-    there, here = read_json(path), json.loads(config.to_json())
-    there, here = _binding(there, sections), _binding(here, sections)
+    there, here = (_binding(one, sections) for one in (stored_config(path), config))
     for name in free:
         there.pop(name, None)
         here.pop(name, None)
@@ -73,10 +82,7 @@ def check_same_config(workdir: pathlib.Path, config) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    there, here = (
-        result_settings(dict(settings(one)))
-        for one in (read_json(path), json.loads(config.to_json()))
-    )
+    there, here = (result_settings(settings(one)) for one in (stored_config(path), config))
     if differing := _differences(there, here):
         raise WorkdirError(
             f"{workdir} holds a run of another config; use the same settings or choose another "
@@ -89,8 +95,7 @@ def result_settings(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in values.items()
-        if (not name.startswith(("run.", "prepare.")) or name in _STORED)
-        and name not in ("data.dir", "data.max_damaged", "schedule.videos")
+        if (not name.startswith(("run.", "prepare.")) or name in _STORED) and name not in _FREE
     }
 
 
@@ -154,6 +159,23 @@ def read_json(path: pathlib.Path) -> Any:
         ) from error
 
 
+def stored_config(path: pathlib.Path) -> ConfigDict:
+    """The config that a `config.json` holds; what it was too old to know has its default value.
+
+    Raises:
+      WorkdirError: if it is damaged, or no config.
+    """
+    content, config = read_json(path), get_base()
+    if not isinstance(content, dict):
+        raise WorkdirError(f"{path} is not a run's config but holds a {type(content).__name__}")
+    try:
+        config.update(content)  # which turns lists into the tuples that they were
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error.args[0]).split())
+        raise WorkdirError(f"{path} is not a run's config: {reason}") from error
+    return config
+
+
 def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
     """Writes `config.json` and `classes.json`."""
     workdir.mkdir(parents=True, exist_ok=True)
@@ -167,25 +189,29 @@ def shared_settings(config) -> dict[str, str]:
     Where data, programs and weights lie is each one's own.
     """
     own = ("data.dir", "run.cache_dir", "init_from", "prepare.")
-    pairs = settings(json.loads(config.to_json()))
-    return {name: json.dumps(value) for name, value in pairs if not name.startswith(own)}
+    values = settings(config)
+    return {name: json.dumps(v) for name, v in values.items() if not name.startswith(own)}
 
 
-def _binding(config: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any]:
+def _binding(config: ConfigDict, sections: tuple[str, ...]) -> dict[str, Any]:
     return {
         name: value
-        for name, value in settings(config)
+        for name, value in settings(config).items()
         if name.startswith(sections)
         and not name.startswith(("run.", "eval.", "prepare."))
-        and name not in ("data.dir", "data.max_damaged", "schedule.videos", "init_from")
+        and name not in (*_FREE, "init_from")
     }
 
 
-def settings(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names, such as `model.depth`, and values of a config that JSON holds."""
-    for key, value in config.items():
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """The values of a config as JSON holds them, by name, such as `model.depth`."""
+    return dict(_leaves(json.loads(config.to_json()), ""))
+
+
+def _leaves(content: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
         if isinstance(value, dict):
-            yield from settings(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

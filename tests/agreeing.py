@@ -3,13 +3,14 @@
     python -m tests.agreeing PORT PROCESS FOLDER DATA_DIR CACHE
 
 FOLDER holds the other data set and the two files of weights that process 1 is given, and the work
-directory `whole`, of which process 1 sees an earlier state at first, as on a file system that lags.
+directory `whole`, of which process 1 sees an earlier state, as on a file system that lags, until it
+has looked for the checkpoints and waits for them.
 """
 
 import json
+import os
 import pathlib
 import sys
-import threading
 
 from mg_jax import hosts
 from mg_jax.meeting import connect
@@ -25,10 +26,10 @@ def said(function):
         return f"{type(error).__name__}: {error}"
 
 
-def fail(process):
+def fail(process, where=""):
     """Fails on one of the processes."""
     if hosts.is_first() == (process == 0):
-        raise LookupError(f"on {process}")
+        raise LookupError(f"on {process}{where}")
     return "went well"
 
 
@@ -37,6 +38,7 @@ def talk(process, folder):
     return {
         "decided": said(lambda: hosts.agree(lambda: {"of": process, "text": "ü" * 300})),
         "refused": said(lambda: hosts.agree(lambda: fail(process))),
+        "not UTF-8": said(lambda: hosts.together(lambda: fail(1, os.fsdecode(b"caf\xe9")))),
         "together": said(lambda: hosts.together(lambda: process)),
         "first failed": said(lambda: hosts.together(lambda: fail(0))),
         "second failed": said(lambda: hosts.together(lambda: fail(1))),
@@ -45,6 +47,35 @@ def talk(process, folder):
         "more": said(lambda: hosts.check_same({"a": "1", "c": "3"} if process else {"a": "2"}, "")),
         "shared": said(lambda: hosts.check_shared(folder)),
     }
+
+
+def lag(folder):
+    """Makes `folder / "seen"` show `before` until something has been missed there, then `whole`.
+
+    Returns:
+      The work directory that is seen, and a list that grows with each look that missed something.
+    """
+    seen, later, missed, sees = folder / "seen", folder / "seen_later", [], hosts.sees
+    seen.symlink_to(folder / "before")
+    later.symlink_to(folder / "whole")
+
+    def sees_late(condition):
+        def look():
+            found = condition()
+            if not found:
+                missed.append(condition)
+                files = [path.name for path in (folder / "whole").glob(".seen_by_all_*")]
+                # By their file processes know that they share a folder; checkpoints come later.
+                if files:
+                    (seen / files[0]).touch()
+                else:
+                    later.replace(seen)
+            return found
+
+        return sees(look)
+
+    hosts.sees = sees_late
+    return seen, missed
 
 
 def open_runs(process, folder, data_dir, cache):
@@ -60,18 +91,14 @@ def open_runs(process, folder, data_dir, cache):
     def opened(name, **changed):
         return said(lambda: open_run(config(**changed), folder / name, Stops(), trains=True)[0])
 
-    lagging = folder / "whole"
-    if process == 1:
-        lagging = folder / "seen"
-        lagging.symlink_to(folder / "before")
-        (folder / "seen_later").symlink_to(folder / "whole")
-        threading.Timer(3, lambda: (folder / "seen_later").replace(lagging)).start()
+    lagging, missed = lag(folder) if process == 1 else (folder / "whole", [])
     return {
         "settings": opened("none", **{"seed": process, "batch": 8 + 8 * process}),
         "data": opened("none", **{"data.dir": str(folder / "data") if process else data_dir}),
         "no data": opened("none", **{"data.dir": str(folder / "none") if process else data_dir}),
         "weights": opened("none_yet", init_from=str(folder / f"{process}.safetensors")),
         "lagging": said(lambda: train(config(), lagging, Stops())),
+        "missed": len(missed),
     }
 
 

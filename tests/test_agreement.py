@@ -96,6 +96,11 @@ def test_what_one_process_raises_all_raise(unlike):
     ]
 
 
+def test_an_error_about_a_name_that_is_not_utf_8_reaches_all(unlike):
+    first, second = (found["not UTF-8"] for found in unlike)
+    assert (first, second) == ("ValueError: process 1: on 1caf\udce9", "LookupError: on 1caf\udce9")
+
+
 def test_what_differs_is_named_with_the_process(unlike):
     assert on_both(unlike, "same") is None
     differs = "ValueError: process 1 differs from process 0 in"
@@ -124,6 +129,8 @@ def test_other_weights_to_start_from_are_refused(unlike):
 
 def test_a_file_system_that_lags_makes_no_difference(unlike, undisturbed):
     assert on_both(unlike, "lagging") == runs.summary(undisturbed[0])
+    # Process 1 missed the file that tells it is the same folder, then the newest checkpoint.
+    assert [found["missed"] for found in unlike] == [0, 2]
 
 
 def test_hosts_with_unlike_numbers_of_devices_are_refused(data_dir, tmp_path):

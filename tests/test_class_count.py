@@ -15,6 +15,7 @@ from mg_jax.plan_memory import write_memory_plan
 from mg_jax.predict import predict
 from mg_jax.prepared import count_videos, with_classes
 from mg_jax.run import open_run
+from mg_jax.stops import Stops
 from tests import tiny
 
 
@@ -35,7 +36,7 @@ def nowhere(config, tmp_path):
 
 def test_runs_and_data_sets_open_with_the_data_sets_classes(config, undisturbed):
     assert len(open_source(config).classes) == 4
-    run, state = open_run(config, undisturbed[0], trains=False)
+    run, state = open_run(config, undisturbed[0], Stops(), trains=False)
     run.close()
     assert run.config.model.num_classes == 4
     assert config.model.num_classes == 0

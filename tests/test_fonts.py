@@ -1,6 +1,8 @@
 """Names in any script are readable in pictures, or it is said which letters no font has."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from mg_jax.fonts import Writer, fonts_for, matplotlib_fonts, say_missing
 from mg_jax.preview import Clip, Section, draw
+from tests import runs
 
 # Private use: no font may have it.
 MISSING = "\ue0ff"
@@ -52,6 +55,22 @@ def test_what_no_font_has_is_said_once_with_what_to_install():
 def test_the_usual_font_is_enough_for_what_it_has():
     assert len(fonts_for("Été, прыжок: Ωμέγα")) == 1
     assert fonts_for("") == fonts_for("a")
+
+
+LOOKED_THROUGH = f"""
+import pathlib
+from mg_jax.fonts import say_missing
+assert say_missing({MISSING!r})
+opened = [str(path.resolve()) for path in pathlib.Path("/proc/self/fd").iterdir()]
+print([path for path in opened if path.endswith((".ttf", ".otf", ".ttc"))])
+"""
+
+
+def test_fonts_that_were_looked_through_are_not_kept_open():
+    found = subprocess.run(
+        [sys.executable, "-c", LOOKED_THROUGH], cwd=runs.ROOT, capture_output=True, text=True
+    )
+    assert found.stdout == "[]\n", found.stderr
 
 
 def test_a_line_in_pieces_is_as_wide_as_its_letters():

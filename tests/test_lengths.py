@@ -87,6 +87,18 @@ def test_few_videos_are_warned_of_with_the_flag_that_fits():
     assert described(160, **{"schedule.scale": scale}).endswith("160 videos, the baseline 19.2")
 
 
+def test_lengths_that_were_set_by_hand_are_kept_with_the_other_flag():
+    # 10 epochs of 160 videos, in batches of 16.
+    own = {
+        "schedule.iterations": 100,
+        "schedule.steps": (60, 80),
+        "schedule.warmup_iterations": 10,
+    }
+    assert "where these lengths are meant, say --config.schedule.videos=160" in described(160, **own)
+    said = described(160, **own, **{"schedule.videos": 160})
+    assert said.endswith("epochs of 160 videos, the baseline 10")
+
+
 def test_many_videos_are_warned_of_too_and_similar_numbers_are_not():
     assert "1/4 of the recipe's" in described(20_000)
     assert "--config.schedule.scale=4 fits" in described(20_000)
@@ -106,9 +118,12 @@ def test_the_plan_says_epochs_for_a_number_of_videos(tmp_path):
     assert plan["videos"] == 160
     assert plan["epochs"] == 144_192 / 160
     assert plan["baseline_epochs"] == 600
+    rows = [line for line in said.splitlines() if re.match(r"\s+\d+ +\d", line)]
+    assert len(rows) == len(plan["phases"])
+    assert sum(float(row.split()[-1]) for row in rows) == pytest.approx(144_192 / 160, rel=0.01)
     config = video_folder.get_config()
     config.data.dir = str(tmp_path / "none")
-    assert "lengths for 5,000 videos, 19.2 epochs the baseline" in write_plan(config, tmp_path)
+    assert "meant for 5,000 videos (19.2 epochs of the baseline)" in write_plan(config, tmp_path)
     assert "videos" not in json.loads((tmp_path / "plan.json").read_text())
 
 

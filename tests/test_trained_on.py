@@ -1,6 +1,7 @@
 """A run is bound to its videos: other ones are refused, or taken on and counted right."""
 
 import dataclasses
+import gzip
 import json
 import shutil
 
@@ -10,9 +11,11 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from mg_jax.datasets import open_source
 from mg_jax.recipe import schedule_from_config
-from mg_jax.report.groups import check_comparable
-from mg_jax.report.runs import read_runs
+from mg_jax.report.groups import check_comparable, group_runs
+from mg_jax.report.runs import TRAINING_VIDEOS, read_runs
+from mg_jax.report.table import differing_settings
 from mg_jax.run import open_run
+from mg_jax.stops import Stops
 from mg_jax.trained_on import (
     TrainedOn,
     check_videos,
@@ -89,8 +92,10 @@ def test_the_same_videos_in_frames_of_another_size_pass(bound):
     check_videos(bound, tiny.get_config(), same, EVALUATION)
 
 
-def test_without_the_lists_counts_and_what_differs_are_said(bound):
-    shutil.rmtree(bound / "videos")
+@pytest.mark.parametrize("content", [None, b"", b"no gzip", gzip.compress(b"3\n")])
+def test_without_the_lists_counts_and_what_differs_are_said(bound, content):
+    for path in (bound / "videos").iterdir():
+        path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(WorkdirError, match="4 videos and has 1, with other ids, frame counts, la"):
         check_videos(bound, tiny.get_config(), table("a"), EVALUATION)
 
@@ -103,11 +108,55 @@ def test_work_directories_without_checkpoints_or_record_are_bound_to_nothing(bou
     check_videos(bound, tiny.get_config(), table("z"), EVALUATION)
 
 
-@pytest.mark.parametrize("content", ["[{", '[{"from_step": 0}]', "[3]"])
+@pytest.mark.parametrize("content", ["[{", '[{"from_step": 0}]', "[3]", "[]", "{}", "3"])
 def test_a_damaged_record_is_named(bound, content):
     (bound / "data.json").write_text(content)
     with pytest.raises(WorkdirError, match=r"data\.json is damaged"):
         read_trained_on(bound)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda row: row["train"]["fingerprints"].pop("labels"),
+        lambda row: row["evaluation"]["fingerprints"].update(ids=3),
+        lambda row: row["train"].update(fingerprints=[]),
+        lambda row: row["train"].update(videos=0),
+        lambda row: row.update(from_step=7),
+        lambda row: row.update(from_step="0"),
+        lambda row: row.pop("data"),
+    ],
+)
+def test_a_record_that_lacks_something_is_damaged(bound, damage):
+    rows = json.loads((bound / "data.json").read_text())
+    damage(rows[0])
+    (bound / "data.json").write_text(json.dumps(rows))
+    with pytest.raises(WorkdirError, match=r"data\.json is damaged"):
+        read_trained_on(bound)
+
+
+def test_a_damaged_record_ends_an_evaluation_before_it_begins(undisturbed, flags, tmp_path):
+    workdir = shutil.copytree(undisturbed[0], tmp_path / "run")
+    (workdir / "data.json").write_text("[]")
+    config = tiny.get_config()
+    config.data.dir = flags[0].partition("=")[2]
+    with pytest.raises(WorkdirError, match=r"data\.json is damaged"):
+        open_run(config, workdir, Stops(), trains=False)
+
+
+def test_videos_are_those_of_the_newest_checkpoint(bound):
+    four, five = table("a", "b", "ü/日本 c", "d"), table("a", "b", "ü/日本 c", "d", "e")
+    config = tiny.get_config()
+    # Taken on after the checkpoint of step 10, and no checkpoint written since.
+    taken_on = read_trained_on(bound).continued(stretch_of(config, five, EVALUATION, 10))
+    write_trained_on(bound, taken_on, five, EVALUATION)
+    check_videos(bound, config, four, EVALUATION)
+    with pytest.raises(WorkdirError, match=r"4 videos and has 5: 1 \('e'\) new"):
+        check_videos(bound, config, five, EVALUATION)
+    (bound / "checkpoints" / "11").mkdir()
+    check_videos(bound, config, five, EVALUATION)
+    with pytest.raises(WorkdirError, match=r"5 videos and has 4: 1 \('e'\) gone"):
+        check_videos(bound, config, four, EVALUATION)
 
 
 def stretch(videos, from_step):
@@ -171,7 +220,7 @@ def test_a_run_goes_on_with_other_videos_only_where_it_is_told_to(cut, flags, fe
     config.data.dir = str(fewer_videos)
     message = r"split 'train' had 48 videos and has 46: 2 \('\w+', '\w+'\) gone"
     with pytest.raises(WorkdirError, match=message):
-        open_run(config, workdir, trains=True)
+        open_run(config, workdir, Stops(), trains=True)
     assert before == {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
 
     other = [f"--config.data.dir={fewer_videos}", "--config.model.num_classes=0"]
@@ -194,8 +243,11 @@ def test_an_evaluation_on_another_split_is_allowed_and_said(undisturbed, flags, 
     workdir = shutil.copytree(undisturbed[0], tmp_path / "run")
     split = "--config.data.eval_split=train"
     output = runs.run(workdir, *flags, split, "--config.eval.clips=1", mode="eval")
-    assert "48 videos of split 'train', which are not those" in output
-    data = json.loads((workdir / "evaluation.json").read_text())["data"]
+    assert "evaluated on 48 videos of split 'train', which are not those" in output
+    assert "statistics" not in output
+    content = json.loads((workdir / "evaluation.json").read_text())
+    assert content["statistics"]["as_in_training"] is True
+    data = content["data"]
     assert (data["split"], data["videos"], data["as_in_training"]) == ("train", 48, False)
     config = tiny.get_config()
     config.data.dir = flags[0].partition("=")[2]
@@ -203,7 +255,20 @@ def test_an_evaluation_on_another_split_is_allowed_and_said(undisturbed, flags, 
     assert data["fingerprints"]["ids"] == ids
     config.data.eval_split = "train"
     with pytest.raises(WorkdirError, match=r"eval_split is validation there and train here$"):
-        open_run(config, workdir, trains=True)
+        open_run(config, workdir, Stops(), trains=True)
+
+
+def test_precise_statistics_from_other_training_videos_are_said(
+    undisturbed, flags, fewer_videos, tmp_path
+):
+    workdir = shutil.copytree(undisturbed[0], tmp_path / "run")
+    other = [f"--config.data.dir={fewer_videos}", "--config.eval.clips=1"]
+    output = runs.run(workdir, *flags, *other, mode="eval")
+    assert "batch-norm statistics from 46 videos of split 'train', which are not those" in output
+    assert "evaluated on" not in output
+    content = json.loads((workdir / "evaluation.json").read_text())
+    assert (content["statistics"]["videos"], content["statistics"]["as_in_training"]) == (46, False)
+    assert content["data"]["as_in_training"] is True
 
 
 def test_runs_that_were_evaluated_on_other_videos_are_not_compared(undisturbed):
@@ -212,3 +277,17 @@ def test_runs_that_were_evaluated_on_other_videos_are_not_compared(undisturbed):
     with pytest.raises(ValueError, match=r"evaluated on other videos \(11 and 2\); see data.json"):
         check_comparable([run, other])
     check_comparable([run, dataclasses.replace(run, trained_on=None)])
+
+
+def test_runs_that_do_not_know_their_videos_pass_for_the_others(undisturbed):
+    (known,) = read_runs([undisturbed[0]])
+    old = dataclasses.replace(known, settings={**known.settings}, trained_on=None)
+    del old.settings[TRAINING_VIDEOS]
+    other = dataclasses.replace(
+        known, settings={**known.settings, TRAINING_VIDEOS: "40 (3c4d)"}, trained_on=None
+    )
+    for found, sizes in (([known, old, known], [3]), ([known, old, other], [1, 1, 1])):
+        groups = group_runs(found)
+        assert [len(group.runs) for group in groups] == sizes
+        labels = [row.label for row in differing_settings(groups)]
+        assert labels == ([TRAINING_VIDEOS] if len(sizes) > 1 else [])

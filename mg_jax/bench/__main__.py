@@ -53,10 +53,7 @@ def main(argv: list[str]) -> None:
 
 def _measure(what: str, config, workdir: pathlib.Path) -> dict:
     if what in ("input", "prepare"):
-        import jax
-
-        # Both are the CPU's work; accelerators may be busy.
-        jax.config.update("jax_platforms", "cpu")
+        command_line.stay_on_cpu()
     if what == "prepare":
         from mg_jax.bench import preparation
 

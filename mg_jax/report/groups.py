@@ -7,7 +7,7 @@ import statistics
 
 from mg_jax.metrics import NAMES
 from mg_jax.recipe import is_baseline
-from mg_jax.report.runs import CLOCKS, LoggedRun
+from mg_jax.report.runs import CLOCKS, TRAINING_VIDEOS, LoggedRun
 from mg_jax.workdir import result_settings
 
 
@@ -106,6 +106,8 @@ def with_wall_clock(line: dict[str, float]) -> dict[str, float]:
 def group_runs(runs: list[LoggedRun]) -> list[Group]:
     """Puts runs together whose configs differ in nothing that matters but the seed.
 
+    Nor in the videos they trained on, as far as they know them.
+
     Raises:
       ValueError: for runs whose accuracies are not of the same kind, naming two.
     """
@@ -113,17 +115,31 @@ def group_runs(runs: list[LoggedRun]) -> list[Group]:
     members: dict[str, list[LoggedRun]] = {}
     for run in runs:
         members.setdefault(_identity(run), []).append(run)
-    names = [_common_name([run.name for run in group]) for group in members.values()]
+    groups = [group for alike in members.values() for group in _by_videos(alike)]
+    names = [_common_name([run.name for run in group]) for group in groups]
     return [
         Group(name if name and names.count(name) == 1 else _first_name(group), tuple(group))
-        for name, group in zip(names, members.values(), strict=True)
+        for name, group in zip(names, groups, strict=True)
     ]
 
 
 def _identity(run: LoggedRun) -> str:
-    """What runs share that are to be averaged."""
-    kept = {name: value for name, value in result_settings(run.settings).items() if name != "seed"}
+    """What runs share that are to be averaged, beside their videos."""
+    kept = result_settings(run.settings)
+    for name in ("seed", TRAINING_VIDEOS):
+        kept.pop(name, None)
     return json.dumps(kept, sort_keys=True)
+
+
+def _by_videos(alike: list[LoggedRun]) -> list[list[LoggedRun]]:
+    """Runs of one config apart where they trained on different videos.
+
+    Those that do not know theirs pass for the others', where these have the same.
+    """
+    parts: dict[str | None, list[LoggedRun]] = {}
+    for run in alike:
+        parts.setdefault(run.settings.get(TRAINING_VIDEOS), []).append(run)
+    return [alike] if len(parts.keys() - {None}) < 2 else list(parts.values())
 
 
 def _common_name(names: list[str]) -> str:

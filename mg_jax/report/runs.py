@@ -8,15 +8,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base import get_base
 from mg_jax.diverged import RECORD
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.trained_on import TrainedOn, read_trained_on
-from mg_jax.workdir import settings
+from mg_jax.workdir import settings, stored_config
 
 # What `summary.json` and, of runs that log them, evaluations say of time, in seconds.
 CLOCKS = ("train_s", "compile_s", "eval_s")
+# Among the settings of a run that knows it.
+TRAINING_VIDEOS = "training videos"
 _SUMMARY = ("iterations", "epochs", "examples", "wall_clock_s", *CLOCKS, "metrics")
 
 
@@ -155,9 +156,9 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
             f"{schedule.iterations}; one of the two is not this run's"
         )
     classes, trained_on = folder / "classes.json", read_trained_on(folder)
-    values = dict(settings(json.loads(config.to_json())))
+    values = settings(config)
     if trained_on is not None:
-        values["training videos"] = trained_on.training_videos
+        values[TRAINING_VIDEOS] = trained_on.training_videos
     return LoggedRun(
         name=name,
         folder=folder,
@@ -174,7 +175,6 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
 
 
 def _read_config(folder: pathlib.Path) -> ConfigDict:
-    """With lists turned into the tuples that they were, and today's values of what it lacks."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise ValueError(f"{folder} {what}; give the work directories of runs")
@@ -186,13 +186,7 @@ def _read_config(folder: pathlib.Path) -> ConfigDict:
             f"{folder} is no work directory, or its run has not begun: it holds no config.json"
             f"{hint or '; wait until it trains, or leave it out'}"
         )
-    content, config = _read_json(path), get_base()
-    try:
-        config.update(content)
-    except (TypeError, AttributeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error.args[0]).split())
-        raise ValueError(f"{path} is not a run's config: {reason}") from error
-    return config
+    return stored_config(path)
 
 
 def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mg_jax.metrics import NAMES
 from mg_jax.report.cost import training_flops
 from mg_jax.report.groups import Group, Spread, measured
+from mg_jax.report.runs import TRAINING_VIDEOS
 from mg_jax.report.units import flops_unit, signed, time_unit
 
 SPACE = "\N{NO-BREAK SPACE}"  # so that a number stays on a line
@@ -227,7 +228,10 @@ def _rows(groups: list[Compared], kinds: list[tuple[str, Callable[[Compared], st
 
 
 def differing_settings(groups: list[Group]) -> list[Row]:
-    """The settings in which any two runs differ; where those of a group do, all its values."""
+    """The settings in which any two runs differ; where those of a group do, all its values.
+
+    Training videos differ where two runs that know theirs do.
+    """
     runs = [run for group in groups for run in group.runs]
     names = dict.fromkeys(name for run in runs for name in run.settings)
     rows = []
@@ -236,7 +240,8 @@ def differing_settings(groups: list[Group]) -> list[Row]:
             ", ".join(dict.fromkeys(_setting(run.settings.get(name)) for run in group.runs))
             for group in groups
         ]
-        if len({_setting(run.settings.get(name)) for run in runs}) > 1:
+        known = [run for run in runs if name != TRAINING_VIDEOS or name in run.settings]
+        if len({_setting(run.settings.get(name)) for run in known}) > 1:
             rows.append(Row(name, cells))
     return rows
 

@@ -10,7 +10,6 @@ import re
 import shlex
 import sys
 
-import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -47,8 +46,7 @@ def main(argv: list[str]) -> None:
     if config is None or _WORKDIR.value is None:
         sys.exit("error: give --config=FILE, for example configs/study.py, and --workdir=DIR")
     logging.set_verbosity(logging.ERROR)
-    # The devices are its runs'.
-    jax.config.update("jax_platforms", "cpu")
+    command_line.stay_on_cpu()  # the devices are its runs'
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     if workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
