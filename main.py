@@ -77,6 +77,8 @@ def main(argv: list[str]) -> None:
         sys.exit("error: --videos=N goes with --mode=plan")
     if _ON_DEVICE.value and mode != "plan":
         sys.exit(f"error: --on_device goes with --mode=plan, not with --mode={mode}")
+    if _DEVICE_MEMORY.value is not None and mode != "plan":
+        sys.exit(f"error: --device_memory_gb goes with --mode=plan, not with --mode={mode}")
     if _DEVICE_MEMORY.value == 0:
         sys.exit("error: --device_memory_gb=0 must be positive")
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()

@@ -155,7 +155,9 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
                     f"prepare.validation_share={share:g} is not used, since there is a split "
                     f"{evaluation!r}"
                 )
-        elif share and listing.splits.get(train):
+        elif share and train in listing.splits:
+            if not listing.splits[train]:
+                return listing  # which is an error of its own
             pattern = settings.group_pattern
             listing = split_off(listing, train, evaluation, share, pattern, findings)
         for split in dict.fromkeys(settings.splits):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _AS_UTF8 = "save it as UTF-8 (iconv -f {} -t UTF-8 FILE > NEW)"
+_ZIP = b"PK\x03\x04"
 
 
 def read_text(path: pathlib.Path) -> str:
@@ -16,23 +17,39 @@ def read_text(path: pathlib.Path) -> str:
     Raises:
       ValueError: if it cannot be read or is none, naming the line.
     """
+    text = _decoded(path)
+    if not _utf8(text):
+        for line, content in enumerate(text.split("\n"), 1):
+            check_utf8(f"{path}, line {line}", content)
+    return text
+
+
+def check_utf8(where: str, text: str) -> None:
+    """Raises ValueError if a part of a file, decoded by `_decoded`, is not UTF-8."""
+    if not _utf8(text):
+        shown = text.encode("utf-8", "surrogateescape")[:80].decode("latin-1").rstrip("\r")
+        raise ValueError(f"{where}: {shown!r} is not UTF-8; {_AS_UTF8.format('LATIN1')}")
+
+
+def _utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _decoded(path: pathlib.Path) -> str:
+    """The content of a file; bytes that are not UTF-8 become lone surrogates."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    if content.startswith(_ZIP):
+        raise ValueError(f"{path}, line 1: a zip file, such as Excel's; export it as CSV in UTF-8")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or _every_other_is_zero(content):
         raise ValueError(f"{path}, line 1: not UTF-8 but UTF-16; {_AS_UTF8.format('UTF-16')}")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # Of what was decoded, the byte order mark is no part.
-        start = error.start + content.startswith(b"\xef\xbb\xbf") * 3
-        line = content[:start].count(b"\n") + 1
-        shown = content.splitlines()[line - 1 : line] or [b""]
-        raise ValueError(
-            f"{path}, line {line}: {shown[0][:80].decode('latin-1')!r} is not UTF-8; "
-            f"{_AS_UTF8.format('LATIN1')}"
-        ) from error
+    text = content.decode("utf-8-sig", "surrogateescape")
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise ValueError(f"{path}, line {line}: a zero byte, so it is no list; save it as text")
@@ -47,10 +64,12 @@ def _every_other_is_zero(content: bytes) -> bool:
 def read_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file and the lines that they start in, without empty ones.
 
+    `check_utf8` tells rows that are not UTF-8.
+
     Raises:
       ValueError: if it is no CSV.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator)
+    reader = csv.reader(io.StringIO(_decoded(path), newline=""), delimiter=separator)
     line = 1
     while True:
         try:
@@ -81,6 +100,7 @@ def read_table(
         found = ", ".join(names)[:200]
         raise ValueError(f"{path}, line 1: no column {', '.join(missing)}, but {found}")
     for line, row in rows:
+        check_utf8(f"{path}, line {line}", ",".join(row))
         cells = row + [""] * (len(names) - len(row))
         yield f"{path}, line {line}", dict(zip(names, cells, strict=False))
 

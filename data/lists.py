@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from data.columns import Columns, understand
 from data.findings import Findings, printable, some
-from data.list_files import read_lines, read_rows
+from data.list_files import check_utf8, read_lines, read_rows
 from data.video_root import SETS_VIDEOS, VideoRoot, path_inside
 from data.videos import Action, Video
 
@@ -59,6 +59,12 @@ def read_list(
         return []
     lines = []
     for line, row in cut:
+        try:
+            check_utf8(f"{path}, line {line}", separator.join(row))
+        except ValueError as error:
+            text, _, kind = str(error).rpartition("; ")
+            findings.error(text, kind)
+            continue
         if any("\n" in cell for cell in row):
             findings.error(
                 f"{path}, line {line}: a row of several lines",
@@ -211,13 +217,13 @@ def _class_number(
 ) -> int | None:
     if label in numbers:
         return numbers[label]
-    found = number(label)
+    found = number(label.removeprefix("-"))
     count = len(numbers)
     kind = f"label by name, such as {next(iter(numbers), '')!r}, or by number 0 ... {count - 1}"
     if found is None:
         findings.error(f"{where}: {label[:50]!r} is none of the {count} classes", kind)
         return None
-    if found >= count:
+    if found >= count or label.startswith("-"):
         findings.error(
             f"{where}: label {label} is out of range; there are {count} classes, 0 ... {count - 1}",
             "numbers start from 0",

@@ -83,7 +83,7 @@ def settings_from_config(config) -> Settings:
         raise ValueError(f"prepare.workers={prepare.workers} must be positive, or 0 for all cores")
     if not 0 <= prepare.validation_share < 1:
         raise ValueError(
-            f"prepare.validation_share={prepare.validation_share} is a share and lies in 0 ... 1, "
+            f"prepare.validation_share={prepare.validation_share} must be a share below 1, "
             "for example 0.2 for a fifth"
         )
     _check_texts(prepare)

@@ -38,7 +38,12 @@ def split_off(
         groups[_group(video, pattern)].append(video)
     if pattern:
         alone = [video.id for video in videos if not re.search(pattern, video.id)]
-        if alone:
+        if len(alone) == len(videos):
+            findings.error(
+                f"prepare.group_pattern={pattern!r} fits none of {len(videos):,} paths, such as "
+                f"{alone[0]}; its (...) must find the name of a group in them"
+            )
+        elif alone:
             findings.notice(
                 f"prepare.group_pattern={pattern!r} fits {len(videos) - len(alone):,} of "
                 f"{len(videos):,} paths; the others, such as {alone[0]}, are on their own"
@@ -48,6 +53,13 @@ def split_off(
     for video in videos:
         sides[evaluation if _group(video, pattern) in chosen else train].append(video)
     origin = listing.read_from.get(train, train)
+    if not chosen:
+        findings.error(
+            f"prepare.validation_share={share:g} leaves no video of {origin} for {evaluation!r}: "
+            f"no class has two videos, or two groups, to be on both sides ({len(videos):,} videos "
+            f"in {len(groups):,} groups)",
+            "add videos, make smaller groups, or give lists of both splits",
+        )
     grouped = f", {len(groups):,} groups kept together" if len(groups) < len(videos) else ""
     read_from = {
         **listing.read_from,

@@ -109,16 +109,18 @@ def _check_stored(data_set: tfds.core.DatasetBuilder, settings: Settings) -> Non
         "group_pattern": settings.group_pattern,
     }
     found = {name: metadata.get(name, wanted[name]) for name in wanted}
-    if found != wanted:
+    differing = [name for name in wanted if found[name] != wanted[name]]
+    if differing:
         raise ValueError(
-            f"{data_set.data_path} is prepared with {_settings(found)}, not {_settings(wanted)}; "
+            f"{data_set.data_path} is prepared with {_settings(found, differing)}, not with "
+            f"{_settings(wanted, differing)}; "
             "use it with the same --config.prepare flags, prepare it again with "
             "--config.prepare.renew=True, or choose another --config.data.dir"
         )
 
 
-def _settings(settings: dict[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in settings.items())
+def _settings(settings: dict[str, object], names: list[str]) -> str:
+    return ", ".join(f"{name}={settings[name]!r}" for name in names)
 
 
 def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
@@ -137,6 +139,11 @@ def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
         raise ValueError(
             f"data.name={config.data.name!r} is a placeholder; give the data set a name of your "
             f"own with --config.data.name={name}/..."
+        )
+    if variant and (variant in (".", "..") or pathlib.PurePath(variant).name != variant):
+        raise ValueError(
+            f"data.name={config.data.name!r} must be {name}/ and a name without / behind it; "
+            "--config.data.dir=... says where data sets lie"
         )
     builder = importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
     if bool(variant) != bool(builder.VARIANTS):

@@ -50,7 +50,7 @@ def test_ten_mistakes_of_a_kinetics_list_are_told_at_once_each_with_its_line(sou
         (2, "'1.mp4' has no label"),
         (3, "label 400 is out of range"),
         (4, "'archery' is none of the 400 classes"),
-        (5, "'-1' is none of the 400 classes"),
+        (5, "label -1 is out of range"),
         (6, "'air drumming/a b.mp4' is cut at ' '"),
         (7, "'../6.mp4' is no path in"),
         (8, "2 labels, 7, 8"),
