@@ -151,7 +151,7 @@ BAD_KINETICS_LISTS = {
     ),
     "a path with a blank": (("air drumming/0.mp4 1",), r"the separator must be in double quotes"),
     "label K": (("0.mp4 1", "", "1.mp4 400"), r"train.csv, line 3: label 400 is out of range"),
-    "a negative label": (("0.mp4 -1",), r"train.csv, line 1: '-1' is none of the 400 classes"),
+    "a negative label": (("0.mp4 -1",), r"train.csv, line 1: label -1 is out of range"),
     "an unknown name": (("0.mp4 archery",), r"line 1: 'archery' is none of the 400 classes"),
     "a video twice": (
         ("0.mp4 1", "1.mp4 2", "0.mp4 1"),

@@ -94,8 +94,7 @@ def test_lengths_that_were_set_by_hand_are_kept_with_the_other_flag():
         "schedule.steps": (60, 80),
         "schedule.warmup_iterations": 10,
     }
-    way_out = "where these lengths are meant, say --config.schedule.videos=160"
-    assert way_out in described(160, **own)
+    assert "lengths are meant, say --config.schedule.videos=160" in described(160, **own)
     said = described(160, **own, **{"schedule.videos": 160})
     assert said.endswith("epochs of 160 videos, the baseline 10")
 

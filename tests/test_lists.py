@@ -356,3 +356,31 @@ def test_names_for_a_split_are_said_and_two_are_refused(source):
     assert "1 lists that are no split: old.csv" in printed
     write_list(source, "b.mp4,run", name="valid.csv")
     assert "are both split 'validation'" in wrong(config)
+
+
+def test_rows_that_are_not_utf8_do_not_hide_what_else_is_wrong(source):
+    videos.write_files(source, "a.mp4", "b.mp4")
+    content = "a.mp4,run\nb.mp4,prêt\ngone.mp4,run\nb.mp4\n".encode("latin-1")
+    (source / "train.csv").write_bytes(content)
+    message = wrong(mine(source))
+    for line, what in ((2, "'b.mp4,prêt' is not UTF-8"), (3, "gone.mp4 does not exist")):
+        assert f"train.csv, line {line}: {what}" in message
+    assert "train.csv, line 4: 'b.mp4' has no label" in message
+
+
+def test_a_spreadsheet_is_told_from_a_list(source):
+    (source / "train.csv").write_bytes(b"PK\x03\x04\x14\0\0\0")
+    assert "train.csv, line 1: a zip file, such as Excel's" in wrong(mine(source))
+
+
+def test_a_share_of_an_empty_list_is_not_advised_again(source):
+    write_list(source, "path,label", name="videos.csv")
+    message = wrong(mine(source, validation_share=0.2))
+    assert "videos.csv lists no videos" in message
+    assert "--config.prepare.validation_share" not in message
+
+
+@pytest.mark.parametrize("name", ["..", "/elsewhere", "a/b", "."])
+def test_names_of_data_sets_lead_nowhere_else(source, name):
+    config = videos.config_for(source, f"video_folder/{name}")
+    assert f"data.name='video_folder/{name}' must be video_folder/" in wrong(config)

@@ -147,3 +147,19 @@ def test_an_unsplit_list_is_split_and_prepared(source):
     assert open_data_set(config).info.metadata["validation_share"] == 0.4
     with pytest.raises(ValueError, match=r"validation_share=0.4.*, not .*validation_share=0.2"):
         prepare(changed(config, validation_share=0.2))
+
+
+def test_shares_that_leave_nothing_to_validate_on_say_why():
+    for listing, pattern, reason in (
+        (listing_of({"a": 1, "b": 1}), "", "no class has two videos, or two groups"),
+        (listing_of({"a": 3, "b": 3}), "([ab])/", "no class has two videos, or two groups"),
+        (
+            listing_of({"a": 3, "b": 3}),
+            "subject([0-9]+)",
+            "fits none of 6 paths, such as a/000.mp4",
+        ),
+    ):
+        findings = Findings()
+        split_off(listing, "train", "validation", 0.2, pattern, findings)
+        (errors,) = findings.errors.values()
+        assert reason in errors[0]
