@@ -28,8 +28,6 @@ def check_listing(
       several: whether a video may have several labels.
       findings: is added to.
     """
-    if not listing.classes and not findings.errors:
-        findings.error("no video has a label")
     for split, videos in listing.splits.items():
         if not videos and not findings.errors:
             findings.error(
@@ -39,6 +37,8 @@ def check_listing(
         _check_twice(split, videos, findings)
         for video in videos:
             _check_names(video, findings)
+    if not listing.classes and not findings.errors:
+        findings.error("no video has a label")
     _check_same_file(listing, states, several, findings)
     _check_copies(listing, states, findings)
     _check_alike(listing, findings)

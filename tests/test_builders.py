@@ -130,7 +130,7 @@ def test_names_of_data_sets_are_checked(source, name, message):
         ("quality", 96, r"prepare.quality=96 must lie in 1 ... 95"),
         ("max_broken", -0.1, r"prepare.max_broken=-0.1 is a share and lies in 0 ... 1"),
         ("max_broken", 2.0, r"prepare.max_broken=2.0 is a share"),
-        ("max_broken", float("nan"), r"prepare.max_broken=nan must be a share below 1"),
+        ("max_broken", float("nan"), r"prepare.max_broken=nan is a share"),
         ("workers", -1, r"prepare.workers=-1 must be positive, or 0 for all cores"),
         ("separator", "", r"prepare.separator='' must be one character"),
         ("separator", ", ", r"prepare.separator=', ' must be one character"),
