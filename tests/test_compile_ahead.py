@@ -10,6 +10,7 @@ from mg_jax.run import open_run
 from mg_jax.run_log import open_log
 from mg_jax.stops import Stops
 from mg_jax.train import _iterate, _programs_ahead
+from mg_jax.trained_on import stretch_of
 from tests import tiny
 from tests.conftest import CACHE
 
@@ -29,6 +30,8 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
     one_device = jax.sharding.Mesh(jax.devices()[:1], (parallel.AXIS,))
     monkeypatch.setattr(parallel, "make_mesh", lambda: one_device)
     run, state = open_run(config, tmp_path, Stops(), trains=True)
+    videos = run.data.train.videos, run.data.evaluation.videos
+    run.trained_on = run.trained_on.continued(stretch_of(config, *videos))
     ahead, threads = _programs_ahead(run, 0), []
 
     def listen(event, duration, **_):

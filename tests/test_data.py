@@ -153,7 +153,7 @@ def test_decoded_frames_betray_the_motion_in_pairs_and_not_alone(tmp_path):
     rng = np.random.default_rng(0)
     labels, alone, pairs = [], [], []
     for video in videos:
-        jpegs = read_frames(video.path, short_side=48, quality=90).jpegs
+        jpegs = list(read_frames(video.path, short_side=48, quality=90).jpegs)
         first = rng.integers(len(jpegs) - 1)
         before, after = (
             np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"), float)

@@ -20,6 +20,7 @@ from mg_jax.sampling import evaluation_views, training_augmentation
 from mg_jax.stops import Stops
 from mg_jax.train import evaluation_steps
 from mg_jax.train_step import create_state, normalize
+from mg_jax.trained_on import TrainedOn
 from tests import tiny
 
 
@@ -48,6 +49,7 @@ def opened(data_dir, tmp_path_factory):
         clocks=Clocks(),
         stops=Stops(),
         lock=contextlib.ExitStack(),
+        trained_on=TrainedOn(),
     )
     yield run, state
     run.close()
