@@ -82,11 +82,15 @@ def _leaving_on_signals() -> Iterator[None]:
                 hosts.leave(f"{said} before the processes of the run had met", status)
 
     threading.Thread(target=watch, daemon=True).start()
+    # Between two statements of Python its handlers would be the first, with other words.
+    handlers = {number: signal.signal(number, lambda *_: None) for number in words}
     previous = signal.set_wakeup_fd(writer.fileno())
     try:
         yield
     finally:
         signal.set_wakeup_fd(previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         writer.close()
 
 
