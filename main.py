@@ -7,8 +7,8 @@ import traceback
 
 from absl import app, flags, logging
 
-from mg_jax import command_line
-from mg_jax.allocator import keep_freed_memory
+from mg_jax.runtime.allocator import keep_freed_memory
+from mg_jax.tools import command_line
 
 flags.adopt_module_key_flags(command_line)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
@@ -103,11 +103,11 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     if mode in ("prepare", "preview", "report"):
         command_line.stay_on_cpu()
     if mode == "prepare":
-        from mg_jax.prepare import prepare
+        from mg_jax.tools.prepare import prepare
 
         return prepare(config)
     if mode == "preview":
-        from mg_jax.preview import write_preview
+        from mg_jax.tools.preview import write_preview
 
         print(write_preview(config, workdir))
         return None
@@ -121,7 +121,7 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     # Without effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
     if mode == "predict":
-        from mg_jax.predict import predict
+        from mg_jax.tools.predict import predict
 
         print(predict(config, pathlib.Path(_VIDEO.value).expanduser(), workdir))
         return None
@@ -129,7 +129,7 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
 
 
 def _plan(config, workdir: pathlib.Path) -> None:
-    from mg_jax.plan import write_plan
+    from mg_jax.tools.plan import write_plan
 
     print(write_plan(config, workdir, _VIDEOS.value), flush=True)
     if _ON_DEVICE.value:
@@ -139,7 +139,7 @@ def _plan(config, workdir: pathlib.Path) -> None:
         return
     else:
         command_line.stay_on_cpu()
-    from mg_jax.plan_memory import write_memory_plan
+    from mg_jax.tools.plan_memory import write_memory_plan
 
     write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
 
@@ -151,16 +151,16 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     """
     import jax
 
-    from mg_jax import hosts
-    from mg_jax.exit_status import INTERRUPTED, TERMINATED
-    from mg_jax.meeting import connect
-    from mg_jax.stops import Preempted, Stops
+    from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
+    from mg_jax.runtime import hosts
+    from mg_jax.runtime.meeting import connect
+    from mg_jax.runtime.stops import Preempted, Stops
 
     connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     stops = Stops()
     try:
         with command_line.errors_as_messages(), stops.listening():
-            from mg_jax.train import evaluate_run, train
+            from mg_jax.training.loop import evaluate_run, train
 
             work = train if mode == "train" else evaluate_run
             work(config, workdir, stops)
@@ -186,8 +186,8 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
 
 def _stopped(how: str, mode: str, workdir: pathlib.Path) -> str:
     """What to say of a run that was stopped."""
-    from mg_jax.stops import CONTINUES
-    from mg_jax.workdir import has_checkpoint
+    from mg_jax.runtime.stops import CONTINUES
+    from mg_jax.workdir.config import has_checkpoint
 
     if mode != "train":
         return f"{how}; the same command starts it again"

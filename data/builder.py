@@ -17,22 +17,22 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
-from data.checks import check_broken_files, check_listing
-from data.findings import Findings
-from data.parts import REMARKS, SKIPPED, Part, write_videos
-from data.preparation import (
+from data.listing.checks import check_broken_files, check_listing
+from data.listing.findings import Findings
+from data.listing.splitting import split_off
+from data.listing.states import State, states_of
+from data.listing.summary import summary
+from data.listing.videos import FORMAT, Listing
+from data.preparation.parts import REMARKS, SKIPPED, Part, write_videos
+from data.preparation.prepare import (
     Settings,
     locked,
     prepare_parts,
     read_report,
     resumable,
 )
-from data.provenance import SOURCES, changes, write_sources
-from data.resuming import resumed_parts
-from data.splitting import split_off
-from data.states import State, states_of
-from data.summary import summary
-from data.videos import FORMAT, Listing
+from data.preparation.provenance import SOURCES, changes, write_sources
+from data.preparation.resuming import resumed_parts
 
 VERSION = tfds.core.Version(FORMAT)
 

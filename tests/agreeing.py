@@ -12,9 +12,9 @@ import os
 import pathlib
 import sys
 
-from mg_jax import hosts
-from mg_jax.meeting import connect
-from mg_jax.stops import Stops
+from mg_jax.runtime import hosts
+from mg_jax.runtime.meeting import connect
+from mg_jax.runtime.stops import Stops
 from tests import tiny
 
 
@@ -80,8 +80,8 @@ def lag(folder):
 
 def open_runs(process, folder, data_dir, cache):
     """Runs of which process 1 has something else than process 0."""
-    from mg_jax.run import open_run
-    from mg_jax.train import train
+    from mg_jax.training.loop import train
+    from mg_jax.training.run import open_run
 
     def config(**changed):
         config = tiny.get_config()

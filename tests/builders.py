@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from mg_jax.datasets import frame_records, open_data_set, video_table
-from mg_jax.prepare import prepare
+from mg_jax.input.datasets import frame_records, open_data_set, video_table
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.preparations import changed
 

@@ -46,7 +46,7 @@ def data_dir(once) -> pathlib.Path:
     def make(folder):
         from configs.demo import get_config
         from data.moving_shapes import moving_shapes_dataset_builder as moving_shapes
-        from mg_jax.prepare import prepare
+        from mg_jax.tools.prepare import prepare
 
         config = get_config()
         config.data.dir = str(folder)

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from data.video_frames import read_frames
-from mg_jax.datasets import open_data_set
+from data.preparation.video_frames import read_frames
+from mg_jax.input.datasets import open_data_set
 
 NAME = "video_folder/mine"
 

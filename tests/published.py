@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs.base import get_base
 from mg_jax.models import create_model
-from mg_jax.train_step import init_variables
+from mg_jax.training.state import init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
 

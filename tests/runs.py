@@ -115,9 +115,9 @@ def arrays(workdir, step):
 
 
 def convert(*arguments):
-    """Runs `python -m mg_jax.convert`; returns the finished process."""
+    """Runs `python -m mg_jax.tools.convert`; returns the finished process."""
     return subprocess.run(
-        [sys.executable, "-m", "mg_jax.convert", *arguments],
+        [sys.executable, "-m", "mg_jax.tools.convert", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

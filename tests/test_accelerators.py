@@ -31,7 +31,7 @@ def ended(command, *arguments):
 
 
 def test_what_is_only_counted_is_counted_on_the_cpu(flags):
-    status, output = ended(["-m", "mg_jax.complexity"], *flags)
+    status, output = ended(["-m", "mg_jax.tools.complexity"], *flags)
     assert status == 0, output
     assert "GFLOPs per clip" in output
 

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from mg_jax.checkpoint import read_best
 from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
+from mg_jax.workdir.checkpoint import read_best
 from tests import runs
 from tests.conftest import CACHE
 

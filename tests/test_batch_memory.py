@@ -1,6 +1,6 @@
 import numpy as np
 
-from mg_jax.batch_memory import BatchMemory
+from mg_jax.input.batch_memory import BatchMemory
 
 
 def address(array):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from mg_jax.datasets import frame_records, open_data_set
-from mg_jax.prepare import prepare
+from mg_jax.input.datasets import frame_records, open_data_set
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.builders import contents, refused
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from data.charades.charades_dataset_builder import Builder as Charades
-from data.findings import Findings
-from data.preparation import settings_from_config
-from mg_jax.datasets import open_data_set, open_source, video_table
-from mg_jax.prepare import prepare
+from data.listing.findings import Findings
+from data.preparation.prepare import settings_from_config
+from mg_jax.input.datasets import open_data_set, open_source, video_table
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.builders import contents, refused
 

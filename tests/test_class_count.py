@@ -7,15 +7,15 @@ import shutil
 import pytest
 
 from configs import video_folder
-from mg_jax.complexity import format_complexity
-from mg_jax.convert import convert
-from mg_jax.datasets import open_source
+from mg_jax.input.datasets import open_source
+from mg_jax.input.prepared import count_videos, with_classes
 from mg_jax.models import create_model
-from mg_jax.plan_memory import write_memory_plan
-from mg_jax.predict import predict
-from mg_jax.prepared import count_videos, with_classes
-from mg_jax.run import open_run
-from mg_jax.stops import Stops
+from mg_jax.runtime.stops import Stops
+from mg_jax.tools.complexity import format_complexity
+from mg_jax.tools.convert import convert
+from mg_jax.tools.plan_memory import write_memory_plan
+from mg_jax.tools.predict import predict
+from mg_jax.training.run import open_run
 from tests import tiny
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from configs.demo import get_config
-from mg_jax.complexity import format_complexity, multiply_adds
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv
-from mg_jax.train_step import init_variables
+from mg_jax.tools.complexity import format_complexity, multiply_adds
+from mg_jax.training.state import init_variables
 
 
 def taps(extent, kernel, stride):

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from configs.base import get_base
-from mg_jax.convert import convert
+from mg_jax.tools.convert import convert
 from mg_jax.weights.files import WeightsError, read_tensors
 from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights

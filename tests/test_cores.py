@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from data.cores import cpu_quota, usable_cores
+from mg_jax.machine.cores import cpu_quota, usable_cores
 
 V1 = "5:memory:/pod/a\n4:cpu,cpuacct:{}\n1:name=systemd:/pod/a\n"
 
@@ -76,7 +76,7 @@ def test_usable_are_the_fewer_of_affinity_and_quota(tmp_path):
 
 
 def test_a_process_on_one_core_uses_one():
-    program = "import data.cores; print(data.cores.usable_cores())"
+    program = "import mg_jax.machine.cores; print(data.cores.usable_cores())"
     core = min(os.sched_getaffinity(0))
     done = subprocess.run(
         ["taskset", "-c", str(core), sys.executable, "-c", program],

@@ -10,9 +10,9 @@ from PIL import Image
 from configs.demo import get_config
 from data.moving_shapes import drawing
 from data.moving_shapes.moving_shapes_dataset_builder import draw_videos
-from data.video_frames import VideoError, read_frames
-from mg_jax.datasets import frame_records, open_data_set, open_source, video_table
-from mg_jax.prepare import prepare
+from data.preparation.video_frames import VideoError, read_frames
+from mg_jax.input.datasets import frame_records, open_data_set, open_source, video_table
+from mg_jax.tools.prepare import prepare
 from tests.videos import write_sound_only
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.video_frames import VideoError
+from data.preparation.video_frames import VideoError
 from tests import videos
 from tests.preparations import read
 

@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from mg_jax import parallel
-from mg_jax.checkpoint import Checkpoints
-from mg_jax.datasets import open_source
-from mg_jax.evaluate import evaluate, precise_batch_stats
-from mg_jax.input_pipeline import clip_batches, view_batches
+from mg_jax.input.datasets import open_source
+from mg_jax.input.pipeline import clip_batches, view_batches
+from mg_jax.input.sampling import evaluation_views, training_augmentation
 from mg_jax.metrics import multi_label_metrics
 from mg_jax.models import create_model
-from mg_jax.programs import create_executables
 from mg_jax.recipe import schedule_from_config
-from mg_jax.run import Clocks, Run
-from mg_jax.sampling import evaluation_views, training_augmentation
-from mg_jax.stops import Stops
-from mg_jax.train import evaluation_steps
-from mg_jax.train_step import create_state, normalize
-from mg_jax.trained_on import TrainedOn
+from mg_jax.runtime import parallel
+from mg_jax.runtime.stops import Stops
+from mg_jax.training.evaluation import evaluate, precise_batch_stats
+from mg_jax.training.loop import evaluation_steps
+from mg_jax.training.preprocess import normalize
+from mg_jax.training.programs import create_executables
+from mg_jax.training.run import Clocks, Run
+from mg_jax.training.state import create_state
+from mg_jax.workdir.checkpoint import Checkpoints
+from mg_jax.workdir.trained_on import TrainedOn
 from tests import tiny
 
 

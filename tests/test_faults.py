@@ -14,11 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from mg_jax import parallel
-from mg_jax.checkpoint import Checkpoints, read_best
 from mg_jax.recipe import schedule_from_config
-from mg_jax.train_step import create_state
-from mg_jax.workdir import WorkdirError
+from mg_jax.runtime import parallel
+from mg_jax.training.state import create_state
+from mg_jax.workdir.checkpoint import Checkpoints, read_best
+from mg_jax.workdir.config import WorkdirError
 from tests import runs, tiny
 
 

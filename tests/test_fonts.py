@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mg_jax.fonts import Writer, fonts_for, matplotlib_fonts, say_missing
-from mg_jax.preview import Clip, Section, draw
+from mg_jax.machine.fonts import Writer, fonts_for, matplotlib_fonts, say_missing
+from mg_jax.tools.preview import Clip, Section, draw
 from tests import runs
 
 # Private use: no font may have it.
@@ -59,7 +59,7 @@ def test_the_usual_font_is_enough_for_what_it_has():
 
 LOOKED_THROUGH = f"""
 import pathlib
-from mg_jax.fonts import say_missing
+from mg_jax.machine.fonts import say_missing
 assert say_missing({MISSING!r})
 opened = [str(path.resolve()) for path in pathlib.Path("/proc/self/fd").iterdir()]
 print([path for path in opened if path.endswith((".ttf", ".otf", ".ttc"))])

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.charades.charades_dataset_builder import Builder as Charades
-from data.findings import Findings
 from data.kinetics.kinetics_dataset_builder import Builder as Kinetics
-from data.preparation import settings_from_config
+from data.listing.findings import Findings
+from data.preparation.prepare import settings_from_config
+from data.preparation.video_frames import VideoError, read_frames
 from data.ssv2.ssv2_dataset_builder import Builder as SSv2
 from data.video_folder.video_folder_dataset_builder import Builder as VideoFolder
-from data.video_frames import VideoError, read_frames
 from mg_jax.weights.files import WeightsError, read_tensors
 from tests import videos
 

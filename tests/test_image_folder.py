@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.image_folder import image_files
-from data.video_file import VideoError
+from data.listing.image_folder import image_files
+from data.preparation.video_file import VideoError
 from tests import videos
 from tests.preparations import read
 

@@ -12,17 +12,18 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from configs.demo import get_config
-from data.jpeg import encode_jpeg
-from data.video_frames import read_frames
-from mg_jax import parallel, sampling
-from mg_jax.datasets import DataSource, open_source
-from mg_jax.frames import crop
+from data.format.crop import crop
+from data.format.jpeg import encode_jpeg
+from data.format.records import DamagedVideos, DataError
+from data.format.video_table import Actions, VideoTable
+from data.preparation.video_frames import read_frames
 from mg_jax.grid import BaseGrid, Shape
-from mg_jax.input_pipeline import DeviceBatches, clip_batches, view_batches
+from mg_jax.input import sampling
+from mg_jax.input.datasets import DataSource, open_source
+from mg_jax.input.pipeline import DeviceBatches, clip_batches, view_batches
+from mg_jax.input.sampling import Augmentation
 from mg_jax.recipe import schedule_from_config
-from mg_jax.records import DamagedVideos, DataError
-from mg_jax.sampling import Augmentation
-from mg_jax.video_table import Actions, VideoTable
+from mg_jax.runtime import parallel
 
 PLAIN = Augmentation(seed=0, flip=True, inverse_uniform=False)
 

@@ -6,11 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from data.findings import Findings
 from data.kinetics.kinetics_dataset_builder import Builder as Kinetics
-from data.preparation import settings_from_config
-from mg_jax.datasets import class_names, open_data_set, open_source
-from mg_jax.prepare import prepare
+from data.listing.findings import Findings
+from data.preparation.prepare import settings_from_config
+from mg_jax.input.datasets import class_names, open_data_set, open_source
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.builders import contents, refused, skipped
 

@@ -7,9 +7,9 @@ import pytest
 
 from configs import charades_slowfast, demo, kinetics_slowfast, ssv2_slowfast, video_folder
 from mg_jax.lengths import describe_epochs
-from mg_jax.plan import write_plan
 from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
 from mg_jax.schedule import TooShort
+from mg_jax.tools.plan import write_plan
 from tests import runs
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import workers
-from data.stored_jpegs import StoredJpegs, WriteError
-from data.video_frames import VideoError, read_frames
-from mg_jax.datasets import frame_records, open_data_set
-from mg_jax.prepare import prepare
+from data.format.stored_jpegs import StoredJpegs, WriteError
+from data.preparation import workers
+from data.preparation.video_frames import VideoError, read_frames
+from mg_jax.input.datasets import frame_records, open_data_set
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, parts_folder, read
 

@@ -175,8 +175,8 @@ def test_last_bn_of_each_block_starts_at_zero_and_the_classifier_small():
 
 
 def test_dropout_depends_on_the_clip_not_on_the_number_of_devices():
-    from mg_jax import parallel
     from mg_jax.models.resnet3d import Head
+    from mg_jax.runtime import parallel
 
     features = np.ones((8, 1, 1, 1, 64), np.float32)
     eval_head = Head(5, 0.5, train=False, axis_name=None)

@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh
 
-from mg_jax import parallel
 from mg_jax.models.norm import SubBatchNorm, batch_norm
+from mg_jax.runtime import parallel
 
 SHAPE = (2, 3, 3, 5)  # T H W C of the inputs
 NIGHTLY = pytest.mark.nightly

@@ -7,9 +7,9 @@ import pathlib
 import av
 import pytest
 
-from data.video_frames import VideoError
-from mg_jax.datasets import open_data_set
-from mg_jax.prepare import prepare
+from data.preparation.video_frames import VideoError
+from mg_jax.input.datasets import open_data_set
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, changed, read
 

@@ -4,7 +4,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mg_jax.models import create_model
-from mg_jax.optimizer import create_optimizer, decayed, with_learning_rate
+from mg_jax.training.optimizer import create_optimizer, decayed, with_learning_rate
 from tests import tiny
 
 

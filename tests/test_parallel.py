@@ -9,11 +9,12 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh
 
-from mg_jax import parallel
-from mg_jax.parallel import Executables, Program
-from mg_jax.programs import create_executables, train_program
 from mg_jax.recipe import schedule_from_config
-from mg_jax.train_step import batch_shapes, create_state, lower_train_step
+from mg_jax.runtime import parallel
+from mg_jax.runtime.executables import Executables, Program
+from mg_jax.training.programs import create_executables, train_program
+from mg_jax.training.state import create_state
+from mg_jax.training.step import batch_shapes, lower_train_step
 from tests import tiny
 
 

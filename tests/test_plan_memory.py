@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mg_jax.parallel import Executables, Program
-from mg_jax.plan_memory import largest_within
+from mg_jax.runtime.executables import Executables, Program
+from mg_jax.tools.plan_memory import largest_within
 from tests import runs
 
 

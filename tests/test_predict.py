@@ -9,17 +9,17 @@ import jax
 import numpy as np
 import pytest
 
-from data.video_frames import read_frames
-from mg_jax import parallel
-from mg_jax.checkpoint import read_best
-from mg_jax.convert import convert
-from mg_jax.datasets import open_source
-from mg_jax.predict import predict, scores
-from mg_jax.run import start_from
-from mg_jax.train_step import create_state
+from data.preparation.video_frames import read_frames
+from mg_jax.input.datasets import open_source
+from mg_jax.runtime import parallel
+from mg_jax.tools.convert import convert
+from mg_jax.tools.predict import predict, scores
+from mg_jax.training.run import start_from
+from mg_jax.training.state import create_state
 from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights
+from mg_jax.workdir.checkpoint import read_best
 from tests import runs, tiny
 from tests.published import GOLDEN
 from tests.videos import write

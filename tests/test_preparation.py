@@ -10,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from data.video_frames import VideoError
-from mg_jax.datasets import frame_records, open_data_set, video_table
-from mg_jax.prepare import prepare
-from mg_jax.prepared import is_prepared
+from data.preparation.video_frames import VideoError
+from mg_jax.input.datasets import frame_records, open_data_set, video_table
+from mg_jax.input.prepared import is_prepared
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, changed, parts_folder, read, records, skipped, write_noise
 

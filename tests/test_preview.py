@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mg_jax.datasets import open_source
-from mg_jax.input_pipeline import clip_batches
-from mg_jax.preview import FRAME_GAP, Clip, Section, draw, read_sections, write_preview
+from data.format.records import DataError
+from data.format.video_table import Actions
+from mg_jax.input.datasets import open_source
+from mg_jax.input.pipeline import clip_batches
+from mg_jax.input.sampling import training_augmentation
 from mg_jax.recipe import schedule_from_config
-from mg_jax.records import DataError
-from mg_jax.sampling import training_augmentation
-from mg_jax.video_table import Actions
+from mg_jax.tools.preview import FRAME_GAP, Clip, Section, draw, read_sections, write_preview
 from tests import runs, tiny
 
 

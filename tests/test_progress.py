@@ -8,7 +8,7 @@ from tests import runs
 
 PROGRAM = """
 import time
-from mg_jax.progress import say, shown
+from mg_jax.machine.progress import say, shown
 for i in shown(range(40), "evaluating", "batch", 40):
     time.sleep(0.01)
     if i == 20:

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from configs import base, demo, kinetics_i3d, kinetics_slowfast
-from mg_jax.plan import format_plan, plan_dict, write_plan
-from mg_jax.plan_plot import plan_figure
 from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
+from mg_jax.tools.plan import format_plan, plan_dict, write_plan
+from mg_jax.tools.plan_plot import plan_figure
 
 ROOT = pathlib.Path(__file__).parent.parent
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "kinetics_slowfast_schedule.json"
@@ -233,7 +233,7 @@ def test_plan_needs_neither_jax_nor_tensorflow(tmp_path):
         "for name in ('jax', 'flax', 'tensorflow', 'tensorflow_datasets'):\n"
         "    sys.modules[name] = None\n"
         "import configs.kinetics_slowfast as recipe, pathlib\n"
-        "from mg_jax.plan import write_plan\n"
+        "from mg_jax.tools.plan import write_plan\n"
         f"print(write_plan(recipe.get_config(), pathlib.Path({str(tmp_path)!r})))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -245,8 +245,7 @@ def test_model_schedule_and_step_import_where_there_is_no_tensorflow():
         "import sys\n"
         "for name in ('tensorflow', 'tensorflow_datasets', 'ml_collections', 'array_record'):\n"
         "    sys.modules[name] = None\n"
-        "import mg_jax.grid, mg_jax.schedule, mg_jax.models, mg_jax.parallel, mg_jax.optimizer\n"
-        "import mg_jax.train_step, mg_jax.evaluate_step, mg_jax.programs, mg_jax.sampling\n"
+        "import mg_jax.schedule, mg_jax.models, mg_jax.input.sampling, mg_jax.training.programs\n"
         "print('imported')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

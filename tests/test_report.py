@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pytest
 
-from mg_jax.complexity import multiply_adds
 from mg_jax.report.cost import training_flops
 from mg_jax.report.curves import Axis, accuracy_curves, training_curve
 from mg_jax.report.figures import line_style
@@ -19,6 +18,7 @@ from mg_jax.report.runs import read_runs, run_names
 from mg_jax.report.table import compared
 from mg_jax.report.words import caveats, headline
 from mg_jax.report.write import write_report
+from mg_jax.tools.complexity import multiply_adds
 from tests import runs
 from tests.reports import RESULTS, change, change_log, copied, unfinished
 
@@ -370,7 +370,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path, arguments, message):
 
 def test_finished_runs_are_printed_side_by_side(reported):
     folders = [str(reported / name) for name in ("baseline_seed1", "multigrid_seed1")]
-    command = [sys.executable, "-m", "mg_jax.compare"]
+    command = [sys.executable, "-m", "mg_jax.report.compare"]
     done = subprocess.run([*command, *folders], cwd=runs.ROOT, capture_output=True, text=True)
     assert "2.00x less training time without compilation, top-1 +0.0 points" in done.stdout
     done = subprocess.run([*command, *folders[::-1]], cwd=runs.ROOT, capture_output=True, text=True)

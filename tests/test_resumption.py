@@ -13,9 +13,9 @@ import types
 
 import pytest
 
-from mg_jax.datasets import open_data_set, video_table
-from mg_jax.prepare import prepare
-from mg_jax.prepared import is_prepared
+from mg_jax.input.datasets import open_data_set, video_table
+from mg_jax.input.prepared import is_prepared
+from mg_jax.tools.prepare import prepare
 from tests import runs, videos
 from tests.preparations import NAME, changed, parts_folder, records, write_noise
 

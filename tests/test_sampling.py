@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mg_jax import sampling
+from data.format.video_table import Actions, VideoTable
 from mg_jax.grid import BaseGrid, Shape
-from mg_jax.sampling import Augmentation, sample_clips
-from mg_jax.video_table import Actions, VideoTable
+from mg_jax.input import sampling
+from mg_jax.input.sampling import Augmentation, sample_clips
 
 BASE = BaseGrid(batch=4, frames=8, size=64, sub_batch=4, stride=2, short_sides=(72.0, 96.0))
 FULL, COARSE = BASE.at(Shape(1, 1), 1), BASE.at(Shape(4, 4), 2)

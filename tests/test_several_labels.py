@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from mg_jax.datasets import open_source
-from mg_jax.prepare import prepare
+from mg_jax.input.datasets import open_source
+from mg_jax.tools.prepare import prepare
 from tests import runs, tiny
 
 CLASSES = ["any", "left", "sideways"]

@@ -6,11 +6,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from data.findings import Findings
-from data.splitting import split_off
-from data.videos import Action, Listing, Video
-from mg_jax.datasets import open_data_set
-from mg_jax.prepare import prepare
+from data.listing.findings import Findings
+from data.listing.splitting import split_off
+from data.listing.videos import Action, Listing, Video
+from mg_jax.input.datasets import open_data_set
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.builders import contents, understood
 from tests.preparations import changed

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from configs.study import get_config as get_study
-from data.cores import usable_cores
+from mg_jax.machine.cores import usable_cores
 from mg_jax.recipe import schedule_from_config
 from mg_jax.study.cells import QUESTIONS, cell_config, cells
 from mg_jax.study.results import format_results

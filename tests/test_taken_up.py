@@ -7,15 +7,15 @@ import pathlib
 
 import pytest
 
-from data.parts import Stored, write_part
-from data.preparation import locked
-from data.resuming import resumed_parts
-from data.states import states_of
-from data.videos import Action, Listing, Video
-from data.workers import Tally
-from mg_jax.datasets import open_data_set
-from mg_jax.prepare import prepare
-from mg_jax.prepared import is_prepared
+from data.listing.states import states_of
+from data.listing.videos import Action, Listing, Video
+from data.preparation.parts import Stored, write_part
+from data.preparation.prepare import locked
+from data.preparation.resuming import resumed_parts
+from data.preparation.workers import Tally
+from mg_jax.input.datasets import open_data_set
+from mg_jax.input.prepared import is_prepared
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.builders import contents
 from tests.preparations import NAME, changed, parts_folder, records, skipped

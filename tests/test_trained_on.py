@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from mg_jax.datasets import open_source
+from data.format.video_table import Actions, VideoTable
+from mg_jax.input.datasets import open_source
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.groups import check_comparable, group_runs
 from mg_jax.report.runs import TRAINING_VIDEOS, read_runs
 from mg_jax.report.table import differing_settings
-from mg_jax.run import open_run
-from mg_jax.stops import Stops
-from mg_jax.trained_on import (
+from mg_jax.runtime.stops import Stops
+from mg_jax.training.run import open_run
+from mg_jax.workdir.config import WorkdirError
+from mg_jax.workdir.trained_on import (
     TrainedOn,
     check_videos,
     read_trained_on,
     stretch_of,
     write_trained_on,
 )
-from mg_jax.video_table import Actions, VideoTable
-from mg_jax.workdir import WorkdirError
 from tests import runs, tiny
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from mg_jax.datasets import class_names, open_data_set, open_source
-from mg_jax.prepare import prepare
+from mg_jax.input.datasets import class_names, open_data_set, open_source
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.builders import contents, refused, understood
 

@@ -8,10 +8,10 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from data.jpeg import encode_jpeg
-from mg_jax import frames as stored_frames
-from mg_jax.datasets import frame_records, open_data_set, video_table
-from mg_jax.prepare import prepare
+from data.format import crop as stored_frames
+from data.format.jpeg import encode_jpeg
+from mg_jax.input.datasets import frame_records, open_data_set, video_table
+from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, read
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mg_jax.video_table import Actions, VideoTable
+from data.format.video_table import Actions, VideoTable
 
 TABLE = VideoTable(
     ids=np.array(["1", "11", "ü/日本 b"]),

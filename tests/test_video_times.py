@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from data.video_times import timeline
+from data.preparation.video_times import timeline
 from tests import videos
 from tests.preparations import read
 

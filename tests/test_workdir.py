@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mg_jax.workdir import WorkdirError, check_config, check_same_config, write_config
+from mg_jax.workdir.config import WorkdirError, check_config, check_same_config, write_config
 from tests import tiny
 
 

@@ -3,13 +3,13 @@
 import math
 import pathlib
 
-from data import lists
 from data.builder import VideoBuilder
-from data.class_folders import videos_by_stem
-from data.findings import Findings
-from data.list_files import read_lines, read_table
-from data.video_root import path_inside
-from data.videos import Action, Listing, Video
+from data.listing import lists
+from data.listing.class_folders import videos_by_stem
+from data.listing.findings import Findings
+from data.listing.list_files import read_lines, read_table
+from data.listing.video_root import path_inside
+from data.listing.videos import Action, Listing, Video
 
 FPS = 24.0  # of the official frame folders
 SPLITS = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}

@@ -3,12 +3,12 @@
 import pathlib
 from typing import ClassVar
 
-from data import lists
 from data.builder import VideoBuilder
-from data.class_folders import find_class_folders, folders_in, videos_of_class_folders
-from data.findings import Findings
-from data.sources import lists_in, splits_among
-from data.videos import Listing, Video
+from data.listing import lists
+from data.listing.class_folders import find_class_folders, folders_in, videos_of_class_folders
+from data.listing.findings import Findings
+from data.listing.sources import lists_in, splits_among
+from data.listing.videos import Listing, Video
 
 
 class Builder(VideoBuilder):

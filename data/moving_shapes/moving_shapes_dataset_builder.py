@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 
 from data.builder import VideoBuilder
-from data.findings import Findings
+from data.listing.findings import Findings
+from data.listing.videos import Action, Listing, Video
 from data.moving_shapes import drawing
-from data.videos import Action, Listing, Video
-from data.workers import Pool, Tally, progress
+from data.preparation.workers import Pool, Tally, progress
 
 VIDEOS = {"train": 1024, "validation": 1000}
 

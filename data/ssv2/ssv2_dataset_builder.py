@@ -4,13 +4,13 @@ import pathlib
 import re
 from typing import Any
 
-from data import lists
 from data.builder import VideoBuilder
-from data.class_folders import videos_by_stem
-from data.findings import Findings
-from data.list_files import read_json, read_json_list
-from data.video_root import path_inside
-from data.videos import Action, Listing, Video
+from data.listing import lists
+from data.listing.class_folders import videos_by_stem
+from data.listing.findings import Findings
+from data.listing.list_files import read_json, read_json_list
+from data.listing.video_root import path_inside
+from data.listing.videos import Action, Listing, Video
 
 FPS = 12.0  # of the WebM files, and so of frame folders made from them
 SPLITS = ("train", "validation")

@@ -3,14 +3,14 @@
 import pathlib
 from typing import ClassVar
 
-from data import lists
 from data.builder import VideoBuilder
-from data.class_folders import find_class_folders, folders_in, videos_of_class_folders
-from data.classes import classes_that_occur
-from data.findings import Findings, printable, some
-from data.sources import lists_in, splits_among
-from data.system_files import is_system
-from data.videos import Listing
+from data.listing import lists
+from data.listing.class_folders import find_class_folders, folders_in, videos_of_class_folders
+from data.listing.classes import classes_that_occur
+from data.listing.findings import Findings, printable, some
+from data.listing.sources import lists_in, splits_among
+from data.listing.system_files import is_system
+from data.listing.videos import Listing
 
 UNSPLIT_LISTS = ("videos", "annotations", "labels")
 

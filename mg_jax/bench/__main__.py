@@ -7,9 +7,9 @@ import sys
 from absl import app, flags, logging
 
 from configs.kinetics_slowfast import get_config
-from mg_jax import command_line
-from mg_jax.allocator import keep_freed_memory
-from mg_jax.atomic_file import write_json
+from mg_jax.machine.atomic_file import write_json
+from mg_jax.runtime.allocator import keep_freed_memory
+from mg_jax.tools import command_line
 
 flags.adopt_module_key_flags(command_line)
 _WHAT = flags.DEFINE_enum(

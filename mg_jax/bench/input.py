@@ -21,17 +21,18 @@ import jax
 import numpy as np
 import tensorflow as tf
 
-from data.cores import usable_cores
-from mg_jax import frames as frames_lib
-from mg_jax import memory, sampling
+from data.format import crop as frames_lib
 from mg_jax.bench import sources, video_loader
-from mg_jax.datasets import DataSource, Split, open_source
 from mg_jax.grid import Grid
-from mg_jax.input_pipeline import clip_batches
-from mg_jax.prepare import prepare
-from mg_jax.progress import say, shown
+from mg_jax.input import sampling
+from mg_jax.input.datasets import DataSource, Split, open_source
+from mg_jax.input.pipeline import clip_batches
+from mg_jax.input.sampling import Augmentation, Clips, training_augmentation
+from mg_jax.machine.cores import usable_cores
+from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import schedule_from_config
-from mg_jax.sampling import Augmentation, Clips, training_augmentation
+from mg_jax.runtime import memory
+from mg_jax.tools.prepare import prepare
 
 _VIDEOS, _FRAMES = 64, 300
 _ROUNDS = 3

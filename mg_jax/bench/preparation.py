@@ -5,9 +5,9 @@ import shutil
 import time
 from typing import Any
 
-from data.cores import usable_cores
 from mg_jax.bench import sources
-from mg_jax.prepare import prepare
+from mg_jax.machine.cores import usable_cores
+from mg_jax.tools.prepare import prepare
 
 _FEW, _MANY, _FRAMES = 64, 192, 300
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from data.cores import usable_cores
-from data.workers import Pool, Tally
+from data.preparation.workers import Pool, Tally
+from mg_jax.machine.cores import usable_cores
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
 

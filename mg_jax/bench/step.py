@@ -14,16 +14,18 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from matplotlib.figure import Figure
 
-from mg_jax import memory, parallel
 from mg_jax.bench import device_limits
 from mg_jax.grid import Grid
-from mg_jax.parallel import Program
-from mg_jax.prepared import with_classes
-from mg_jax.programs import train_program
-from mg_jax.progress import say, shown
+from mg_jax.input.prepared import with_classes
+from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import as_baseline, check_devices, is_baseline, schedule_from_config
+from mg_jax.runtime import memory, parallel
+from mg_jax.runtime.executables import Program
+from mg_jax.runtime.state import TrainState
 from mg_jax.schedule import Schedule
-from mg_jax.train_step import TrainState, batch_shapes, create_state, lower_train_step
+from mg_jax.training.programs import train_program
+from mg_jax.training.state import create_state
+from mg_jax.training.step import batch_shapes, lower_train_step
 
 _WARM_UP = 2  # iterations before those that count
 

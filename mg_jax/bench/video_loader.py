@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from mg_jax.bench.sources import FPS
-from mg_jax.train_step import PIXEL_MEAN, PIXEL_STD
+from mg_jax.training.preprocess import PIXEL_MEAN, PIXEL_STD
 
 
 def decode_span(path: pathlib.Path, first: int, last: int) -> list[np.ndarray]:

@@ -2,10 +2,10 @@
 
 import json
 
-from mg_jax.complexity import multiply_adds
-from mg_jax.progress import shown
+from mg_jax.machine.progress import shown
 from mg_jax.report.groups import Group
 from mg_jax.schedule import Schedule
+from mg_jax.tools.complexity import multiply_adds
 
 # A multiply-add is two operations; the backward pass computes the gradients of both factors and
 # takes as much as two forward passes.

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mg_jax.metrics import NAMES
-from mg_jax.plan_plot import shape_colour, shape_patches
 from mg_jax.report.curves import AccuracyCurve, Axis, TrainingCurve
 from mg_jax.report.groups import Group
+from mg_jax.tools.plan_plot import shape_colour, shape_patches
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, but for the yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

@@ -8,7 +8,7 @@ import statistics
 from mg_jax.metrics import NAMES
 from mg_jax.recipe import is_baseline
 from mg_jax.report.runs import CLOCKS, TRAINING_VIDEOS, LoggedRun
-from mg_jax.workdir import result_settings
+from mg_jax.workdir.config import result_settings
 
 
 @dataclasses.dataclass(frozen=True)

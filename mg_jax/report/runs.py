@@ -8,11 +8,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mg_jax.diverged import RECORD
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
-from mg_jax.trained_on import TrainedOn, read_trained_on
-from mg_jax.workdir import settings, stored_config
+from mg_jax.workdir.config import settings, stored_config
+from mg_jax.workdir.diverged import RECORD
+from mg_jax.workdir.trained_on import TrainedOn, read_trained_on
 
 # What `summary.json` and, of runs that log them, evaluations say of time, in seconds.
 CLOCKS = ("train_s", "compile_s", "eval_s")

@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 
-from mg_jax.atomic_file import replaced, write_text
-from mg_jax.fonts import matplotlib_fonts, say_missing
+from mg_jax.machine.atomic_file import replaced, write_text
+from mg_jax.machine.fonts import matplotlib_fonts, say_missing
+from mg_jax.machine.progress import say
 from mg_jax.metrics import NAMES
-from mg_jax.progress import say
 from mg_jax.report.cost import flops_by_clip
 from mg_jax.report.curves import TrainingCurve, accuracy_curves, training_curve
 from mg_jax.report.figures import accuracy_figure, training_figure

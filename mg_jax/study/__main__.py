@@ -13,16 +13,16 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mg_jax import command_line
-from mg_jax.diverged import RECORD
-from mg_jax.lock import locked
-from mg_jax.prepared import with_classes
+from mg_jax.input.prepared import with_classes
+from mg_jax.machine.lock import locked
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
 from mg_jax.study.results import check_at_once, write_results
 from mg_jax.study.runs import CellRun, run_all, shares
-from mg_jax.workdir import check_same_config
+from mg_jax.tools import command_line
+from mg_jax.workdir.config import check_same_config
+from mg_jax.workdir.diverged import RECORD
 
 flags.adopt_module_key_flags(command_line)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Holds a work directory for each run.")

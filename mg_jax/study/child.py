@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from mg_jax.exit_status import TERMINATED
+from mg_jax.machine.exit_status import TERMINATED
 
 _PR_SET_PDEATHSIG = 1
 

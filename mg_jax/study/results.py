@@ -5,7 +5,7 @@ import pathlib
 from statistics import fmean
 from typing import Any
 
-from mg_jax.atomic_file import write_json, write_text
+from mg_jax.machine.atomic_file import write_json, write_text
 from mg_jax.metrics import NAMES, headline_metric
 from mg_jax.report.groups import spread
 from mg_jax.report.units import signed

@@ -14,9 +14,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.cores import usable_cores
-from mg_jax.lock import Busy, locked
-from mg_jax.progress import has_terminal, say
+from mg_jax.machine.cores import usable_cores
+from mg_jax.machine.lock import Busy, locked
+from mg_jax.machine.progress import has_terminal, say
 from mg_jax.report.runs import read_diverged, read_summary
 
 _MAIN = pathlib.Path(__file__).parents[2] / "main.py"

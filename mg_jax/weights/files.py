@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mg_jax.atomic_file import replaced
+from mg_jax.machine.atomic_file import replaced
 
 _SAFETENSORS_DTYPES = {
     "F64": np.float64,

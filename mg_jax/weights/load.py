@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from mg_jax.checkpoint import read_best
 from mg_jax.weights import names as names_lib
 from mg_jax.weights.files import WeightsError, read_tensors
 from mg_jax.weights.layout import to_tensors, to_variables
+from mg_jax.workdir.checkpoint import read_best
 
 _HEAD = "head.projection."
 # What only their training needed: PyTorch counts the batches that a batch norm has seen, Caffe2

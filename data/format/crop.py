@@ -1,0 +1,179 @@
+"""Stored JPEGs into crops: only the blocks under a crop are decoded.
+
+Stored frames have a restart marker after every block of 16 x 16 pixels and tell where each block is
+(see `jpeg`). So the blocks under the crops of all frames of a clip can be cut out and put together,
+frame below frame, as one ordinary JPEG, and decoded in one go. Decoding takes most of the time that
+input takes; this way it grows with the area of the crop.
+"""
+
+import operator
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from data.format.jpeg import BLOCK, END, LENGTH, LENGTHS_AT, SCAN, SIZES, START
+
+# One thread per clip; the clips are what runs in parallel.
+cv2.setNumThreads(1)
+
+# Of pixels that one JPEG decodes to: what stays in a core's cache until it is resampled.
+_MOST_BYTES = 1 << 20
+
+
+def crop(
+    out_NThhC: np.ndarray,
+    jpegs: Sequence[bytes | memoryview],
+    shape: tuple[int, int],
+    boxes_N3: np.ndarray,
+) -> None:
+    """Cuts squares out of every frame and resamples them bilinearly to h x h pixels.
+
+    Args:
+      out_NThhC: where to put the N squares of the T frames, uint8.
+      jpegs: T frames as stored.
+      shape: their height and width, pixels.
+      boxes_N3: top, left and side of the squares, whole pixels.
+
+    Raises:
+      ValueError: for a JPEG that is damaged.
+    """
+    boxes = boxes_N3.tolist()
+    # Where much is left out, decoding at half, quarter or eighth size is faster and does not alias.
+    pixels = min(side for _, _, side in boxes) // out_NThhC.shape[2]
+    shrink = 1 << min(max(pixels, 1).bit_length() - 1, 3)
+    (first, start), images = decode(jpegs, shape, boxes_N3, shrink)
+    boxes = [(top - first, left - start, side) for top, left, side in boxes]
+    for t, image_HWC in enumerate(images):
+        for n, box in enumerate(boxes):
+            _resample(image_HWC, box, shrink, out_NThhC[n, t])
+
+
+def decode(
+    jpegs: Sequence[bytes | memoryview],
+    shape: tuple[int, int],
+    boxes_N3: np.ndarray,
+    shrink: int = 1,
+) -> tuple[tuple[int, int], Iterator[np.ndarray]]:
+    """Decodes the blocks under some squares of every frame.
+
+    Args:
+      jpegs: T frames as stored.
+      shape: their height and width, pixels.
+      boxes_N3: top, left and side of the squares, whole pixels.
+      shrink: 1, 2, 4 or 8, the divisor of the size to decode at.
+
+    Returns:
+      Top and left of the blocks in the frame, in stored pixels, and T times the blocks, `H W 3`
+      uint8.
+
+    Raises:
+      ValueError: for a JPEG that is damaged.
+    """
+    blocks = top, left, bottom, right = _blocks(shape, boxes_N3)
+    rows, columns = bottom - top, right - left
+    most = max(_MOST_BYTES // (3 * rows * columns * BLOCK**2), 1)
+    views = [memoryview(jpeg) for jpeg in jpegs]
+
+    def images() -> Iterator[np.ndarray]:
+        height = rows * BLOCK // shrink
+        for t in range(0, len(views), most):
+            column_HWC = _decode(_joined(views[t : t + most], shape, blocks), shrink)
+            yield from column_HWC.reshape(-1, height, *column_HWC.shape[1:])
+
+    return (top * BLOCK, left * BLOCK), images()
+
+
+def _resample(
+    image_HWC: np.ndarray, box: tuple[int, int, int], shrink: int, out_hhC: np.ndarray
+) -> None:
+    top, left, side = box
+    size = len(out_hhC)
+    if shrink == 1:
+        square = image_HWC[top : top + side, left : left + side]
+        cv2.resize(square, (size, size), out_hhC, interpolation=cv2.INTER_LINEAR)
+        return
+    # The square's edges lie between pixels: centre i is at (edge + (i + 1/2) side / h) / shrink.
+    scale = side / size / shrink
+    offset = (scale - 1) / 2
+    matrix = np.array([[scale, 0, left / shrink + offset], [0, scale, top / shrink + offset]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    cv2.warpAffine(image_HWC, matrix, (size, size), out_hhC, flags, cv2.BORDER_REPLICATE)
+
+
+def _blocks(shape: tuple[int, int], boxes_N3: np.ndarray) -> tuple[int, int, int, int]:
+    """The blocks that hold all squares: top, left, and one past bottom and right."""
+    (tops, lefts, sides), (height, width) = boxes_N3.T.tolist(), shape
+    bottom = min(max(map(operator.add, tops, sides)), height)
+    right = min(max(map(operator.add, lefts, sides)), width)
+    return min(tops) // BLOCK, min(lefts) // BLOCK, -(-bottom // BLOCK), -(-right // BLOCK)
+
+
+def _joined(
+    jpegs: list[memoryview], shape: tuple[int, int], blocks: tuple[int, int, int, int]
+) -> np.ndarray:
+    """One JPEG of some blocks of others, which are one below the other in it, as they are.
+
+    Raises:
+      ValueError: if a JPEG is not as it was stored.
+    """
+    top, left, bottom, right = blocks
+    rows, columns = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
+    lengths_TN, tables = _headers(jpegs, rows * columns)
+    first = LENGTHS_AT + lengths_TN[0].nbytes + len(tables)
+    # A marker of two bytes follows each block, or the end of the image as many.
+    ends_TN = np.cumsum(lengths_TN + 2, 1, np.int64) + first
+    if [len(jpeg) for jpeg in jpegs] != ends_TN[:, -1].tolist():
+        raise ValueError("a stored JPEG is cut off")
+    ends_TRC = ends_TN.reshape(-1, rows, columns)[:, top:bottom, left:right]
+    lengths_TR = lengths_TN.reshape(-1, rows, columns)[:, top:bottom, left]
+    begins_TR, lasts_TR = ends_TRC[:, :, 0] - lengths_TR - 2, ends_TRC[:, :, -1]
+    at = tables.find(SIZES) + 5
+    height = len(jpegs) * (bottom - top) * BLOCK
+    width = min(right * BLOCK, shape[1]) - left * BLOCK
+    sizes = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    pieces = [START, tables[:at], sizes, tables[at + 4 :]]
+    # The blocks of a row are adjacent.
+    for jpeg, begins_R, lasts_R in zip(jpegs, begins_TR.tolist(), lasts_TR.tolist(), strict=True):
+        pieces += [jpeg[a:b] for a, b in zip(begins_R, lasts_R, strict=True)]
+    out = np.frombuffer(bytearray().join(pieces), np.uint8)
+    # Where each row lands, and with it the marker after each of its blocks.
+    lengths_R = (lasts_TR - begins_TR).ravel()
+    moved_R = len(START) + len(tables) + np.cumsum(lengths_R) - lengths_R - begins_TR.ravel()
+    markers_N = (ends_TRC.reshape(len(moved_R), -1) + moved_R[:, None]).ravel() - 1
+    # They count 0 ... 7 over and over; the end of the image takes the place of the last.
+    out[markers_N] = 0xD0 + np.arange(len(markers_N)) % 8
+    out[-1] = END[1]
+    return out
+
+
+def _headers(jpegs: list[memoryview], blocks: int) -> tuple[np.ndarray, bytes]:
+    """Bytes of each block of each frame, and what lies between comment and blocks, always the same.
+
+    Raises:
+      ValueError: if a JPEG is not as it was stored.
+    """
+    start = LENGTHS_AT + blocks * LENGTH.itemsize
+    jpeg = bytes(jpegs[0])
+    scan = jpeg.find(SCAN, start)
+    first = scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")
+    tables = jpeg[start:first]
+    if scan < 0 or not all(bytes(jpeg[start:first]) == tables for jpeg in jpegs):
+        raise ValueError(f"a stored JPEG is cut off or does not have {blocks} blocks")
+    lengths = b"".join([jpeg[LENGTHS_AT:start] for jpeg in jpegs])
+    return np.frombuffer(lengths, LENGTH).reshape(len(jpegs), blocks), tables
+
+
+def _decode(jpeg: np.ndarray, shrink: int) -> np.ndarray:
+    # Colours are not interpolated, so that the frames above and below do not mix in.
+    if shrink == 1:
+        return simplejpeg.decode_jpeg(jpeg, fastupsample=True)
+    height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+    return simplejpeg.decode_jpeg(
+        jpeg,
+        fastupsample=True,
+        min_height=height // shrink,
+        min_width=-(-width // shrink),
+        min_factor=shrink,
+    )

@@ -1,0 +1,217 @@
+"""One part of a split: some videos in one file of frames, written whole or not at all.
+
+Parts are what worker processes do and what a preparation that was cut off need not do again. Their
+files of frames become the shards of the prepared data set as they are.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from data.format.stored_jpegs import WriteError
+from data.listing.videos import Video
+from data.preparation.video_file import VideoError
+from data.preparation.video_frames import Frames, read_frames
+from data.preparation.workers import Tally
+
+SKIPPED = "skipped.csv"  # split, id, path and reason of videos that could not be read
+REMARKS = "remarks.csv"  # split, id, path and remark of videos that are stored, but are odd
+
+# Each record alone, so that frames can be read singly; JPEGs do not get smaller.
+_RECORDS = "group_size:1,uncompressed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """How frames are stored.
+
+    Attributes:
+      short_side: at most, pixels.
+      quality: of the JPEGs.
+      frame_step: frames 0, step, 2 step ... of the source are kept.
+    """
+
+    short_side: int
+    quality: int
+    frame_step: int
+
+    def read(self, video: Video, folder: pathlib.Path, tally: Tally) -> Frames:
+        """The video's frames, which the tally counts; those of long videos wait in the folder.
+
+        Raises:
+          VideoError: if it cannot be read.
+          WriteError: if the disk is full.
+        """
+        how = self.short_side, self.quality, self.frame_step, video.fps
+        return read_frames(video.path, *how, folder, tally.add_frame)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some videos of a split.
+
+    Attributes:
+      split: its name.
+      index: of the part in the split.
+      videos: in order.
+    """
+
+    split: str
+    index: int
+    videos: tuple[Video, ...]
+
+    def path(self, folder: pathlib.Path) -> pathlib.Path:
+        """The file of its frames."""
+        return folder / f"{self.split}-{self.index:05d}.array_record"
+
+    def report_path(self, folder: pathlib.Path) -> pathlib.Path:
+        """What is in that file; there only when the part is whole."""
+        return folder / f"{self.split}-{self.index:05d}.json"
+
+    def is_whole(self, folder: pathlib.Path) -> bool:
+        """Whether both files are there; that of frames may have been moved away."""
+        return self.report_path(folder).exists() and self.path(folder).exists()
+
+
+def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -> None:
+    """Reads the part's videos and writes its files.
+
+    Args:
+      part: the videos.
+      tally: counts frames, and videos by whether they could be read.
+      folder: of all parts; videos that cannot be read are added to its `skipped.csv` at once.
+      stored: how to store frames.
+
+    Raises:
+      WriteError: if the disk is full; no file of this part is left then.
+    """
+    report = {"videos": [], "skipped": [], "remarks": []}
+    path = part.path(folder)
+    with _whole_or_nothing(path) as unfinished:
+        with _open_writer(unfinished) as writer:
+            for video in part.videos:
+                try:
+                    frames = stored.read(video, folder, tally)
+                except VideoError as error:
+                    skipped = {"id": video.id, "path": str(video.path), "reason": str(error)}
+                    report["skipped"].append(skipped)
+                    with (folder / SKIPPED).open("a", newline="", encoding="utf-8") as file:
+                        csv.writer(file).writerow([part.split, *skipped.values()])
+                    tally.add_video(False)
+                    continue
+                with contextlib.closing(frames.jpegs):
+                    for jpeg in frames.jpegs:
+                        writer.write(frame_example(video.id, jpeg))
+                _check(writer, unfinished)
+                report["videos"].append(_record(video, frames))
+                about = {"id": video.id, "path": str(video.path)}
+                report["remarks"] += [{**about, "remark": remark} for remark in frames.remarks]
+                tally.add_video(True)
+        report["bytes"] = unfinished.stat().st_size
+    with _whole_or_nothing(part.report_path(folder)) as unfinished:
+        unfinished.write_text(json.dumps(report), encoding="utf-8")
+
+
+def write_videos(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
+    """Writes the records of a split's videos."""
+    with _whole_or_nothing(path) as unfinished, _open_writer(unfinished) as writer:
+        for record in records:
+            writer.write(_example({**record, "jpeg": b""}))
+
+
+def frame_example(video_id: str, jpeg: bytes) -> bytes:
+    """The record of a frame: what describes videos is empty."""
+    return _example({"id": video_id, "jpeg": jpeg, **_NO_VIDEO})
+
+
+_NO_VIDEO = {
+    "labels": [],
+    "starts": [],
+    "ends": [],
+    "first_frame": -1,
+    "num_frames": 0,
+    "source_frames": 0,
+    "height": 0,
+    "width": 0,
+    "fps": 0.0,
+}
+
+
+def _record(video: Video, frames: Frames) -> dict[str, Any]:
+    """All of a video but its first frame, which follows from the parts before."""
+    spans = [_span(action.start, action.end, frames) for action in video.actions]
+    return {
+        "id": video.id,
+        "labels": [action.label for action in video.actions],
+        "starts": [start for start, _ in spans],
+        "ends": [end for _, end in spans],
+        "num_frames": len(frames.jpegs),
+        "source_frames": frames.source_frames,
+        "height": frames.height,
+        "width": frames.width,
+        "fps": frames.fps,
+    }
+
+
+def _span(start: float, end: float, frames: Frames) -> tuple[int, int]:
+    """Source frames [first, end) whose time, frame number / fps, lies in start ... end seconds."""
+    first = math.ceil(start * frames.fps - 1e-6)
+    if math.isinf(end):
+        return first, frames.source_frames
+    return first, min(math.floor(end * frames.fps + 1e-6) + 1, frames.source_frames)
+
+
+def _example(fields: dict[str, Any]) -> bytes:
+    return tf.train.Example(
+        features=tf.train.Features(feature={k: _feature(v) for k, v in fields.items()})
+    ).SerializeToString()
+
+
+def _feature(value: str | bytes | float | int | list[int]) -> tf.train.Feature:
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    if isinstance(value, float):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+    numbers = value if isinstance(value, list) else [value]
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=numbers))
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path to write to, renamed at the end; its own for each process, some may be left over."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _open_writer(path: pathlib.Path) -> Iterator[ArrayRecordWriter]:
+    writer = ArrayRecordWriter(str(path), _RECORDS)
+    try:
+        yield writer
+        _check(writer, path)
+    finally:
+        # What is written is buffered: a full disk may show here only.
+        try:
+            writer.close()
+        except RuntimeError as error:
+            raise WriteError(f"{path.parent} cannot be written to: {error}") from error
+
+
+def _check(writer: ArrayRecordWriter, path: pathlib.Path) -> None:
+    if not writer.ok():
+        raise WriteError(f"{path.parent} cannot be written to")

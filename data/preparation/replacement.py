@@ -1,0 +1,73 @@
+"""Puts a data set that was prepared again in the place of the one that is there."""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from data.preparation.prepare import locked
+
+
+@dataclasses.dataclass(frozen=True)
+class Replacement:
+    """Of a prepared data set by a newer one, which comes to be in a folder of its own.
+
+    Attributes:
+      folder: of the data set.
+      root: the folder that the newer one is prepared in, and nothing else, on the same file system.
+      newer: of the newer one, in `root`; there only when it is whole.
+    """
+
+    folder: pathlib.Path
+    root: pathlib.Path
+    newer: pathlib.Path
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of `root`, and removes it at the end if it is of no use.
+
+        Raises:
+          ValueError: if another process is in there.
+        """
+        with locked(self.root):
+            try:
+                yield
+            finally:
+                if not self.newer.exists() and not self._is_unfinished():
+                    self._remove()
+
+    def finish(self) -> None:
+        """Puts the newer one, if it is whole, in the place of the one that is there.
+
+        A process that is killed in between leaves this to the next one.
+        """
+        if not self.newer.exists():
+            return
+        if self.folder.exists():
+            old = self.root / "old"
+            shutil.rmtree(old, ignore_errors=True)
+            self.folder.rename(old)
+        self.newer.rename(self.folder)
+        self._remove()
+
+    def tell_unfinished(self) -> None:
+        """Says what a renewal that was cut off has left."""
+        if self._is_unfinished():
+            print(
+                f"a preparation that was to replace it was cut off; what there is of it is in "
+                f"{self.root}; --config.prepare.renew=True goes on with it"
+            )
+
+    def _is_unfinished(self) -> bool:
+        return any(self.root.rglob("preparation.json"))
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        for folder in self.root.parents:
+            if ".renewing" not in folder.parts:
+                return
+            try:
+                folder.rmdir()
+            except OSError:  # others are renewed as well
+                return

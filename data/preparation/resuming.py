@@ -1,0 +1,136 @@
+"""Cuts a listing into parts so that those of an earlier preparation that are right are kept.
+
+A part is right if its videos are the same: ids, paths, labels, the sizes and times of their files,
+and whether they may be read. So videos that were mended, added or removed since cost the parts that
+they are in.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+from data.listing.states import State
+from data.listing.videos import Listing, Video
+from data.preparation.parts import SKIPPED, Part, Stored
+
+# A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
+# keep their files open, of training and evaluation, and 1,024 open files are a common limit.
+_VIDEOS_PER_PART = 16
+_MOST_PARTS = 256
+
+
+def resumed_parts(
+    listing: Listing,
+    states: dict[str, list[State]],
+    folder: pathlib.Path,
+    stored: Stored,
+    anew: bool,
+) -> list[Part]:
+    """All videos in parts; the folder is left with those parts that are right.
+
+    Args:
+      listing: the videos.
+      states: of the videos, by split.
+      folder: of parts.
+      stored: how frames are stored.
+      anew: whether parts that were stored in another way are thrown away.
+
+    Raises:
+      ValueError: if the folder holds parts that were stored in another way.
+    """
+    path = folder / "preparation.json"
+    settings = dataclasses.asdict(stored)
+    earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    differing = [name for name in settings if earlier.get(name, settings[name]) != settings[name]]
+    if differing and not anew:
+        raise ValueError(
+            f"{folder} holds a preparation that was cut off and had other "
+            f"{' and '.join(differing)}; go on with what it had, or throw it away with "
+            "--config.prepare.renew=True"
+        )
+    before = {} if differing else earlier.get("parts", {})
+    parts = _cut(listing, {entry["start"] for entry in before.values()})
+    entries = {
+        _name(part): {"start": _start(part.split, part.videos[0]), "key": key}
+        for part, key in zip(parts, _keys(parts, states), strict=True)
+    }
+    names = {entry["key"]: name for name, entry in before.items()}
+    moves = {names[e["key"]]: name for name, e in entries.items() if e["key"] in names}
+    if any(old != new for old, new in moves.items()) or before.keys() - moves.keys():
+        # Until all files have their names nothing is known of them.
+        _write(path, {**settings, "parts": {}})
+        _move(folder, moves)
+    elif not before:
+        _move(folder, {})
+    _write(path, {**settings, "parts": entries})
+    _write_skipped(parts, folder)
+    return parts
+
+
+def _cut(listing: Listing, starts: set[str]) -> list[Part]:
+    """Parts that begin where earlier ones did, so that one more video does not shift them all."""
+    parts = []
+    for split, videos in listing.splits.items():
+        size = max(_VIDEOS_PER_PART, -(-len(videos) // _MOST_PARTS))
+        groups = []
+        for video in videos:
+            if not groups or len(groups[-1]) == size or _start(split, video) in starts:
+                groups.append([])
+            groups[-1].append(video)
+        parts += [Part(split, index, tuple(group)) for index, group in enumerate(groups)]
+    return parts
+
+
+def _start(split: str, video: Video) -> str:
+    return f"{split} {video.id}"
+
+
+def _name(part: Part) -> str:
+    return f"{part.split}-{part.index:05d}"
+
+
+def _keys(parts: list[Part], states: dict[str, list[State]]) -> list[str]:
+    """What parts are made of, in short."""
+    left = {split: iter(of_split) for split, of_split in states.items()}
+    keys = []
+    for part in parts:
+        content = [part.split]
+        for video in part.videos:
+            state = next(left[part.split])
+            content += [video.id, video.path, video.actions, video.fps, state.size, state.modified]
+            content.append(state.broken)
+        keys.append(hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest())
+    return keys
+
+
+def _move(folder: pathlib.Path, moves: dict[str, str]) -> None:
+    """Gives the files of parts their new names; those without one go."""
+    files = [path for pattern in ("*.array_record", "*-*.json") for path in folder.glob(pattern)]
+    for path in files:
+        if path.stem in moves:
+            path.rename(path.with_name(f"{moves[path.stem]}{path.suffix}.moving"))
+        else:
+            path.unlink()
+    for path in folder.glob("*.moving"):
+        path.rename(path.with_suffix(""))
+
+
+def _write(path: pathlib.Path, content: dict) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    unfinished.rename(path)
+
+
+def _write_skipped(parts: list[Part], folder: pathlib.Path) -> None:
+    """Those of the parts that are kept; rows of others are of videos that are tried again."""
+    rows = [
+        [part.split, *row.values()]
+        for part in parts
+        if part.is_whole(folder)
+        for row in json.loads(part.report_path(folder).read_text("utf-8"))["skipped"]
+    ]
+    if rows or (folder / SKIPPED).exists():
+        with (folder / SKIPPED).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)

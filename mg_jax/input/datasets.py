@@ -1,0 +1,202 @@
+"""Prepared data sets on disk: where they lie, what they hold."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+
+from data.builder import VERSION
+from data.format.records import DamagedVideos, FrameRecords
+from data.format.video_table import Actions, VideoTable
+from data.preparation.parts import Stored
+from data.preparation.prepare import settings_from_config
+from mg_jax.input.prepared import data_folder, is_prepared
+
+# Only tf.data runs in TensorFlow; left alone it takes all of a GPU's memory.
+tf.config.set_visible_devices([], "GPU")
+
+DATA_SETS = ("kinetics", "ssv2", "charades", "video_folder", "moving_shapes")
+
+_LISTS = ("labels", "starts", "ends")
+_NUMBERS = ("first_frame", "source_frames", "height", "width")
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split that a run uses.
+
+    Attributes:
+      videos: their sizes, lengths and labels.
+      frames: records of their frames.
+      damaged: videos that turned out to be.
+      multi_label: a video has any number of labels, not one.
+    """
+
+    videos: VideoTable
+    frames: FrameRecords
+    damaged: DamagedVideos
+    multi_label: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSource:
+    """The splits that a run uses and the names of their classes."""
+
+    train: Split
+    evaluation: Split
+    classes: list[str]
+
+
+def open_source(config) -> DataSource:
+    """The config's splits.
+
+    Raises:
+      ValueError: if the data set is not prepared, a split is missing or empty, or the model's
+        classes, unless left open by 0, are not the data set's.
+    """
+    data_set = open_data_set(config)
+    classes = class_names(data_set)
+    if config.model.num_classes not in (0, len(classes)):
+        raise ValueError(
+            f"model.num_classes={config.model.num_classes}, but {data_set.data_path} has "
+            f"{len(classes)} classes; set --config.model.num_classes={len(classes)}, or 0 for as "
+            "many as there are"
+        )
+    return DataSource(
+        train=_open_split(config, data_set, config.data.train_split),
+        evaluation=_open_split(config, data_set, config.data.eval_split),
+        classes=classes,
+    )
+
+
+def class_names(data_set: tfds.core.DatasetBuilder) -> list[str]:
+    """Names of the classes at their numbers."""
+    return data_set.info.features["labels"].feature.names
+
+
+def stored(config) -> Stored:
+    """How the config's data set stores frames; where it is not there, how it would."""
+    if not is_prepared(config):
+        return settings_from_config(config).stored
+    return _stored(open_data_set(config))
+
+
+def open_data_set(config) -> tfds.core.DatasetBuilder:
+    """The prepared data set.
+
+    Raises:
+      ValueError: if it is not prepared, or by another version, saying what to do.
+    """
+    if is_prepared(config):
+        return tfds.builder_from_directory(data_folder(config))
+    folder = data_folder(config).parent
+    others = sorted(path.parent.name for path in folder.glob("*/dataset_info.json"))
+    if others:
+        raise ValueError(
+            f"{folder} was prepared by version {', '.join(others)} of the format; this mg_jax "
+            f"reads {VERSION}. Prepare it again with --mode=prepare and the same --config flags, "
+            "then the old folder can go"
+        )
+    prepare_it = (
+        "prepare it with --mode=prepare and the same --config flags"
+        if config.data.name.split("/")[0] in DATA_SETS
+        else f"data/ has no builder for it, only for {', '.join(DATA_SETS)}"
+    )
+    raise ValueError(
+        f"no prepared data set in {folder} (data.dir={config.data.dir}, "
+        f"data.name={config.data.name}); {prepare_it}, or point --config.data.dir at the "
+        "folder that holds it"
+    )
+
+
+def _open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
+    """The videos and frames of a split.
+
+    Raises:
+      ValueError: if there is no such split, it cannot be read, or its labels are not as the config
+        says.
+    """
+    videos = video_table(data_set, name)
+    multi_label = config.data.multi_label
+    counts = np.bincount(videos.actions.row, minlength=len(videos))
+    if not multi_label and (counts.min(), counts.max()) != (1, 1):
+        raise ValueError(
+            f"videos of split {name!r} of {data_set.data_path} have {counts.min()} to "
+            f"{counts.max()} labels; set --config.data.multi_label=True"
+        )
+    return Split(
+        videos=videos,
+        frames=frame_records(data_set, name),
+        damaged=DamagedVideos(len(videos), config.data.max_damaged),
+        multi_label=multi_label,
+    )
+
+
+def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:
+    """The videos of a split.
+
+    Raises:
+      ValueError: if there is no such split or it cannot be read.
+    """
+    if split not in data_set.info.splits:
+        names = [name for name in data_set.info.splits if not name.endswith("_frames")]
+        raise ValueError(
+            f"{data_set.data_path} has no split {split!r}; there are {', '.join(sorted(names))}"
+        )
+    with _readable(data_set, split):
+        (path,) = data_set.info.splits[split].filepaths
+        records = ArrayRecordReader(str(path)).read_all()
+    features = {
+        "id": tf.io.FixedLenFeature([], tf.string),
+        **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
+        **{name: tf.io.RaggedFeature(tf.int64) for name in _LISTS},
+    }
+    columns = tf.io.parse_example(records, features)
+    ids, numbers = columns["id"].numpy(), {name: columns[name].numpy() for name in _NUMBERS}
+    labels = columns["labels"]
+    return VideoTable(
+        ids=np.char.decode(ids.astype(bytes), "utf-8"),
+        first_frame=numbers["first_frame"],
+        num_frames=numbers["source_frames"],
+        height=numbers["height"],
+        width=numbers["width"],
+        actions=Actions(
+            row=labels.value_rowids().numpy(),
+            label=labels.values.numpy().astype(np.int32),
+            start=columns["starts"].values.numpy(),
+            end=columns["ends"].values.numpy(),
+        ),
+        classes=len(class_names(data_set)),
+        frame_step=_stored(data_set).frame_step,
+    )
+
+
+def frame_records(data_set: tfds.core.DatasetBuilder, split: str) -> FrameRecords:
+    """Random access to the frames of a split of videos.
+
+    Raises:
+      ValueError: if a file is missing or damaged.
+    """
+    info = data_set.info.splits[f"{split}_frames"]
+    with _readable(data_set, split):
+        return FrameRecords([str(path) for path in info.filepaths], info.shard_lengths)
+
+
+@contextlib.contextmanager
+def _readable(data_set: tfds.core.DatasetBuilder, split: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ValueError(
+            f"split {split!r} of {data_set.data_path} cannot be read: {error}; delete that folder "
+            "and prepare it again with --mode=prepare"
+        ) from error
+
+
+def _stored(data_set: tfds.core.DatasetBuilder) -> Stored:
+    metadata = data_set.info.metadata
+    return Stored(*(metadata[field.name] for field in dataclasses.fields(Stored)))

@@ -1,0 +1,75 @@
+"""What a prepared data set says of itself, read where there is no TensorFlow."""
+
+import json
+import pathlib
+
+from data.listing.videos import FORMAT
+from mg_jax.workdir.config import has_classes, read_classes
+
+
+def data_folder(config) -> pathlib.Path:
+    """Where the config's prepared data set lies."""
+    return pathlib.Path(config.data.dir).expanduser() / config.data.name / FORMAT
+
+
+def is_prepared(config) -> bool:
+    """Whether the config's data set is there."""
+    return (data_folder(config) / "dataset_info.json").exists()
+
+
+def count_videos(config, split: str) -> int | None:
+    """How many videos a split of the config's data set has; None where it is not prepared.
+
+    Raises:
+      ValueError: if what is there cannot be read or has no such split.
+    """
+    if not is_prepared(config):
+        return None
+    path = data_folder(config) / "dataset_info.json"
+    try:
+        splits = {split["name"]: split for split in json.loads(path.read_text("utf-8"))["splits"]}
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete that folder and prepare it again with "
+            "--mode=prepare"
+        ) from error
+    if split not in splits:
+        names = ", ".join(sorted(name for name in splits if not name.endswith("_frames")))
+        raise ValueError(f"{path.parent} has no split {split!r}; there are {names}")
+    return sum(map(int, splits[split]["shardLengths"]))
+
+
+def with_classes(config, *workdirs: pathlib.Path):
+    """A config whose model.num_classes is known; where it is 0 a copy with the right number.
+
+    That is the number of classes of the first of the work directories that names its classes; else
+    of the prepared data set; else of the work directory that init_from may be.
+
+    Raises:
+      ValueError: if none of them is there.
+    """
+    if config.model.num_classes:
+        return config
+    for workdir in workdirs:
+        if has_classes(workdir):
+            return with_class_count(config, len(read_classes(workdir)))
+    if is_prepared(config):
+        names = (data_folder(config) / "labels.labels.txt").read_text("utf-8").split("\n")
+        return with_class_count(config, sum(1 for name in names if name.strip()))
+    start = pathlib.Path(config.init_from).expanduser()
+    if config.init_from and has_classes(start):
+        return with_class_count(config, len(read_classes(start)))
+    raise ValueError(
+        "model.num_classes=0 means as many as the data set has, and there is none prepared in "
+        f"{data_folder(config)}; set --config.model.num_classes, or prepare it with --mode=prepare "
+        "and the same --config flags, or point --config.data.dir at the folder that holds it"
+    )
+
+
+def with_class_count(config, classes: int):
+    """The config, or where its model.num_classes is 0 a copy with that number."""
+    if config.model.num_classes:
+        return config
+    config = config.copy_and_resolve_references()
+    config.model.num_classes = classes
+    return config

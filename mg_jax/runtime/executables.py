@@ -1,0 +1,131 @@
+"""The compiled programs of a run, one for each distinct grid and purpose."""
+
+import concurrent.futures
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterable
+
+import jax
+
+from mg_jax.runtime import memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Key of an executable: what it does and the shapes it is compiled for.
+
+    Attributes:
+      kind: train, statistics (of precise BN) or views (of test videos).
+      batch: clips, or test videos, over all devices.
+      frames: of a clip.
+      size: pixels.
+      sub_batch: clips that share batch-norm statistics; 0 for test videos.
+      views: of each test video; 0 for clips.
+    """
+
+    kind: str
+    batch: int
+    frames: int
+    size: int
+    sub_batch: int = 0
+    views: int = 0
+
+    def __str__(self) -> str:
+        views = f"{self.views} x " if self.views else ""
+        return f"{self.kind} on {self.batch} x {views}{self.frames} x {self.size}^2"
+
+
+class Executables:
+    """Compiled programs, one for each distinct key, each compiled once.
+
+    They compile in a background thread, in the order in which they are asked for.
+
+    Attributes:
+      stall_s: seconds that callers waited for the compiler.
+      compiled: keys in the order in which their compilation began.
+    """
+
+    def __init__(
+        self, lower: Callable[[Program], jax.stages.Lowered], memory_bytes: int | None = None
+    ):
+        """Takes the function that lowers the program of a key, and what a device's memory holds."""
+        self.stall_s = 0.0
+        self.compiled: list[Program] = []
+        self._lower = lower
+        self._memory_bytes = memory_bytes
+        self._seconds: list[float] = []  # that each compilation took
+        self._futures: dict[Program, concurrent.futures.Future] = {}
+        # One at a time: XLA's compiler is itself parallel, and two took twice as long.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "compiler")
+
+    def request(self, keys: Iterable[Program]) -> None:
+        """Queues the programs that will be needed, in this order."""
+        for key in keys:
+            if key not in self._futures:
+                self._futures[key] = self._thread.submit(self._compile, key)
+
+    def ready(self, key: Program) -> bool:
+        """Whether the program of `key` is compiled."""
+        return key in self._futures and self._futures[key].done()
+
+    @property
+    def pending(self) -> int:
+        """How many programs have been asked for and are not compiled."""
+        return sum(not future.done() for future in self._futures.values())
+
+    def format_left(self, count: int) -> str:
+        """That so many programs are to be compiled, and how long, by their mean, it will take."""
+        each = statistics.fmean(self._seconds) if self._seconds else 0
+        # Where programs come from disk it is not worth a word.
+        long = f", about {each:.0f} s each, {count * each:.0f} s in all" if each >= 0.5 else ""
+        return f"; programs to go: {count}{long}"
+
+    def get(
+        self, key: Program, meanwhile: Callable[[], None] = lambda: None
+    ) -> jax.stages.Compiled:
+        """The program of `key`, waiting for its compilation if need be.
+
+        Args:
+          key: of the program.
+          meanwhile: called now and then while it waits; may raise.
+        """
+        self.request([key])
+        start = time.perf_counter()
+        try:
+            while not concurrent.futures.wait([self._futures[key]], timeout=0.5).done:
+                meanwhile()
+            return self._futures[key].result()
+        finally:
+            self.stall_s += time.perf_counter() - start
+
+    def check(self) -> None:
+        """Raises what has become of programs that cannot be compiled, before they are needed."""
+        for future in self._futures.values():
+            if future.done():
+                future.result()
+
+    def retain(self, needed: Iterable[Program]) -> None:
+        """Frees all programs but those that are still needed."""
+        for key in self._futures.keys() - set(needed):
+            if self._futures[key].done() or self._futures[key].cancel():
+                del self._futures[key]
+
+    def close(self) -> None:
+        """Drops what is queued; what has begun ends by itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _compile(self, key: Program) -> jax.stages.Compiled:
+        self.compiled.append(key)
+        start = time.perf_counter()
+        program = self._lower(key).compile()
+        self._seconds.append(time.perf_counter() - start)
+        needed = memory.needed_bytes(program)
+        if self._memory_bytes is not None and needed > self._memory_bytes:
+            raise ValueError(
+                f"{key} needs {needed / 1e9:.2f} GB of each device, which has "
+                f"{self._memory_bytes / 1e9:.2f} GB; a smaller --config.batch needs less "
+                "(--mode=plan names the largest that trains), so does "
+                "--config.model.dtype=bfloat16 and, for training, --config.run.remat=True"
+            )
+        return program

@@ -1,0 +1,36 @@
+"""What memory is in use."""
+
+import jax
+import psutil
+
+# Batches on the devices ahead of the one that trains.
+DEVICE_AHEAD = 2
+
+
+def host_bytes() -> int:
+    """Resident memory of this process."""
+    return psutil.Process().memory_info().rss
+
+
+def needed_bytes(program: jax.stages.Compiled) -> int:
+    """Memory of one device while a program runs: what it is given, makes and keeps meanwhile.
+
+    By the compiler's plan, which is the allocator's minimum.
+    """
+    plan = program.memory_analysis()
+    held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    return held + plan.temp_size_in_bytes
+
+
+def limit_bytes() -> int | None:
+    """Memory that the smallest of this process's devices has for programs; None if none tells."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    return min((s["bytes_limit"] for s in stats if s and "bytes_limit" in s), default=None)
+
+
+def in_use_gb() -> dict[str, float]:
+    """Gigabytes of this process, and of its fullest device where devices tell."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    on_devices = [s["bytes_in_use"] for s in stats if s]
+    used = {"host_gb": host_bytes() / 1e9}
+    return {**used, "device_gb": max(on_devices) / 1e9} if on_devices else used

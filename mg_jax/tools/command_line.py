@@ -1,0 +1,103 @@
+"""What the commands share: a config as a flag, and errors that end as messages."""
+
+import contextlib
+import pathlib
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+
+from absl import flags
+from ml_collections import config_flags
+
+from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
+
+# --config=FILE[:VARIANT] and --config.KEY=VALUE
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "A file of configs/, for example configs/kinetics_slowfast.py[:baseline]; with "
+    "--config.KEY=VALUE for any of its values.",
+)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses a command line; what is wrong with it or the config file ends with a message."""
+    try:
+        rest = flags.FLAGS(argv)
+        if CONFIG.value is not None:
+            CONFIG.value.keys()  # a file that could not be loaded raises when it is looked at
+        return rest
+    except (KeyError, AttributeError) as error:
+        # ml_collections quotes its message once or twice over.
+        reason = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
+        reason = re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
+        if "get_config" in reason:
+            sys.exit(f"error: {reason}; --config takes a recipe, such as configs/demo.py")
+        sys.exit(f"error: no such setting in the config: {reason}")
+    except SyntaxError as error:
+        sys.exit(f"error: --config={error.filename} is no recipe; those are configs/*.py")
+    except (flags.Error, OSError, ValueError, TypeError) as error:
+        if missing := re.search(r"No such file or directory: '(.+?)'", str(error)):
+            sys.exit(f"error: --config={missing[1]} is not there; recipes are configs/*.py")
+        # In between ml_collections shows a traceback.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        sys.exit(f"error: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
+
+
+def stay_on_cpu() -> None:
+    """For programs that do not train: accelerators may be busy with something else."""
+    # Here, since most of what reads flags needs no JAX.
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+
+
+@contextlib.contextmanager
+def errors_as_messages() -> Iterator[None]:
+    """Ends the program with the message of an error that mg_jax raised itself.
+
+    Those say what is wrong and what to do; so does a file that cannot be read or written. Other
+    errors of libraries keep their tracebacks.
+    """
+    try:
+        yield
+    except (ValueError, ArithmeticError) as error:
+        *_, innermost = traceback.extract_tb(error.__traceback__)
+        root = pathlib.Path(__file__).parents[2]
+        ours = [root / folder for folder in ("mg_jax", "data", "configs")]
+        if not any(folder in pathlib.Path(innermost.filename).parents for folder in ours):
+            raise
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"error: {error.filename}: {error.strerror}")
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+@contextlib.contextmanager
+def signals_as_statuses(hint: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Ends the program with a message and a status of `exit_status` after Ctrl-C or SIGTERM.
+
+    Args:
+      hint: gives what there is to know then, in words.
+    """
+    handler = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    except (KeyboardInterrupt, _Terminated) as stopped:
+        by_keys = isinstance(stopped, KeyboardInterrupt)
+        words = ["interrupted" if by_keys else "stopped by SIGTERM", hint()]
+        print("; ".join(filter(None, words)), file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED if by_keys else TERMINATED)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _raise_terminated(signum, frame) -> None:
+    raise _Terminated

@@ -1,0 +1,88 @@
+"""Converts weights to PySlowFast's names and layout, as safetensors.
+
+    python -m mg_jax.tools.convert --config=CONFIG --input=WEIGHTS --output=OUT.safetensors
+
+The config says which network it is (model.name, depth, width, alpha, beta, num_classes,
+non_local); every tensor of it is loaded or named. What no tensor shows is taken from the config
+unseen: model.alpha, and affinity and pooling of non-local blocks. model.num_classes=0 stands for as
+many classes as the work directory has, or else the prepared data set. --input is one of
+
+  a work directory of mg_jax           its best checkpoint, with precise batch-norm statistics, or
+                                       the newest where none was evaluated yet
+  *.safetensors                        names of PySlowFast, PyTorchVideo, torchvision or timm
+  *.pyth *.pth *.pt                    the same names; reading them needs PyTorch
+  *.pkl                                Caffe2, as in PySlowFast's model zoo
+
+ResNets for images (torchvision's and timm's names) are inflated: kernels are repeated along time
+and divided by its length, and what images do not have (classifier, fast pathway, non-local blocks)
+is newly initialised by --config.seed. A classifier for another number of classes is so too.
+
+--output can be converted again to the same bits, loaded by PySlowFast, and given to
+`main.py --config.init_from=OUT.safetensors`.
+"""
+
+import pathlib
+import sys
+
+import jax
+from absl import app, flags, logging
+
+from mg_jax.architectures import check_model
+from mg_jax.input.prepared import with_classes
+from mg_jax.tools import command_line
+from mg_jax.training.state import init_variables
+from mg_jax.weights.files import write_tensors
+from mg_jax.weights.layout import to_tensors
+from mg_jax.weights.load import load_weights
+
+flags.adopt_module_key_flags(command_line)
+_INPUT = flags.DEFINE_string("input", None, "Weights to read: a file or a work directory.")
+_OUTPUT = flags.DEFINE_string("output", None, "File to write, *.safetensors.")
+
+
+def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
+    """Writes a model's weights as PySlowFast-named safetensors; returns the account in words.
+
+    Args:
+      config: of the model.
+      source: see the module's description.
+      target: file to write.
+
+    Raises:
+      ValueError: if the source cannot be read or holds another network, or the target has another
+        suffix than .safetensors.
+    """
+    check_model(config.model)
+    config = with_classes(config, source)
+    if target.suffix != ".safetensors" or target.is_dir():
+        raise ValueError(f"--output={target} must be a file that ends in .safetensors")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output={target} cannot be written: {error}") from error
+
+    def initialise():
+        return init_variables(config)
+
+    loaded = load_weights(source, jax.eval_shape(initialise))
+    variables = loaded.variables(lambda: jax.device_get(jax.jit(initialise)()))
+    write_tensors(target, to_tensors(variables))
+    return f"{loaded.account}\nwritten to {target}"
+
+
+def main(argv: list[str]) -> None:
+    """Converts by the flags."""
+    if len(argv) > 1:
+        sys.exit(f"error: unexpected arguments {argv[1:]}")
+    for flag in (command_line.CONFIG, _INPUT, _OUTPUT):
+        if flag.value is None:
+            sys.exit(f"error: --{flag.name} is missing")
+    logging.set_verbosity(logging.WARNING)
+    command_line.stay_on_cpu()
+    paths = (pathlib.Path(flag.value).expanduser() for flag in (_INPUT, _OUTPUT))
+    with command_line.signals_as_statuses(), command_line.errors_as_messages():
+        print(convert(command_line.CONFIG.value, *paths))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse_flags)

@@ -1,0 +1,106 @@
+"""What a schedule's iterations need of a device's memory, by the compiler's own plan."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable
+
+from jax.sharding import Mesh
+
+from mg_jax.grid import Grid
+from mg_jax.input.prepared import with_classes
+from mg_jax.machine.atomic_file import write_json
+from mg_jax.machine.progress import say, shown
+from mg_jax.recipe import check_devices, schedule_from_config
+from mg_jax.runtime import memory, parallel
+from mg_jax.runtime.memory import DEVICE_AHEAD
+from mg_jax.training.programs import cache_programs, train_program
+from mg_jax.training.state import state_shapes
+from mg_jax.training.step import batch_shapes, lower_train_step
+
+
+def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> None:
+    """Compiles every grid's iteration for this machine's devices, prints what each needs.
+
+    Writes `workdir/memory.json`. Compiled programs are kept for training.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      limit_gb: gigabytes that a device has; None for what the devices here say.
+
+    Raises:
+      ValueError: if a grid needs more, naming the largest batch that does not.
+    """
+    config = with_classes(config)
+    mesh = parallel.make_mesh()
+    schedule = schedule_from_config(config)
+    check_devices(schedule, mesh.size)
+    limit = memory.limit_bytes() if limit_gb is None else limit_gb * 1e9
+    cache_programs(config.run.cache_dir)
+    kind = mesh.devices.flat[0].device_kind
+    print(f"\nmemory of each device, by the compiler for {mesh.size} x {kind}:")
+    needs = {}
+    grids = list(schedule.grids_from(0))
+    for grid in shown(grids, "compiling", "grid", len(grids)):
+        needs[grid] = needed_bytes(config, mesh, grid)
+        name = f"{grid}, sub-batch {grid.sub_batch}"
+        say(f"{name:<36} {needs[grid] / 1e9:>8.3g} GB")
+    rows = [{**dataclasses.asdict(grid), "bytes": needed} for grid, needed in needs.items()]
+    plan = {"device": kind, "devices": mesh.size, "limit_bytes": limit, "grids": rows}
+    write_json(workdir / "memory.json", plan)
+    worst = max(needs, key=needs.__getitem__)
+    if limit is None or needs[worst] <= limit:
+        print(f"see {workdir / 'memory.json'}; --mode=train trains with what is compiled")
+        return
+    print(f"more than {limit / 1e9:.3g} GB; looking for the largest batch that fits", flush=True)
+    raise ValueError(
+        f"grid {worst} needs {needs[worst] / 1e9:.3g} GB of each device, which has "
+        f"{limit / 1e9:.3g} GB; {_what_fits(config, mesh, worst, limit)}. "
+        "--config.run.remat=True and --config.model.dtype=bfloat16 need less"
+    )
+
+
+def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
+    """Bytes of a device that training on a grid needs, with the batches that are on their way."""
+    program = train_program(grid)
+    step = lower_train_step(config, mesh, state_shapes(config), program).compile()
+    batch = batch_shapes(config, program).values()
+    batch_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in batch) // mesh.size
+    return memory.needed_bytes(step) + DEVICE_AHEAD * batch_bytes
+
+
+def _what_fits(config, mesh: Mesh, worst: Grid, limit: float) -> str:
+    """By the grid that needs most: its batch is a multiple of the base grid's."""
+    unit = math.lcm(mesh.size, config.sub_batch or 1)
+
+    def needed(units: int) -> int:
+        batch = worst.batch // config.batch * units * unit
+        sub_batch = worst.sub_batch if config.sub_batch else batch
+        grid = dataclasses.replace(worst, batch=batch, sub_batch=sub_batch)
+        return needed_bytes(config, mesh, grid)
+
+    units = largest_within(needed, -(-config.batch // unit), limit)
+    if not units:
+        return f"not even batch={unit} fits"
+    return f"--config.batch={units * unit} is the largest that fits"
+
+
+def largest_within(needed: Callable[[int], float], most: int, limit: float) -> int:
+    """The largest n in 0 ... most - 1 with needed(n) <= limit, where 0 needs nothing.
+
+    `needed` rises, and nearly in proportion, so that few calls do; each of them compiles.
+    """
+    below, above, needs, halve = 0, most, {0: 0.0}, False
+    while above - below > 1:
+        guess, width = (below + above) // 2, above - below
+        known = sorted(needs)[-2:]
+        if len(known) == 2 and not halve:
+            (n0, n1), (need0, need1) = known, (needs[n] for n in known)
+            if need1 > need0:
+                guess = n0 + int((limit - need0) / (need1 - need0) * (n1 - n0))
+                guess = min(max(guess, below + 1), above - 1)
+        needs[guess] = needed(guess)
+        below, above = (guess, above) if needs[guess] <= limit else (below, guess)
+        halve = above - below > width / 2
+    return below

@@ -1,0 +1,135 @@
+"""The classes of any video file."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.format.video_table import Actions, VideoTable
+from data.preparation.video_frames import Frames, VideoError, read_frames
+from mg_jax.input.datasets import class_names, open_data_set, stored
+from mg_jax.input.pipeline import video_views
+from mg_jax.input.prepared import is_prepared, with_classes
+from mg_jax.input.sampling import evaluation_views
+from mg_jax.models import create_model
+from mg_jax.recipe import schedule_from_config
+from mg_jax.training.evaluation_step import view_scores
+from mg_jax.training.programs import cache_programs
+from mg_jax.training.state import init_variables
+from mg_jax.weights.layout import to_variables
+from mg_jax.weights.load import load_weights
+from mg_jax.workdir.checkpoint import read_best
+from mg_jax.workdir.config import check_config, read_classes
+
+_TOP = 5
+# What of a config a trained model is applied with.
+_APPLIED = ("model.", "frames", "data.name", "data.stride", "data.sampling", "data.multi_label")
+
+
+def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
+    """The best classes of a video with their scores, a line each, below what is odd in it.
+
+    It is seen as a test video of the data set is: frames stored in the same size and quality,
+    eval.clips x eval.crops views, scores averaged after softmax, or with several labels their
+    maximum after sigmoids.
+
+    Args:
+      config: of the model.
+      video: any file that FFmpeg reads.
+      workdir: whose best checkpoint to use; without one, the weights of config.init_from.
+
+    Raises:
+      ValueError: if the video, the weights or the settings cannot be used.
+    """
+    schedule_from_config(config)
+    if workdir is None and not config.init_from:
+        raise ValueError(
+            "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
+            "as --config.init_from=FILE"
+        )
+    # The classes of weights that name theirs come before the data set's.
+    path = pathlib.Path(config.init_from).expanduser() if workdir is None else workdir
+    config = with_classes(config, path)
+    source, variables, classes = _weights(config, workdir)
+    frames = _read(config, video)
+    scores_K = scores(config, variables, frames)
+    lines = [f"{video}: {frames.source_frames} frames; {source}"]
+    lines += [f"look at the video: {remark}" for remark in frames.remarks]
+    for k in np.argsort(-scores_K, kind="stable")[:_TOP]:
+        lines.append(f"{scores_K[k]:7.2%}  {classes[k] if classes else f'class {k}'}")
+    if classes is None:
+        lines.append(f"Class names are in data set {config.data.name}, which is not prepared here.")
+    return "\n".join(lines)
+
+
+def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
+    """Scores of a video's classes, `K` float32.
+
+    Args:
+      config: of the model.
+      variables: `params` and `batch_stats`.
+      frames: of the video.
+    """
+    views = evaluation_views(config, config.eval.clips, config.eval.crops)
+    none = np.array([], np.int64)
+    table = VideoTable(
+        ids=np.array(["video"]),
+        first_frame=np.array([0]),
+        num_frames=np.array([frames.source_frames]),
+        height=np.array([frames.height]),
+        width=np.array([frames.width]),
+        actions=Actions(none, none, none, none),
+        classes=config.model.num_classes,
+        frame_step=stored(config).frame_step,
+    )
+    model = create_model(config.model, train=False)
+    multi_label = config.data.multi_label
+    step = jax.jit(functools.partial(view_scores, model, multi_label=multi_label))
+    variables = jax.device_put(variables)
+    views_VTHWC = video_views(lambda numbers: [frames.jpegs[n] for n in numbers], table, 0, views)
+    # One view at a time, so that many large ones fit.
+    scores_VK = [step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC]
+    return np.max(scores_VK, 0) if multi_label else np.mean(scores_VK, 0)
+
+
+def _read(config, video: pathlib.Path) -> Frames:
+    """The frames as the data set would store them."""
+    how = stored(config)
+    try:
+        return read_frames(video, how.short_side, how.quality, how.frame_step)
+    except VideoError as error:
+        raise ValueError(f"--video={video} cannot be read: {error}") from error
+
+
+def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any], list[str] | None]:
+    """Where they come from, in words, the variables, and names of the classes where known."""
+    cache_programs(config.run.cache_dir)
+    if workdir is not None:
+        check_config(workdir, config, _APPLIED)
+        best = read_best(workdir)
+        return f"{workdir}, {best}", best.variables, best.classes
+    shapes = jax.eval_shape(lambda: init_variables(config))
+    path = pathlib.Path(config.init_from).expanduser()
+    loaded = load_weights(path, shapes)
+    if loaded.account.initialised:
+        raise ValueError(
+            f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "
+            "--config.model.num_classes as they were trained"
+        )
+    classes = read_classes(path) if path.is_dir() else _data_set_classes(config)
+    return str(loaded.account), to_variables(loaded.tensors), classes
+
+
+def _data_set_classes(config) -> list[str] | None:
+    """Names of the prepared data set's classes; None where it is not there."""
+    if not is_prepared(config):
+        return None
+    classes = class_names(open_data_set(config))
+    if len(classes) != config.model.num_classes:
+        raise ValueError(
+            f"model.num_classes={config.model.num_classes}, but data set {config.data.name} has "
+            f"{len(classes)} classes; give the --config.data.name that the model was trained on"
+        )
+    return classes

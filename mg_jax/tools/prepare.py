@@ -1,0 +1,152 @@
+"""--mode=prepare: from the originals of a data set to one that can be opened."""
+
+import contextlib
+import csv
+import dataclasses
+import importlib
+import pathlib
+
+import tensorflow_datasets as tfds
+
+from data.builder import VERSION, VideoBuilder
+from data.preparation.parts import REMARKS, SKIPPED
+from data.preparation.prepare import Settings, settings_from_config
+from data.preparation.provenance import SOURCES
+from data.preparation.replacement import Replacement
+from mg_jax.input.datasets import DATA_SETS, class_names, open_data_set
+from mg_jax.input.prepared import data_folder, is_prepared
+
+_SHOWN = 10  # of the skipped videos and of the remarks
+
+
+def prepare(config) -> None:
+    """Prepares the config's data set under data.dir; nothing to do where it is there already.
+
+    Raises:
+      ValueError: for a name, settings, lists or videos that do not do, saying what would.
+    """
+    tfds.disable_progress_bar()  # VideoBuilder shows its own
+    settings = settings_from_config(config)
+    folder, root = data_folder(config), pathlib.Path(config.data.dir).expanduser()
+    if settings.dry_run:
+        _builder(config, settings, root).look()
+        return
+    renewing = root / ".renewing" / config.data.name
+    newer = renewing / config.data.name / str(VERSION)
+    replacement = Replacement(folder, renewing, newer)
+    with contextlib.ExitStack() as stack:
+        if replacement.root.exists() or (settings.renew and is_prepared(config)):
+            stack.enter_context(replacement.locked())
+        replacement.finish()
+        builder = _builder(config, settings, root)
+        if not is_prepared(config):
+            builder.prepare()
+        elif settings.renew:
+            _builder(config, settings, renewing).prepare()
+            replacement.finish()
+        else:
+            _check_stored(builder, settings)
+            builder.remove_leftovers()
+            print(f"{folder} is there already; --config.prepare.renew=True prepares it again")
+            _tell_changes(builder, config)
+            replacement.tell_unfinished()
+    _tell_what_is_there(config)
+
+
+def _tell_changes(builder: VideoBuilder, config) -> None:
+    """Says what has changed in the source since the data set was prepared from it."""
+    folder, source = data_folder(config), config.prepare.source
+    if not source or not (folder / SOURCES).exists():
+        return
+    if not pathlib.Path(source).expanduser().is_dir():
+        print(f"prepare.source={source} is no folder, so whether videos have changed is not known")
+        return
+    try:
+        changed = builder.changes(folder)
+    except ValueError as error:
+        print(f"whether videos have changed since is not known: {error}")
+        return
+    for line in changed:
+        print(f"changed in {source} since: {line}")
+    if changed:
+        print("what is prepared stays as it is; --config.prepare.renew=True takes the changes up")
+
+
+def _tell_what_is_there(config) -> None:
+    data_set, folder = open_data_set(config), data_folder(config)
+    skipped, remarks = _listed(folder / SKIPPED), _listed(folder / REMARKS)
+    for row in skipped[:_SHOWN]:
+        print(f"skipped {row['path']}: {row['reason']}")
+    for row in remarks[:_SHOWN]:
+        print(f"stored {row['path']}, but look at it: {row['remark']}")
+    counts = ", ".join(
+        f"{info.num_examples:,} {name}" for name, info in sorted(data_set.info.splits.items())
+    )
+    more = f", see {folder / SKIPPED}" if skipped else ""
+    odd = len({(row["split"], row["id"]) for row in remarks})
+    more += f"; {odd} videos stored with remarks, see {folder / REMARKS}" if odd else ""
+    classes = class_names(data_set)
+    names = ", ".join(classes[:5]) + (" ..." if len(classes) > 5 else "")
+    print(
+        f"{data_set.data_path}: {counts}; {len(classes)} classes ({names}); "
+        f"{len(skipped)} videos skipped{more}; --mode=preview --workdir=DIR draws its clips"
+    )
+
+
+def _listed(path: pathlib.Path) -> list[dict[str, str]]:
+    """Rows of a list beside the data set; those of earlier versions have no remarks."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _check_stored(data_set: tfds.core.DatasetBuilder, settings: Settings) -> None:
+    metadata = data_set.info.metadata
+    wanted = {
+        **dataclasses.asdict(settings.stored),
+        "validation_share": settings.validation_share,
+        "group_pattern": settings.group_pattern,
+    }
+    found = {name: metadata.get(name, wanted[name]) for name in wanted}
+    differing = [name for name in wanted if found[name] != wanted[name]]
+    if differing:
+        raise ValueError(
+            f"{data_set.data_path} is prepared with {_settings(found, differing)}, not with "
+            f"{_settings(wanted, differing)}; "
+            "use it with the same --config.prepare flags, prepare it again with "
+            "--config.prepare.renew=True, or choose another --config.data.dir"
+        )
+
+
+def _settings(settings: dict[str, object], names: list[str]) -> str:
+    return ", ".join(f"{name}={settings[name]!r}" for name in names)
+
+
+def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
+    """Of the config's data set, which comes to lie under `root`."""
+    name, _, variant = config.data.name.partition("/")
+    if name not in DATA_SETS:
+        raise ValueError(
+            f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
+        )
+    is_read = settings.renew or settings.dry_run or not is_prepared(config)
+    if name != "moving_shapes" and not config.prepare.source and is_read:
+        raise ValueError(
+            f"prepare.source is not set; --config.prepare.source=DIR says where {name} lies"
+        )
+    if variant == "NAME":
+        raise ValueError(
+            f"data.name={config.data.name!r} is a placeholder; give the data set a name of your "
+            f"own with --config.data.name={name}/..."
+        )
+    if variant and (variant in (".", "..") or pathlib.PurePath(variant).name != variant):
+        raise ValueError(
+            f"data.name={config.data.name!r} must be {name}/ and a name without / behind it; "
+            "--config.data.dir=... says where data sets lie"
+        )
+    builder = importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
+    if bool(variant) != bool(builder.VARIANTS):
+        what = f"{name}/VARIANT, {builder.VARIANTS}" if builder.VARIANTS else f"{name} alone"
+        raise ValueError(f"data.name={config.data.name!r} must be {what}")
+    return builder(root, variant, settings)

@@ -1,0 +1,117 @@
+"""Per-device code of evaluation: batch statistics for precise BN, and scores of test videos."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh
+
+from mg_jax.models import create_model
+from mg_jax.runtime import parallel
+from mg_jax.runtime.executables import Program
+from mg_jax.runtime.state import TrainState
+from mg_jax.training.preprocess import flip, normalize
+from mg_jax.training.step import batch_shapes
+
+
+def lower_statistics_step(
+    config, mesh: Mesh, state: TrainState, program: Program
+) -> jax.stages.Lowered:
+    """A step (state, batch, total) -> total + batch_stats of this batch alone / batches.
+
+    After all batches of precise BN the total, which starts at zero, is their mean. It is donated.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      state: shapes of the state.
+      program: batch, frames, size and sub_batch.
+    """
+    model = create_model(
+        config.model,
+        train=True,
+        sub_batch=program.sub_batch,
+        axis_name=parallel.AXIS,
+        momentum=0.0,
+    )
+
+    def step(state, batch, total):
+        clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]))
+        _, updated = model.apply(
+            {"params": state.params, "batch_stats": state.batch_stats},
+            clips_BTHWC,
+            rngs={"dropout": jax.random.key(0)},  # of the classifier's input: no statistics follow
+            mutable=["batch_stats"],
+        )
+        batch_stats = lax.pmean(updated["batch_stats"], parallel.AXIS)
+        batches = config.eval.precise_bn_batches
+        return jax.tree.map(lambda x, sum_: sum_ + x / batches, batch_stats, total)
+
+    shapes = batch_shapes(config, program)
+    return _lower(step, mesh, state, shapes, state.batch_stats)
+
+
+def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+    """A step (state, batch) -> scores `B K` float32 and weights `B` of the whole batch.
+
+    `batch` holds clips `B V T h h 3` uint8 and weight `B` float32.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      state: shapes of the state.
+      program: batch (videos), views, frames and size.
+    """
+    model = create_model(config.model, train=False)
+
+    def step(state, batch):
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        scores_BK = view_scores(model, variables, batch["clips"], config.data.multi_label)
+        return lax.all_gather((scores_BK, batch["weight"]), parallel.AXIS, tiled=True)
+
+    B, T, h = program.batch, program.frames, program.size
+    shapes = {
+        "clips": jax.ShapeDtypeStruct((B, program.views, T, h, h, 3), jnp.uint8),
+        "weight": jax.ShapeDtypeStruct((B,), jnp.float32),
+    }
+    return _lower(step, mesh, state, shapes)
+
+
+def view_scores(
+    model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array, multi_label: bool
+) -> jax.Array:
+    """Scores of test videos, `B K` float32.
+
+    The mean over their views of the softmax, or with several labels the maximum of the sigmoid.
+
+    Args:
+      model: for inference.
+      variables: `params` and `batch_stats`.
+      clips_BVTHWC: views as uint8.
+      multi_label: a video has any number of labels.
+    """
+    B, V = clips_BVTHWC.shape[:2]
+    clips_NTHWC = clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])
+    logits_NK = model.apply(variables, normalize(clips_NTHWC))
+    if multi_label:
+        return jax.nn.sigmoid(logits_NK).reshape(B, V, -1).max(1)
+    return jax.nn.softmax(logits_NK).reshape(B, V, -1).mean(1)
+
+
+def _lower(step, mesh: Mesh, state: TrainState, shapes: dict, *carry: Any) -> jax.stages.Lowered:
+    """Lowers a step (state, batch, *carry); what is carried from batch to batch is donated."""
+    carried = range(2, 2 + len(carry))
+    mapped = parallel.pmap(
+        step,
+        mesh,
+        in_specs=(parallel.REPLICATED, parallel.SPLIT, *(parallel.REPLICATED for _ in carried)),
+        out_specs=parallel.REPLICATED,
+        donate=tuple(carried),
+    )
+    return mapped.lower(
+        parallel.abstract(state, mesh, parallel.REPLICATED),
+        parallel.abstract(shapes, mesh, parallel.SPLIT),
+        *(parallel.abstract(tree, mesh, parallel.REPLICATED) for tree in carry),
+    )

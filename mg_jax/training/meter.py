@@ -1,0 +1,96 @@
+"""Metrics of iterations: read late, checked, averaged and logged."""
+
+import collections
+import math
+import time
+
+import jax
+import numpy as np
+
+from mg_jax.grid import Grid
+from mg_jax.input.pipeline import DeviceBatches
+from mg_jax.runtime import memory
+from mg_jax.runtime.executables import Executables
+from mg_jax.workdir.diverged import Diverged
+from mg_jax.workdir.log import RunLog
+
+
+class Meter:
+    """Reads metrics one iteration late, so that the device never waits for the host.
+
+    Raises Diverged from any method that meets a loss that is not finite.
+    """
+
+    def __init__(self, log: RunLog, every: int, batches: DeviceBatches, executables: Executables):
+        """Takes where to log, how often, and what knows the waits for input and compiler."""
+        self._log = log
+        self._every = every
+        self._pending = collections.deque()
+        self._window: list[dict[str, float]] = []
+        self._batches = batches
+        self._executables = executables
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins a window of throughput anew, after a pause."""
+        self._start = time.perf_counter()
+        self._wait_s = self._batches.wait_s
+        self._stall_s = self._executables.stall_s
+        self._clips = 0
+
+    def add(self, step: int, grid: Grid, rate: float, metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of iteration `step`, still being computed, and reads the previous."""
+        self._pending.append((step, grid, rate, metrics))
+        while len(self._pending) > 1:
+            self._read(*self._pending.popleft())
+
+    def drain(self) -> None:
+        """Reads and logs all that is left; the device is then idle."""
+        while self._pending:
+            step, grid, rate, metrics = self._pending.popleft()
+            self._read(step, grid, rate, metrics)
+        if self._window:
+            self._write(step, grid, rate)
+
+    def _read(self, step, grid, rate, metrics) -> None:
+        metrics = {name: float(value) for name, value in metrics.items()}
+        finite = metrics.pop("finite")
+        if not math.isfinite(metrics["loss"]):
+            raise Diverged(
+                step + 1,
+                f"the loss is {metrics['loss']} at step {step} on grid {grid}, learning rate "
+                f"{rate}",
+            )
+        if not finite:
+            raise Diverged(
+                step + 1,
+                f"parameters or statistics are not finite after {step + 1} iterations, the last on "
+                f"{grid}, learning rate {rate}",
+            )
+        self._window.append(metrics)
+        self._clips += grid.batch
+        self._log.advance(step + 1)
+        if (step + 1) % self._every == 0:
+            self._write(step, grid, rate)
+
+    def _write(self, step, grid, rate) -> None:
+        """Logs the means since the last time; at a checkpoint too, so that none span a restart.
+
+        Rates are those of training, without the wait for the compiler.
+        """
+        stall_s = self._executables.stall_s - self._stall_s
+        seconds = time.perf_counter() - self._start - stall_s
+        names = self._window[0]
+        scalars = {
+            **{name: float(np.mean([row[name] for row in self._window])) for name in names},
+            "learning_rate": float(rate),
+            "clips": grid.batch,
+            "frames": grid.frames,
+            "size": grid.size,
+            "clips_per_s": self._clips / seconds,
+            "input_wait_share": (self._batches.wait_s - self._wait_s) / seconds,
+            **memory.in_use_gb(),
+        }
+        self._log.scalars(step + 1, scalars)
+        self._window.clear()
+        self.restart()

@@ -1,0 +1,50 @@
+"""The programs of a run: which there are and how each is lowered."""
+
+import pathlib
+
+import jax
+from jax.sharding import Mesh
+
+from mg_jax.grid import Grid
+from mg_jax.input.sampling import Views
+from mg_jax.runtime import memory
+from mg_jax.runtime.executables import Executables, Program
+from mg_jax.runtime.state import TrainState
+from mg_jax.training import evaluation_step, step
+
+
+def train_program(grid: Grid) -> Program:
+    """Trains on a grid."""
+    return Program("train", grid.batch, grid.frames, grid.size, sub_batch=grid.sub_batch)
+
+
+def statistics_program(grid: Grid) -> Program:
+    """Measures batch statistics on a grid."""
+    return Program("statistics", grid.batch, grid.frames, grid.size, sub_batch=grid.sub_batch)
+
+
+def views_program(config, views: Views, mesh: Mesh) -> Program:
+    """Scores test videos, about as many clips at once as a training iteration has."""
+    videos = max(config.batch // len(views) // mesh.size, 1) * mesh.size
+    return Program("views", videos, views.frames, views.size, views=len(views))
+
+
+def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
+    """The cache of programs for one config, model and mesh."""
+    lowerings = {
+        "train": step.lower_train_step,
+        "statistics": evaluation_step.lower_statistics_step,
+        "views": evaluation_step.lower_views_step,
+    }
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+
+    def lower(program: Program) -> jax.stages.Lowered:
+        return lowerings[program.kind](config, mesh, shapes, program)
+
+    return Executables(lower, memory.limit_bytes())
+
+
+def cache_programs(folder: str) -> None:
+    """Keeps compiled programs in a folder."""
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

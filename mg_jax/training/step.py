@@ -1,0 +1,123 @@
+"""One iteration of training, as per-device code."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+
+from mg_jax.models import create_model
+from mg_jax.runtime import parallel
+from mg_jax.runtime.executables import Program
+from mg_jax.runtime.state import TrainState
+from mg_jax.training.optimizer import create_optimizer, with_learning_rate
+from mg_jax.training.preprocess import flip, normalize
+
+
+def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+    """One iteration, lowered for compilation.
+
+    The step takes (state, batch, learning_rate) and returns (state, metrics); see `batch_shapes`.
+    Metrics are scalars, means over the whole batch, and `finite`, whether all that the step leaves
+    is. The state is donated.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      state: shapes of the state.
+      program: batch, frames, size and sub_batch.
+    """
+    model = create_model(
+        config.model,
+        train=True,
+        sub_batch=program.sub_batch,
+        axis_name=parallel.AXIS,
+        remat=config.run.remat,
+    )
+    optimizer = create_optimizer(config.optimizer)
+
+    def step(state, batch, learning_rate):
+        return _train_step(model, optimizer, config.seed, state, batch, learning_rate)
+
+    mapped = parallel.pmap(
+        step,
+        mesh,
+        in_specs=(parallel.REPLICATED, parallel.SPLIT, parallel.REPLICATED),
+        out_specs=(parallel.REPLICATED, parallel.REPLICATED),
+        donate=(0,),
+    )
+    rate = jax.ShapeDtypeStruct((), jnp.float32)
+    return mapped.lower(
+        parallel.abstract(state, mesh, parallel.REPLICATED),
+        parallel.abstract(batch_shapes(config, program), mesh, parallel.SPLIT),
+        parallel.abstract(rate, mesh, parallel.REPLICATED),
+    )
+
+
+def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
+    """A global batch: clips `B t h h 3` uint8, flip `B` bool, label.
+
+    The label is `B` int32, or `B K` uint8 where videos have any number of them.
+    """
+    B, t, h = program.batch, program.frames, program.size
+    label = jax.ShapeDtypeStruct((B,), jnp.int32)
+    if config.data.multi_label:
+        label = jax.ShapeDtypeStruct((B, config.model.num_classes), jnp.uint8)
+    return {
+        "clips": jax.ShapeDtypeStruct((B, t, h, h, 3), jnp.uint8),
+        "flip": jax.ShapeDtypeStruct((B,), jnp.bool_),
+        "label": label,
+    }
+
+
+def batch_metrics(logits_BK: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+    """Means over a batch: the loss, and top1 where every video has one label.
+
+    Args:
+      logits_BK: of the classes.
+      label: `B` int32 for softmax and cross entropy, or `B K` 0 and 1 for sigmoids and binary
+        cross entropy, its mean over clips and classes.
+    """
+    if label.ndim == 2:
+        return {"loss": optax.sigmoid_binary_cross_entropy(logits_BK, label).mean()}
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits_BK, label).mean()
+    return {"loss": loss, "top1": jnp.mean(jnp.argmax(logits_BK, -1) == label)}
+
+
+def _train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    learning_rate: jax.Array,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]))
+    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_fn(params):
+        logits_BK, updated = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            clips_BTHWC,
+            rngs={"dropout": dropout_key},
+            mutable=["batch_stats"],
+        )
+        metrics = batch_metrics(logits_BK, batch["label"])
+        return metrics["loss"], (metrics, updated["batch_stats"])
+
+    (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    grads, batch_stats, metrics = lax.pmean((grads, batch_stats, metrics), parallel.AXIS)
+    opt_state = with_learning_rate(state.opt_state, learning_rate)
+    updates, opt_state = optimizer.update(grads, opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    # A loss that is finite can leave parameters or statistics that are not.
+    metrics["finite"] = all_finite((params, batch_stats))
+    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number of the arrays is finite."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

@@ -1,0 +1,345 @@
+"""Checkpoints: written in the background, the newest whole one restored, damaged ones set aside."""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.sharding import Mesh
+
+from mg_jax.machine.atomic_file import write_json
+from mg_jax.metrics import headline
+from mg_jax.runtime import hosts, parallel
+from mg_jax.runtime.state import TrainState
+from mg_jax.workdir.checkpoint_record import (
+    RECORD,
+    check_checksums,
+    checksum,
+    read_record,
+    score_by_step,
+    state_checksums,
+    with_checksum,
+)
+from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_classes, steps_in
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that could not be written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+      metrics: loss, and top1 or map.
+      batch_stats: the precise statistics they were measured with.
+    """
+
+    metrics: dict[str, float]
+    batch_stats: Any
+
+
+class Checkpoints:
+    """The checkpoints of a work directory.
+
+    A checkpoint holds the TrainState and the run's clocks. The order of samples follows from the
+    step alone, so there is nothing else to keep. One at which the model was evaluated also holds
+    its metrics and the precise statistics they were measured with. The newest `keep` stay, and the
+    one with the best score. Checksums tell damage that the file format does not.
+    """
+
+    def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
+        self.folder = workdir.absolute() / "checkpoints"
+        # As lists, since JSON has no keys that are numbers.
+        steps, scores = hosts.agree(
+            lambda: (sorted(steps_in(self.folder)), sorted(score_by_step(self.folder).items()))
+        )
+        self._steps: list[int] = steps
+        self._scores: dict[int, float] = dict(scores)
+        self._read_only = read_only
+        hosts.together(self._await_steps)
+        self._writing: int | None = None
+        self._failed = False
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=NewestAndBest(keep, self._scores),
+            # Another process may be writing where this one only reads.
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the checkpoint of a step holds an evaluation."""
+        return step in self._scores
+
+    def save(
+        self,
+        state: TrainState,
+        step: int,
+        clocks: dict[str, float],
+        evaluation: Evaluation | None = None,
+    ) -> None:
+        """Begins to write; the copy off the device is done when this returns.
+
+        Raises:
+          CheckpointError: if the one before could not be written.
+        """
+        items = {"state": ocp.args.StandardSave(state)}
+        checksums = state_checksums(state)
+        if evaluation is not None:
+            items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
+            checksums["precise_batch_stats"] = checksum(evaluation.batch_stats)
+            self._scores[step] = headline(evaluation.metrics)
+        metrics = evaluation and evaluation.metrics
+        record = {"clocks": clocks, "metrics": metrics, "checksums": checksums}
+        items[RECORD] = ocp.args.JsonSave(with_checksum(record))
+        with self._disk_errors():
+            self._manager.save(step, args=ocp.args.Composite(**items))
+        self._writing = step
+
+    def add_evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Adds to a checkpoint that was written without; until this is done it is as it was.
+
+        Raises:
+          CheckpointError: if it could not be written.
+        """
+        folder = self.folder / str(step)
+        record = hosts.agree(lambda: read_record(folder))
+        record["metrics"] = evaluation.metrics
+        record["checksums"]["precise_batch_stats"] = checksum(evaluation.batch_stats)
+        with self._disk_errors():
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
+            path = folder / RECORD / "metadata"
+            hosts.agree(lambda: write_json(path, with_checksum(record)))
+        self._scores[step] = headline(evaluation.metrics)
+
+    def check(self) -> None:
+        """Raises CheckpointError if the checkpoint in the making could not be written."""
+        with self._disk_errors():
+            # Where it failed this raises at once; other processes would wait for it to end.
+            self._manager.check_for_errors()
+        if self._writing is not None and not self._manager.is_saving_in_progress():
+            with self._disk_errors():
+                self._manager.wait_until_finished()
+            self._writing = None
+
+    def restore(
+        self, state: TrainState, mesh: Mesh, repair: bool
+    ) -> tuple[TrainState, dict[str, float]] | None:
+        """The newest checkpoint that can be read, or None where there is none.
+
+        Args:
+          state: gives shapes and dtypes.
+          mesh: the devices to restore to.
+          repair: rename newer ones that cannot be read, so that training can go past them.
+
+        Raises:
+          WorkdirError: if there are checkpoints and none can be read.
+        """
+        errors = {}
+        for step in sorted(self._steps, reverse=True):
+            error = None
+            try:
+                restored, clocks = self._restore(step, state, mesh)
+            except Exception as damage:  # Orbax and TensorStore raise whatever the damage causes.
+                error = damage
+            if hosts.total(error is not None):  # on any process
+                errors[step] = _first_line(error) if error else "another process cannot read it"
+                continue
+            for failed, reason in errors.items():
+                logging.error(
+                    "checkpoint %s cannot be read (%s); using the one before",
+                    self.folder / str(failed),
+                    reason,
+                )
+            if errors and repair:
+                self._set_aside(list(errors))
+            return restored, clocks
+        if errors:
+            raise WorkdirError(
+                f"none of the {len(errors)} checkpoints in {self.folder} can be read; the newest: "
+                f"{next(iter(errors.values()))}"
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits until everything is written; after an error there is nothing to wait for.
+
+        Raises:
+          CheckpointError: if it could not be.
+        """
+        if not self._failed:
+            with self._disk_errors():
+                self._manager.close()
+
+    def _restore(
+        self, step: int, state: TrainState, mesh: Mesh
+    ) -> tuple[TrainState, dict[str, float]]:
+        record = hosts.agree(lambda: read_record(self.folder / str(step)))
+        shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        restored = self._manager.restore(step, args=items)["state"]
+        check_checksums(state_checksums(restored), record)
+        if int(restored.step) != step:
+            raise ValueError(f"it is of step {int(restored.step)}")
+        return restored, record["clocks"]
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # as above
+            self._failed = True
+            self._remove_unfinished()
+            whole = [step for step in steps_in(self.folder) if step != self._writing]
+            there = f"step {max(whole)} is the newest whole one" if whole else "there is none yet"
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.folder} ({_first_line(error)}); "
+                f"{there}. Make room and start the same command again, it continues from there"
+            ) from error
+
+    def _remove_unfinished(self) -> None:
+        if hosts.is_first():
+            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _set_aside(self, steps: list[int]) -> None:
+        hosts.agree(lambda: self._rename(steps))
+        for step in steps:
+            self._scores.pop(step, None)
+            self._steps.remove(step)
+        hosts.together(self._await_steps)
+        self._manager.reload()
+
+    def _rename(self, steps: list[int]) -> None:
+        for step in steps:
+            damaged = self.folder.parent / f"damaged_checkpoint_{step}_{time.time_ns()}"
+            logging.error("kept as %s", damaged)
+            (self.folder / str(step)).rename(damaged)
+
+    def _await_steps(self) -> None:
+        """Waits until this process sees the first one's checkpoints, as Orbax looks for itself.
+
+        Raises:
+          WorkdirError: if it does not. Where it only reads, another run may be writing.
+        """
+        if jax.process_count() == 1:
+            return
+        steps = set(self._steps)
+        if self._read_only:
+            hosts.sees(lambda: steps_in(self.folder) >= steps)
+        elif not hosts.sees(lambda: steps_in(self.folder) == steps):
+            raise WorkdirError(
+                f"{self.folder} shows the checkpoints of steps {sorted(steps_in(self.folder))} "
+                f"here and {self._steps} on process 0; all hosts must see the same --workdir"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class NewestAndBest(ocp.checkpoint_managers.PreservationPolicy):
+    """Keeps the newest checkpoints and the one with the best score.
+
+    Attributes:
+      newest: how many.
+      scores: by step, of those that were evaluated.
+    """
+
+    newest: int
+    scores: dict[int, float]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Whether to keep each of the checkpoints."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*sorted(steps)[-self.newest :], best_step(self.scores, steps)}
+        return [step in kept for step in steps]
+
+
+def best_step(scores: dict[int, float], steps: Iterable[int]) -> int | None:
+    """The step with the best score, of equal ones the last; None where none was evaluated."""
+    return max(
+        (step for step in steps if step in scores), key=lambda s: (scores[s], s), default=None
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """A checkpoint to apply.
+
+    Attributes:
+      step: iterations done.
+      evaluated: it is the one with the best score, with precise `batch_stats`; otherwise none was
+        evaluated yet and it is the newest, with running ones.
+      variables: `params` and `batch_stats`, NumPy arrays.
+      classes: names at their numbers.
+    """
+
+    step: int
+    evaluated: bool
+    variables: dict[str, Any]
+    classes: list[str]
+
+    def __str__(self) -> str:
+        kind = "best checkpoint" if self.evaluated else "newest checkpoint, none evaluated yet"
+        return f"{kind}, step {self.step}"
+
+
+def read_best(workdir: pathlib.Path) -> Best:
+    """The evaluated checkpoint of a work directory with the best score, or the newest one.
+
+    One that cannot be read is passed over with a message.
+
+    Raises:
+      WorkdirError: if there is none that can be read.
+    """
+    if not has_checkpoint(workdir):
+        raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
+    folder = workdir.absolute() / "checkpoints"
+    scores = score_by_step(folder)
+    steps = steps_in(folder)
+    while steps:
+        best = best_step(scores, steps)
+        step = max(steps) if best is None else best
+        try:
+            variables = _read_variables(folder / str(step))
+            return Best(step, best is not None, variables, classes=read_classes(workdir))
+        except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
+            path = folder / str(step)
+            logging.error("checkpoint %s cannot be read (%s)", path, _first_line(error))
+        steps.remove(step)
+    raise WorkdirError(f"none of the checkpoints in {folder} can be read")
+
+
+def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
+    record, state = read_record(checkpoint), _read_arrays(checkpoint / "state")
+    variables = {name: state[name] for name in ("params", "batch_stats")}
+    check_checksums({name: checksum(tree) for name, tree in variables.items()}, record)
+    if record["metrics"] is not None:
+        precise = _read_arrays(checkpoint / "batch_stats")
+        check_checksums({"precise_batch_stats": checksum(precise)}, record)
+        variables["batch_stats"] = precise
+    return variables
+
+
+def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
+    """One item of a checkpoint in host memory, whatever devices it was written from."""
+    handler = ocp.PyTreeCheckpointHandler()
+    as_numpy = jax.tree.map(
+        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree
+    )
+    try:
+        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    finally:
+        handler.close()

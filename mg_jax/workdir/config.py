@@ -1,0 +1,224 @@
+"""What a work directory's checkpoints belong to: a config and its classes."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.base import get_base
+from mg_jax.machine.atomic_file import write_json
+
+_CLASSES = "classes.json"
+# Of how frames are prepared, what training sees.
+_STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
+# Beside whole sections, what changes nothing that a run computes.
+_FREE = ("data.dir", "data.max_damaged", "schedule.videos")
+
+
+class WorkdirError(ValueError):
+    """A work directory that belongs to something else."""
+
+
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether a work directory holds a checkpoint that was written to its end."""
+    return bool(steps_in(workdir / "checkpoints"))
+
+
+def steps_in(folder: pathlib.Path) -> set[int]:
+    """The steps of the checkpoints in a folder that were written to their end."""
+    return {int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()}
+
+
+def check_config(
+    workdir: pathlib.Path,
+    config,
+    sections: tuple[str, ...] = ("",),
+    free: tuple[str, ...] = (),
+) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, belong to the config.
+
+    What is under `run`, `eval` and `prepare`, where the data lies, how much of it may be damaged,
+    for how many videos the lengths are meant, and what the run started from may differ.
+
+    Args:
+      workdir: holds `config.json`.
+      config: to compare with it.
+      sections: beginnings of the keys to compare.
+      free: keys that may differ besides; `data.eval_split` where a run is only evaluated.
+
+    Raises:
+      WorkdirError: naming the keys that differ.
+    """
+    path = workdir / "config.json"
+    if not has_checkpoint(workdir):
+        return
+    if not path.exists():
+        raise WorkdirError(
+            f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
+            "or choose another --workdir"
+        )
+    there, here = (_binding(one, sections) for one in (stored_config(path), config))
+    for name in free:
+        there.pop(name, None)
+        here.pop(name, None)
+    differing = _differences(there, here)
+    if differing:
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of another config; continue it with the same settings "
+            "or choose another --workdir. Differing: " + "; ".join(differing)
+        )
+
+
+def check_same_config(workdir: pathlib.Path, config) -> None:
+    """Makes sure that the results of a work directory, if any, can be averaged with the config's.
+
+    What `result_settings` leaves out may differ.
+
+    Raises:
+      WorkdirError: naming the keys that differ.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    there, here = (result_settings(settings(one)) for one in (stored_config(path), config))
+    if differing := _differences(there, here):
+        raise WorkdirError(
+            f"{workdir} holds a run of another config; use the same settings or choose another "
+            "--workdir. Differing: " + "; ".join(differing)
+        )
+
+
+def result_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Those settings, by name, on which results depend: not how a run works, nor where data lie."""
+    return {
+        name: value
+        for name, value in values.items()
+        if (not name.startswith(("run.", "prepare.")) or name in _STORED) and name not in _FREE
+    }
+
+
+def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, are of these classes.
+
+    Raises:
+      WorkdirError: naming the first that differs.
+    """
+    if not has_checkpoint(workdir):
+        return
+    there = read_classes(workdir)
+    if len(there) != len(classes):
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of {len(there)} classes; the data set {len(classes)}; "
+            "use the one it was trained on, or choose another --workdir"
+        )
+    differing = [k for k in range(len(classes)) if there[k] != classes[k]]
+    if differing:
+        k = differing[0]
+        raise WorkdirError(
+            f"{workdir} holds checkpoints of other classes: {len(differing)} of {len(classes)} "
+            f"differ; number {k} is {there[k]!r} there and {classes[k]!r} in the data set. Use the "
+            "data set it was trained on, or choose another --workdir with --config.init_from="
+            f"{workdir}"
+        )
+
+
+def has_classes(workdir: pathlib.Path) -> bool:
+    """Whether a folder is a work directory that names its classes."""
+    return (workdir / _CLASSES).exists()
+
+
+def read_classes(workdir: pathlib.Path) -> list[str]:
+    """Names of the classes that a work directory's checkpoints tell apart.
+
+    Raises:
+      WorkdirError: if they are not there.
+    """
+    path = workdir / _CLASSES
+    if not path.exists():
+        raise WorkdirError(
+            f"{workdir} holds checkpoints but no {_CLASSES} to name their classes; put it back "
+            "or choose another --workdir"
+        )
+    return read_json(path)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """What a file of a work directory holds.
+
+    Raises:
+      WorkdirError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise WorkdirError(
+            f"{path} is damaged ({error}); put it back, for example from another run of the same "
+            "config, or choose another --workdir"
+        ) from error
+
+
+def stored_config(path: pathlib.Path) -> ConfigDict:
+    """The config that a `config.json` holds; what it was too old to know has its default value.
+
+    Raises:
+      WorkdirError: if it is damaged, or no config.
+    """
+    content, config = read_json(path), get_base()
+    if not isinstance(content, dict):
+        raise WorkdirError(f"{path} is not a run's config but holds a {type(content).__name__}")
+    try:
+        config.update(content)  # which turns lists into the tuples that they were
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error.args[0]).split())
+        raise WorkdirError(f"{path} is not a run's config: {reason}") from error
+    return config
+
+
+def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
+    """Writes `config.json` and `classes.json`."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "config.json", json.loads(config.to_json()))
+    write_json(workdir / _CLASSES, classes)
+
+
+def shared_settings(config) -> dict[str, str]:
+    """What all processes of a run must agree on, by name, as JSON.
+
+    Where data, programs and weights lie is each one's own.
+    """
+    own = ("data.dir", "run.cache_dir", "init_from", "prepare.")
+    values = settings(config)
+    return {name: json.dumps(v) for name, v in values.items() if not name.startswith(own)}
+
+
+def _binding(config: ConfigDict, sections: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in settings(config).items()
+        if name.startswith(sections)
+        and not name.startswith(("run.", "eval.", "prepare."))
+        and name not in (*_FREE, "init_from")
+    }
+
+
+def settings(config: ConfigDict) -> dict[str, Any]:
+    """The values of a config as JSON holds them, by name, such as `model.depth`."""
+    return dict(_leaves(json.loads(config.to_json()), ""))
+
+
+def _leaves(content: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _differences(there: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    rows = (
+        (name, there.get(name, "(not set)"), given.get(name, "(not set)"))
+        for name in sorted(there.keys() | given.keys())
+    )
+    return [f"{name} is {old} there and {new} here" for name, old, new in rows if old != new]

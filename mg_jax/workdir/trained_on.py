@@ -1,0 +1,277 @@
+"""Which videos a run was trained on: its work directory's `data.json` and lists of videos.
+
+`data.json` is a list: from which iteration on, which videos. A list of a split's videos is kept for
+each of its states, `videos/FINGERPRINT.jsonl.gz`, with a line for each video: name, frames, and
+labels with first frame and end.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import pathlib
+import zlib
+from typing import Any
+
+import numpy as np
+
+from data.format.video_table import VideoTable
+from mg_jax.machine.atomic_file import replaced, write_json
+from mg_jax.schedule import Schedule
+from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_json, steps_in
+
+DATA_RECORD = "data.json"
+_LISTS = "videos"
+# What a run is bound to; frames may be stored in another size.
+_BINDING = ("ids", "frame counts", "labels")
+_NAMED = 3  # videos, in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitRecord:
+    """The videos of a split.
+
+    Attributes:
+      split: its name.
+      videos: how many.
+      fingerprints: of their names, frame counts and labels.
+    """
+
+    split: str
+    videos: int
+    fingerprints: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """Names the list of the videos."""
+        return hashlib.sha256("".join(self.fingerprints.values()).encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Iterations on the same videos.
+
+    Attributes:
+      from_step: the first of them.
+      data: name of the data set.
+      train: what it trained on.
+      evaluation: what it was evaluated on.
+    """
+
+    from_step: int
+    data: str
+    train: SplitRecord
+    evaluation: SplitRecord
+
+    def same_videos(self, other: "Stretch") -> bool:
+        """Whether both have the same videos with the same labels, in the same order."""
+        return (self.train, self.evaluation) == (other.train, other.evaluation)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedOn:
+    """The stretches of a run, in order; the last one goes on to its end."""
+
+    stretches: tuple[Stretch, ...] = ()
+
+    def continued(self, now: Stretch) -> "TrainedOn":
+        """With what trains from `now.from_step` on; what was beyond it has not taken place."""
+        before = tuple(s for s in self.stretches if s.from_step < now.from_step)
+        if not before:
+            return TrainedOn((dataclasses.replace(now, from_step=0),))
+        return TrainedOn(before if before[-1].same_videos(now) else (*before, now))
+
+    def in_force(self, step: int) -> Stretch | None:
+        """That of the last of `step` iterations; None where nothing is known."""
+        begun = [s for s in self.stretches if s.from_step < step]
+        return begun[-1] if begun else next(iter(self.stretches), None)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """As JSON holds it."""
+        return [dataclasses.asdict(stretch) for stretch in self.stretches]
+
+    @classmethod
+    def of_rows(cls, rows: list[dict[str, Any]]) -> "TrainedOn":
+        """What `rows` gave.
+
+        Raises:
+          TypeError, KeyError, AttributeError, ValueError: if it did not.
+        """
+        stretches = tuple(_stretch(row) for row in rows)
+        starts = [stretch.from_step for stretch in stretches]
+        if starts and (starts[0] != 0 or starts != sorted(set(starts))):
+            raise ValueError(f"from_step must rise from 0 and is {starts}")
+        return cls(stretches)
+
+    @property
+    def training_videos(self) -> str:
+        """Tells runs on other videos apart: how many, and a key to them, stretch by stretch."""
+        parts = [f"{s.train.videos:,} ({s.train.key})" for s in self.stretches]
+        later = [f"from step {s.from_step:,} " for s in self.stretches[1:]]
+        return ", ".join(map("".join, zip(["", *later], parts, strict=True)))
+
+    def epochs(self, schedule: Schedule, step: int) -> float:
+        """Epochs after `step` iterations, each counted over the videos it trained on."""
+        ends = [s.from_step for s in self.stretches[1:]] + [schedule.iterations]
+        total = 0.0
+        for stretch, end in zip(self.stretches, ends, strict=True):
+            end = min(end, step)
+            if end > stretch.from_step:
+                clips = schedule.position(end) - schedule.position(stretch.from_step)
+                total += clips / stretch.train.videos
+        return total
+
+
+def stretch_of(config, train: VideoTable, evaluation: VideoTable, from_step: int = 0) -> Stretch:
+    """The splits that a config names, whose videos are these."""
+    return Stretch(
+        from_step,
+        config.data.name,
+        _split_record(config.data.train_split, train),
+        _split_record(config.data.eval_split, evaluation),
+    )
+
+
+def _split_record(split: str, videos: VideoTable) -> SplitRecord:
+    parts = videos.fingerprints()
+    return SplitRecord(split, len(videos), {part: parts[part] for part in _BINDING})
+
+
+def read_trained_on(workdir: pathlib.Path) -> TrainedOn | None:
+    """What `data.json` says; None where there is none.
+
+    Raises:
+      WorkdirError: if it is damaged.
+    """
+    path = workdir / DATA_RECORD
+    if not path.exists():
+        return None
+    content = read_json(path)
+    try:
+        if not isinstance(content, list) or not content:
+            raise TypeError("it is no list, or an empty one")
+        return TrainedOn.of_rows(content)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise WorkdirError(f"{path} is damaged ({error!r}); put it back from a copy") from error
+
+
+def _stretch(row: dict[str, Any]) -> Stretch:
+    splits = {name: SplitRecord(**row[name]) for name in ("train", "evaluation")}
+    for record in splits.values():
+        if record.fingerprints.keys() != set(_BINDING):
+            raise KeyError(f"fingerprints must be of {', '.join(_BINDING)}")
+        if not all(isinstance(value, str) for value in record.fingerprints.values()):
+            raise TypeError("fingerprints must be text")
+        _check_number(record.videos, 1)
+    _check_number(row["from_step"], 0)
+    return Stretch(**{**row, **splits})
+
+
+def _check_number(value: Any, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise TypeError(f"{value!r} is no whole number from {least} on")
+
+
+def write_trained_on(workdir: pathlib.Path, trained_on: TrainedOn, *tables: VideoTable) -> None:
+    """Writes `data.json` and the lists of the videos that the last stretch has.
+
+    Args:
+      workdir: of the run.
+      trained_on: what to write.
+      tables: the videos of the last stretch, to train on and to evaluate on.
+    """
+    last = trained_on.stretches[-1]
+    folder = workdir / _LISTS
+    folder.mkdir(parents=True, exist_ok=True)
+    for record, table in zip((last.train, last.evaluation), tables, strict=True):
+        path = _list_path(workdir, record)
+        if not path.exists():
+            lines = "".join(json.dumps([name, *row]) + "\n" for name, row in _rows(table).items())
+            with replaced(path) as unfinished:
+                unfinished.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    write_json(workdir / DATA_RECORD, trained_on.rows())
+
+
+def _list_path(workdir: pathlib.Path, record: SplitRecord) -> pathlib.Path:
+    return workdir / _LISTS / f"{record.key}.jsonl.gz"
+
+
+def _rows(table: VideoTable) -> dict[str, list]:
+    """By a video's name its frames and its labels, in the table's order."""
+    actions = table.actions
+    labels = np.stack([actions.label, actions.start, actions.end], 1).tolist()
+    edges = np.searchsorted(actions.row, np.arange(len(table) + 1)).tolist()
+    columns = zip(table.ids.tolist(), table.num_frames.tolist(), strict=True)
+    return {
+        name: [frames, labels[edges[i] : edges[i + 1]]] for i, (name, frames) in enumerate(columns)
+    }
+
+
+def check_videos(workdir: pathlib.Path, config, train: VideoTable, evaluation: VideoTable) -> None:
+    """Makes sure that the checkpoints of a work directory, if any, come from the same videos.
+
+    Where nothing says from which, they pass.
+
+    Args:
+      workdir: of the run.
+      config: names the splits.
+      train: their videos, to train on.
+      evaluation: those to evaluate on.
+
+    Raises:
+      WorkdirError: saying what differs.
+    """
+    trained_on = read_trained_on(workdir) if has_checkpoint(workdir) else None
+    if trained_on is None:
+        return
+    # Later videos than the newest checkpoint's have left no trace in it.
+    there = trained_on.in_force(max(steps_in(workdir / "checkpoints")))
+    now = stretch_of(config, train, evaluation)
+    pairs = ((there.train, now.train, train), (there.evaluation, now.evaluation, evaluation))
+    differing = [
+        f"split {new.split!r} {_difference(workdir, old, new, table)}"
+        for old, new, table in pairs
+        if old != new
+    ]
+    if differing:
+        raise WorkdirError(
+            f"{workdir} holds checkpoints that were trained or evaluated on other videos than "
+            f"{now.data} has now: {'; '.join(differing)}. Continue with the videos it had, choose "
+            "another --workdir, or take these on from here with "
+            "--config.run.accept_other_videos=True"
+        )
+
+
+def _difference(
+    workdir: pathlib.Path, old: SplitRecord, new: SplitRecord, table: VideoTable
+) -> str:
+    """What became of a split, in words."""
+    counts = f"had {old.videos:,} videos and has {new.videos:,}"
+    there, here = _read_list(workdir, old), _rows(table)
+    if there is None:
+        parts = [part for part in _BINDING if old.fingerprints[part] != new.fingerprints[part]]
+        return f"{counts}, with other {', '.join(parts)}"
+    kinds = {
+        "new": [name for name in here if name not in there],
+        "gone": [name for name in there if name not in here],
+        "with other labels or lengths": [
+            name for name in here if name in there and here[name] != there[name]
+        ],
+    }
+    found = [f"{_listed(names)} {kind}" for kind, names in kinds.items() if names]
+    return f"{counts}: {', '.join(found) or 'the same ones, ordered or stored otherwise'}"
+
+
+def _read_list(workdir: pathlib.Path, record: SplitRecord) -> dict[str, list] | None:
+    """As `_rows`; None where a list is not there or damaged, which only costs detail."""
+    try:
+        lines = gzip.decompress(_list_path(workdir, record).read_bytes()).decode().splitlines()
+        found = {name: row for name, *row in map(json.loads, lines)}
+    except (OSError, EOFError, zlib.error, ValueError, TypeError):
+        return None
+    return found if len(found) == record.videos else None
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:_NAMED]))
+    return f"{len(names):,} ({shown}{', ...' if len(names) > _NAMED else ''})"
