@@ -22,7 +22,7 @@ from mg_jax.training.run import Run, open_run
 from mg_jax.workdir.checkpoint import Evaluation
 from mg_jax.workdir.config import read_json, write_config
 from mg_jax.workdir.diverged import RECORD, Diverged
-from mg_jax.workdir.log import RunLog, open_log
+from mg_jax.training.log import RunLog, open_log
 from mg_jax.workdir.trained_on import DATA_RECORD, stretch_of, write_trained_on
 
 

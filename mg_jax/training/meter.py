@@ -12,7 +12,7 @@ from mg_jax.input.pipeline import DeviceBatches
 from mg_jax.runtime import memory
 from mg_jax.runtime.executables import Executables
 from mg_jax.workdir.diverged import Diverged
-from mg_jax.workdir.log import RunLog
+from mg_jax.training.log import RunLog
 
 
 class Meter:

@@ -21,7 +21,7 @@ from configs import (
 from configs.base import get_base
 from mg_jax.recipe import recipe_from_config, schedule_from_config
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 SHARED = ("__init__", "base")
 NAMES = sorted(path.stem for path in ROOT.glob("configs/*.py") if path.stem not in SHARED)
 RECIPES = {name: importlib.import_module(f"configs.{name}") for name in NAMES}

@@ -6,7 +6,7 @@ import pytest
 
 from tests import videos
 from tests.builders import understood, wrong
-from tests.test_lists import labels_of
+from tests.data.test_lists import labels_of
 
 MINE = "video_folder/mine"
 

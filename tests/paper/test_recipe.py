@@ -13,8 +13,8 @@ from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_confi
 from mg_jax.tools.plan import format_plan, plan_dict, write_plan
 from mg_jax.tools.plan_plot import plan_figure
 
-ROOT = pathlib.Path(__file__).parent.parent
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "kinetics_slowfast_schedule.json"
+ROOT = pathlib.Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "kinetics_slowfast_schedule.json"
 
 
 def config_with(recipe=kinetics_slowfast, variant="", **changes):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mg_jax.grid import LONG_CYCLE, BaseGrid, Shape
 from mg_jax.schedule import Multigrid, Recipe, baseline_schedule, multigrid_schedule
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "kinetics_slowfast_schedule.json"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "kinetics_slowfast_schedule.json"
 
 
 def make_recipe(batch, frames, size, steps, iterations, **settings):

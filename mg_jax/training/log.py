@@ -10,7 +10,7 @@ from tqdm import tqdm
 from mg_jax.machine.atomic_file import write_text
 from mg_jax.machine.progress import has_terminal
 from mg_jax.runtime import hosts
-from mg_jax.workdir.events import EventFile
+from mg_jax.training.events import EventFile
 
 
 def open_log(workdir: pathlib.Path, start: int, iterations: int, evaluated: bool) -> "RunLog":

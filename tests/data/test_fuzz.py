@@ -27,7 +27,7 @@ from mg_jax.weights.files import WeightsError, read_tensors
 from tests import videos
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
-CORPUS = pathlib.Path(__file__).parent / "corpus"
+CORPUS = pathlib.Path(__file__).parents[1] / "corpus"
 # A file that takes longer hangs.
 LONGEST_S = 60
 fuzzed = settings(

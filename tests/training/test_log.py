@@ -11,7 +11,7 @@ import pytest
 
 CODE = """
 import pathlib, sys
-from mg_jax.workdir.log import RunLog
+from mg_jax.training.log import RunLog
 log = RunLog(pathlib.Path(sys.argv[1]), start=0, iterations=40, evaluated=False)
 for step in range(1, 41):
     log.advance(step)
@@ -63,7 +63,7 @@ def test_a_pipe_gets_plain_lines(tmp_path):
 
 @pytest.mark.parametrize("evaluated", [True, False])
 def test_a_continued_run_drops_what_it_will_log_again(tmp_path, evaluated):
-    from mg_jax.workdir.log import RunLog
+    from mg_jax.training.log import RunLog
 
     def line(step, kind):
         return json.dumps({"step": step, "kind": kind})
@@ -77,7 +77,7 @@ def test_a_continued_run_drops_what_it_will_log_again(tmp_path, evaluated):
 
 
 def test_events_of_a_run_that_goes_on_follow_in_the_order_of_names_whatever_the_clock(tmp_path):
-    from mg_jax.workdir.events import EventFile
+    from mg_jax.training.events import EventFile
 
     ahead = tmp_path / "events.out.tfevents.4000000000.ffffffff"
     ahead.touch()
