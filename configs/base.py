@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from mg_jax.errors import UserError
+
 
 def get_base() -> ConfigDict:
     """The settings that recipes start from: the authors', for SlowFast-R50 on Kinetics-400."""
@@ -163,10 +165,10 @@ def as_variant(config: ConfigDict, variant: str) -> ConfigDict:
     """Applies the part behind the colon of `--config=FILE:VARIANT`.
 
     Raises:
-      ValueError: for a variant other than multigrid and baseline.
+      UserError: for a variant other than multigrid and baseline.
     """
     if variant not in ("", "multigrid", "baseline"):
-        raise ValueError(f"config variant {variant!r} is not known; use multigrid or baseline")
+        raise UserError(f"config variant {variant!r} is not known; use multigrid or baseline")
     if variant == "baseline":
         config.multigrid.long_cycle = False
         config.multigrid.short_cycle = False

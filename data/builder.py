@@ -33,6 +33,7 @@ from data.preparation.prepare import (
 )
 from data.preparation.provenance import SOURCES, changes, write_sources
 from data.preparation.resuming import resumed_parts
+from mg_jax.errors import UserError
 
 VERSION = tfds.core.Version(FORMAT)
 
@@ -71,7 +72,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
             out, so that all are found in one go.
 
         Raises:
-          ValueError: naming file and line of what is so wrong that nothing can be listed.
+          UserError: naming file and line of what is so wrong that nothing can be listed.
         """
 
     @property
@@ -83,7 +84,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """Prepares the data set, or goes on where a process was cut off.
 
         Raises:
-          ValueError: for lists, videos, settings or a disk that do not do.
+          UserError: for lists, videos, settings or a disk that do not do.
         """
         # First of all, and while no folder is there yet.
         self.look()
@@ -96,7 +97,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """Lists the videos, checks all that can be seen without decoding, and prints a summary.
 
         Raises:
-          ValueError: with all that is wrong.
+          UserError: with all that is wrong.
         """
         findings, settings = Findings(), self.settings
         self._listing, self._states = self._checked(findings)
@@ -108,7 +109,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """What has changed in the source since the data set in this folder was prepared from it.
 
         Raises:
-          ValueError: if the source cannot be read now.
+          UserError: if the source cannot be read now.
         """
         findings = Findings()
         listing, states = self._checked(findings)
@@ -210,11 +211,11 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """Puts the parts' files in their places and writes the split of videos that points there.
 
         Raises:
-          ValueError: if no video of the split could be read.
+          UserError: if no video of the split could be read.
         """
         records = [record for report in reports for record in report["videos"]]
         if not records:
-            raise ValueError(f"no video of split {split!r} could be read; see {folder}/*.json")
+            raise UserError(f"no video of split {split!r} could be read; see {folder}/*.json")
         lengths = [record["num_frames"] for record in records]
         firsts = itertools.accumulate(lengths, initial=0)
         records = [

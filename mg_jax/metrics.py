@@ -4,6 +4,8 @@ from collections.abc import Container
 
 import numpy as np
 
+from mg_jax.errors import UserError
+
 NAMES = {"top1": "top-1", "top5": "top-5", "map": "mAP"}  # for people
 _TINY = np.finfo(np.float32).tiny
 
@@ -36,14 +38,14 @@ def multi_label_metrics(scores_NK: np.ndarray, labels_NK: np.ndarray) -> dict[st
       labels_NK: 1 where a video carries a label.
 
     Raises:
-      ValueError: if no video carries any label.
+      UserError: if no video carries any label.
     """
     # Of use to few runs, and slow to import.
     from sklearn.metrics import average_precision_score
 
     occurring = np.flatnonzero(labels_NK.any(0))
     if not len(occurring):
-        raise ValueError("no video of the evaluation split carries a label")
+        raise UserError("no video of the evaluation split carries a label")
     # Scores that are not numbers rank last.
     scores_NK = np.nan_to_num(scores_NK.astype(np.float64), nan=0.0)
     precisions = [average_precision_score(labels_NK[:, k], scores_NK[:, k]) for k in occurring]

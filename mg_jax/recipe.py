@@ -5,6 +5,7 @@ import math
 
 from mg_jax import grid as grid_lib
 from mg_jax.architectures import check_model
+from mg_jax.errors import UserError
 from mg_jax.grid import BaseGrid, Shape
 from mg_jax.schedule import (
     Multigrid,
@@ -25,7 +26,7 @@ def recipe_from_config(config) -> Recipe:
     schedule.scale multiplies iterations alone.
 
     Raises:
-      ValueError: naming the setting, its value and what would do.
+      UserError: naming the setting, its value and what would do.
     """
     check_model(config.model)
     _check_base_grid(config)
@@ -56,7 +57,7 @@ def schedule_from_config(config) -> Schedule:
     """The multigrid schedule, or with both cycles off the baseline's.
 
     Raises:
-      ValueError: naming the setting, its value and what would do.
+      UserError: naming the setting, its value and what would do.
     """
     try:
         return _schedule(config)
@@ -102,11 +103,11 @@ def as_baseline(config):
 
 
 def check_devices(schedule: Schedule, devices: int) -> None:
-    """Raises ValueError where the devices do not divide the batch, naming batches that would do."""
+    """Raises UserError where the devices do not divide the batch, naming batches that would do."""
     base = schedule.recipe.base
     if base.batch % devices:
         unit = math.lcm(devices, base.sub_batch or 1)
-        raise ValueError(
+        raise UserError(
             f"batch={base.batch} does not divide over {devices} devices; "
             f"{_nearest(base.batch, unit)} would do, or another number of devices: "
             f"{', '.join(str(d) for d in range(1, 2 * devices) if base.batch % d == 0)}"
@@ -117,30 +118,30 @@ def _check_base_grid(config) -> None:
     for name in ("batch", "frames", "size"):
         _check_positive(config[name], name)
     if config.sub_batch < 0:
-        raise ValueError(f"sub_batch={config.sub_batch} must be positive, or 0 for whole batches")
+        raise UserError(f"sub_batch={config.sub_batch} must be positive, or 0 for whole batches")
     _check_positive(config.data.stride, "data.stride")
     if config.data.sampling not in SAMPLINGS:
-        raise ValueError(
+        raise UserError(
             f"data.sampling={config.data.sampling!r} is not known; use {' or '.join(SAMPLINGS)}"
         )
     if not 0 <= config.data.max_damaged <= 1:
-        raise ValueError(
+        raise UserError(
             f"data.max_damaged={config.data.max_damaged} is a share and lies in 0 ... 1"
         )
     if len(config.data.short_sides) != 2:
-        raise ValueError(
+        raise UserError(
             f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "
             "largest short side, for example (256.0, 340.0)"
         )
     smallest, largest = config.data.short_sides
     if not config.size <= smallest <= largest:
-        raise ValueError(
+        raise UserError(
             f"data.short_sides={tuple(config.data.short_sides)} must ascend from at least "
             f"size={config.size}, so that a crop fits into every scaled video"
         )
     if config.sub_batch and config.batch % config.sub_batch:
         divisors = [d for d in range(1, config.batch + 1) if config.batch % d == 0]
-        raise ValueError(
+        raise UserError(
             f"sub_batch={config.sub_batch} does not divide batch={config.batch}; a batch of "
             f"{_nearest(config.batch, config.sub_batch)} would do, or a sub_batch of "
             f"{', '.join(map(str, divisors))}"
@@ -160,10 +161,10 @@ def _check_steps(schedule) -> None:
     _check_positive(schedule.scale, "schedule.scale")
     _check_positive(schedule.learning_rate, "schedule.learning_rate")
     if not all(isinstance(step, int) for step in steps):
-        raise ValueError(f"schedule.steps={steps} must be iterations, whole numbers")
+        raise UserError(f"schedule.steps={steps} must be iterations, whole numbers")
     edges = (0, *steps, end)
     if any(a >= b for a, b in itertools.pairwise(edges)):
-        raise ValueError(
+        raise UserError(
             f"schedule.steps={steps} must ascend and lie strictly between 0 and "
             f"schedule.iterations={end}"
         )
@@ -195,7 +196,7 @@ def least_scale(config) -> float:
     """The smallest schedule.scale of two digits that leaves every stage iterations.
 
     Raises:
-      ValueError: for other settings that do not do.
+      UserError: for other settings that do not do.
     """
     config = config.copy_and_resolve_references()
     scales = (float(f"{n}e{e}") for e in itertools.count(-7) for n in range(10, 100))
@@ -215,9 +216,9 @@ def _check_evaluation(config) -> None:
     for name in ("times", "precise_bn_batches", "clips"):
         _check_positive(config.eval[name], f"eval.{name}")
     if config.eval.crops not in (1, 3):
-        raise ValueError(f"eval.crops={config.eval.crops} must be 1 (centre) or 3")
+        raise UserError(f"eval.crops={config.eval.crops} must be 1 (centre) or 3")
     if not 0 < config.eval.size <= config.eval.short_side:
-        raise ValueError(
+        raise UserError(
             f"eval.size={config.eval.size} must lie in 1 ... eval.short_side="
             f"{config.eval.short_side}, so that the crop fits into the scaled video"
         )
@@ -227,28 +228,28 @@ def _check_run(config) -> None:
     for name in ("log_every", "checkpoint_every", "keep"):
         _check_positive(config.run[name], f"run.{name}")
     if config.seed < 0:
-        raise ValueError(f"seed={config.seed} must not be negative")
+        raise UserError(f"seed={config.seed} must not be negative")
 
 
 def _cycles(config) -> Multigrid:
     cycles, fixed = config.multigrid, config.baseline
     if fixed.epoch_factor != 1:
-        raise ValueError(
+        raise UserError(
             f"baseline.epoch_factor={fixed.epoch_factor} is the baseline's; with a cycle on, set "
             "multigrid.epoch_factor"
         )
     if (fixed.time_divisor, fixed.area_divisor) != (1, 1):
-        raise ValueError(
+        raise UserError(
             "baseline.time_divisor and baseline.area_divisor fix one grid and exclude the cycles; "
             "set multigrid.long_cycle=False and multigrid.short_cycle=False as well"
         )
     for name, largest in (("long_shapes", 4), ("short_shapes", 3)):
         if not 1 <= cycles[name] <= largest:
-            raise ValueError(f"multigrid.{name}={cycles[name]} must lie in 1 ... {largest}")
+            raise UserError(f"multigrid.{name}={cycles[name]} must lie in 1 ... {largest}")
     if cycles.single_cycle and not cycles.long_cycle:
-        raise ValueError("multigrid.single_cycle=True needs multigrid.long_cycle=True")
+        raise UserError("multigrid.single_cycle=True needs multigrid.long_cycle=True")
     if cycles.short_cycle_rate and not cycles.short_cycle:
-        raise ValueError("multigrid.short_cycle_rate=True needs multigrid.short_cycle=True")
+        raise UserError("multigrid.short_cycle_rate=True needs multigrid.short_cycle=True")
     _check_positive(cycles.epoch_factor, "multigrid.epoch_factor")
     return Multigrid(
         long_shapes=cycles.long_shapes if cycles.long_cycle else 1,
@@ -276,7 +277,7 @@ def _check_frames(config, shapes: list[Shape]) -> None:
     reasons = [f"the coarsest grid has 1/{divisor} of them"] if divisor > 1 else []
     reasons += [f"SlowFast takes 1 in model.alpha={alpha}"] if alpha > 1 else []
     other = "baseline.time_divisor" if is_baseline(config) else "multigrid.long_shapes"
-    raise ValueError(
+    raise UserError(
         f"frames={config.frames} must be a multiple of {unit}: {' and '.join(reasons)}; "
         f"{_nearest(config.frames, unit)} would do"
         + (f", or a smaller {other}" if divisor > 1 else "")
@@ -287,7 +288,7 @@ def _check_warmup(schedule: Schedule) -> None:
     recipe = schedule.recipe
     clips = recipe.warmup_iterations * recipe.base.batch
     if clips > schedule.clips:
-        raise ValueError(
+        raise UserError(
             f"the warm-up of schedule.warmup_iterations={recipe.warmup_iterations} iterations "
             f"({clips} clips) is longer than the run ({schedule.clips} clips)"
         )
@@ -295,4 +296,4 @@ def _check_warmup(schedule: Schedule) -> None:
 
 def _check_positive(value: float, name: str) -> None:
     if not 0 < value < math.inf:
-        raise ValueError(f"{name}={value} must be positive")
+        raise UserError(f"{name}={value} must be positive")

@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from mg_jax import grid as grid_lib
+from mg_jax.errors import UserError
 from mg_jax.grid import BaseGrid, Grid, Shape
 
 
@@ -113,7 +114,7 @@ class Phase:
         return range(self.start + (place - self.start) % count, self.end, count)
 
 
-class TooShort(ValueError):
+class TooShort(UserError):
     """A schedule, or a learning-rate stage of one, that no iteration remains for."""
 
 
@@ -149,7 +150,7 @@ class Schedule:
     def phase(self, step: int) -> Phase:
         """The phase of iteration `step`; the last one for the end of the run."""
         if not 0 <= step <= self.iterations:
-            raise ValueError(f"step {step} is outside the schedule's 0 ... {self.iterations}")
+            raise UserError(f"step {step} is outside the schedule's 0 ... {self.iterations}")
         return self.phases[bisect.bisect_right(self._starts, step) - 1]
 
     def grid(self, step: int) -> Grid:
@@ -260,7 +261,7 @@ def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
     """The schedule of the long and short cycles.
 
     Raises:
-      ValueError: if the recipe has no stage to cycle, or no iteration remains.
+      UserError: if the recipe has no stage to cycle, or no iteration remains.
     """
     shapes = grid_lib.LONG_CYCLE[-cycles.long_shapes :]
     short = {shape: grid_lib.short_cycle(shape, cycles.short_shapes) for shape in shapes}
@@ -282,7 +283,7 @@ def _cycle_per_stage(
     """Steps 1 and 2 of the module's docstring."""
     stages = recipe.stages
     if fine_tuning and len(stages) < 2:
-        raise ValueError(
+        raise UserError(
             "fine-tuning takes the place of the last learning-rate stage and leaves none to cycle: "
             "give at least one learning-rate step, or set multigrid.fine_tuning=False or "
             "multigrid.single_cycle=True"

@@ -10,6 +10,7 @@ from data.listing.findings import Findings
 from data.listing.list_files import read_lines, read_table
 from data.listing.video_root import path_inside
 from data.listing.videos import Action, Listing, Video
+from mg_jax.errors import UserError
 
 FPS = 24.0  # of the official frame folders
 SPLITS = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
@@ -28,7 +29,7 @@ class Builder(VideoBuilder):
         """The official lists.
 
         Raises:
-          ValueError: if a file is missing or cannot be read.
+          UserError: if a file is missing or cannot be read.
         """
         source = self.settings.source
         what = "an official file of Charades"
@@ -37,7 +38,7 @@ class Builder(VideoBuilder):
         lines = read_lines(path)
         codes = {line.split()[0]: k for k, line in enumerate(lines)}
         if len(codes) < len(lines):
-            raise ValueError(f"{path} has {len(lines)} lines but {len(codes)} different codes")
+            raise UserError(f"{path} has {len(lines)} lines but {len(codes)} different codes")
         classes = [line.split(maxsplit=1)[-1] for line in lines]
         paths = {split: lists.required(source / name, what) for split, name in SPLITS.items()}
         found = videos_by_stem(source / self.settings.videos, findings)

@@ -9,6 +9,8 @@ import numpy as np
 from absl import logging
 from array_record.python.array_record_module import ArrayRecordReader
 
+from mg_jax.errors import UserError
+
 # What a damaged file makes readers and decoders raise.
 DAMAGE = (RuntimeError, ValueError)
 
@@ -16,7 +18,7 @@ _JPEG = b"\xff\xd8\xff"
 _END = b"\xff\xd9"
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """More of a data set is damaged than the config allows."""
 
 

@@ -5,10 +5,12 @@ import pathlib
 import tempfile
 from collections.abc import Iterable, Sequence
 
+from mg_jax.errors import UserError
+
 _IN_MEMORY = 16 * 2**20  # bytes; a clip of ten seconds takes some 6 MB
 
 
-class WriteError(ValueError):
+class WriteError(UserError):
     """The disk is full, or the folder cannot be written to."""
 
 

@@ -9,6 +9,7 @@ from data.listing.class_folders import find_class_folders, folders_in, videos_of
 from data.listing.findings import Findings
 from data.listing.sources import lists_in, splits_among
 from data.listing.videos import Listing, Video
+from mg_jax.errors import UserError
 
 
 class Builder(VideoBuilder):
@@ -26,13 +27,13 @@ class Builder(VideoBuilder):
         """The lists, or else the folders.
 
         Raises:
-          ValueError: if neither is there or a file cannot be read.
+          UserError: if neither is there or a file cannot be read.
         """
         count = self._class_count()
         source = self.settings.source
         classes = lists.class_names(source)
         if classes is not None and len(classes) != count:
-            raise ValueError(
+            raise UserError(
                 f"{source / lists.CLASS_FILE} holds {len(classes)} names; Kinetics-{count} has "
                 f"{count} classes"
             )
@@ -50,7 +51,7 @@ class Builder(VideoBuilder):
             return Listing(names, splits, how, True, {s: path.name for s, path in files.items()})
         split_folders = splits_among(folders, self.settings.splits, findings)
         if not split_folders:
-            raise ValueError(
+            raise UserError(
                 f"prepare.source={source} holds neither train.csv, val.csv or test.csv (rows: path "
                 "label) nor folders train, val or test with a folder per class; "
                 "--config.prepare.source=... says where they are"
@@ -59,7 +60,7 @@ class Builder(VideoBuilder):
 
     def _class_count(self) -> int:
         if self.variant not in ("400", "600", "700"):
-            raise ValueError(
+            raise UserError(
                 f"data.name=kinetics/{self.variant} is not known; use kinetics/400, kinetics/600 "
                 "or kinetics/700"
             )
@@ -81,7 +82,7 @@ class Builder(VideoBuilder):
         found = find_class_folders(folders, self.settings.source, findings)
         names, splits = videos_of_class_folders(found, folders, classes, findings)
         if len(names) != count:
-            raise ValueError(
+            raise UserError(
                 f"{', '.join(map(str, folders.values()))} hold {len(names)} class folders; "
                 f"Kinetics-{count} has {count} classes. For a subset list the classes in "
                 f"{lists.CLASS_FILE}, or use --config.data.name=video_folder/NAME"

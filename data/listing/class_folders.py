@@ -12,6 +12,7 @@ from data.listing.sources import LIST
 from data.listing.system_files import is_system
 from data.listing.video_root import SETS_VIDEOS
 from data.listing.videos import Action, Video
+from mg_jax.errors import UserError
 
 # What FFmpeg reads and people have; a list may name files with any suffix.
 # fmt: off
@@ -224,10 +225,10 @@ def videos_by_stem(folder: pathlib.Path, findings: Findings) -> dict[str, pathli
     """The videos of a folder by name without extension: files, and folders of images.
 
     Raises:
-      ValueError: if there is no such folder.
+      UserError: if there is no such folder.
     """
     if not folder.is_dir():
-        raise ValueError(
+        raise UserError(
             f"there is no folder {folder}; --config.prepare.source=... and {SETS_VIDEOS}"
         )
     found: dict[str, list[pathlib.Path]] = {}

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Iterable
 
+from mg_jax.errors import UserError
+
 _MOST = 10  # of a kind that are shown
 _MOST_KINDS = 20
 
@@ -39,7 +41,7 @@ class Findings:
         """Ends the preparation if there are errors.
 
         Raises:
-          ValueError: with all of them; where there is one only, in one sentence.
+          UserError: with all of them; where there is one only, in one sentence.
         """
         count = sum(map(len, self.errors.values()))
         if not count:
@@ -47,10 +49,10 @@ class Findings:
         if count == 1:
             ((kind, (text,)),) = self.errors.items()
             text = text if str(source) in text else f"{source}: {text}"
-            raise ValueError(printable(f"{text}; {kind}" if kind else text))
+            raise UserError(printable(f"{text}; {kind}" if kind else text))
         # The source is named once.
         lines = "\n".join(grouped(self.errors)).replace(f"{source}/", "")
-        raise ValueError(
+        raise UserError(
             printable(
                 f"{source} cannot be prepared; {count} things are wrong. Mend them, then use the "
                 f"same command again\n{lines}"

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from mg_jax.errors import UserError
+
 _AS_UTF8 = "save it as UTF-8 (iconv -f {} -t UTF-8 FILE > NEW)"
 _ZIP = b"PK\x03\x04"
 
@@ -15,7 +17,7 @@ def read_text(path: pathlib.Path) -> str:
     """The content of a file in UTF-8, without its byte order mark.
 
     Raises:
-      ValueError: if it cannot be read or is none, naming the line.
+      UserError: if it cannot be read or is none, naming the line.
     """
     text = _decoded(path)
     if not _utf8(text):
@@ -25,10 +27,10 @@ def read_text(path: pathlib.Path) -> str:
 
 
 def check_utf8(where: str, text: str) -> None:
-    """Raises ValueError if a part of a file, decoded by `_decoded`, is not UTF-8."""
+    """Raises UserError if a part of a file, decoded by `_decoded`, is not UTF-8."""
     if not _utf8(text):
         shown = text.encode("utf-8", "surrogateescape")[:80].decode("latin-1").rstrip("\r")
-        raise ValueError(f"{where}: {shown!r} is not UTF-8; {_AS_UTF8.format('LATIN1')}")
+        raise UserError(f"{where}: {shown!r} is not UTF-8; {_AS_UTF8.format('LATIN1')}")
 
 
 def _utf8(text: str) -> bool:
@@ -44,15 +46,15 @@ def _decoded(path: pathlib.Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if content.startswith(_ZIP):
-        raise ValueError(f"{path}, line 1: a zip file, such as Excel's; export it as CSV in UTF-8")
+        raise UserError(f"{path}, line 1: a zip file, such as Excel's; export it as CSV in UTF-8")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or _every_other_is_zero(content):
-        raise ValueError(f"{path}, line 1: not UTF-8 but UTF-16; {_AS_UTF8.format('UTF-16')}")
+        raise UserError(f"{path}, line 1: not UTF-8 but UTF-16; {_AS_UTF8.format('UTF-16')}")
     text = content.decode("utf-8-sig", "surrogateescape")
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise ValueError(f"{path}, line {line}: a zero byte, so it is no list; save it as text")
+        raise UserError(f"{path}, line {line}: a zero byte, so it is no list; save it as text")
     return text
 
 
@@ -67,7 +69,7 @@ def read_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[int, list[st
     `check_utf8` tells rows that are not UTF-8.
 
     Raises:
-      ValueError: if it is no CSV.
+      UserError: if it is no CSV.
     """
     reader = csv.reader(io.StringIO(_decoded(path), newline=""), delimiter=separator)
     line = 1
@@ -77,7 +79,7 @@ def read_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[int, list[st
         except StopIteration:
             return
         except csv.Error as error:
-            raise ValueError(
+            raise UserError(
                 f"{path}, line {line}: {error}; is a double quote opened and not closed?"
             ) from error
         if any(cell.strip() for cell in row):
@@ -91,14 +93,14 @@ def read_table(
     """Where each row of a CSV file with a header stands, and the row; cells it lacks are empty.
 
     Raises:
-      ValueError: if a column is missing or the file is no CSV.
+      UserError: if a column is missing or the file is no CSV.
     """
     rows = read_rows(path, ",")
     _, names = next(rows, (1, []))
     missing = [name for name in columns if name not in names]
     if missing:
         found = ", ".join(names)[:200]
-        raise ValueError(f"{path}, line 1: no column {', '.join(missing)}, but {found}")
+        raise UserError(f"{path}, line 1: no column {', '.join(missing)}, but {found}")
     for line, row in rows:
         check_utf8(f"{path}, line {line}", ",".join(row))
         cells = row + [""] * (len(names) - len(row))
@@ -109,25 +111,25 @@ def read_json(path: pathlib.Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-      ValueError: if it is none.
+      UserError: if it is none.
     """
     text = read_text(path)
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}, cannot be read: {error.msg}") from error
+        raise UserError(f"{path}, line {error.lineno}, cannot be read: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, too
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def read_json_list(path: pathlib.Path) -> list[tuple[str, Any]]:
     """Where each entry of a JSON list stands, and the entry.
 
     Raises:
-      ValueError: if it is none.
+      UserError: if it is none.
     """
     if not isinstance(read_json(path), list):
-        raise ValueError(f"{path} is no list of videos")
+        raise UserError(f"{path} is no list of videos")
     text, decoder = read_text(path), json.JSONDecoder()
     entries, position, line, counted = [], text.index("[") + 1, 1, 0
     while True:
@@ -144,7 +146,7 @@ def read_lines(path: pathlib.Path) -> list[str]:
     """The lines of a text file, without empty ones and blanks at their ends.
 
     Raises:
-      ValueError: if it is no text.
+      UserError: if it is no text.
     """
     lines = [line.strip() for line in read_text(path).splitlines()]
     return [line for line in lines if line]

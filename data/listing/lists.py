@@ -13,6 +13,7 @@ from data.listing.findings import Findings, printable, some
 from data.listing.list_files import check_utf8, read_lines, read_rows
 from data.listing.video_root import SETS_VIDEOS, VideoRoot, path_inside
 from data.listing.videos import Action, Video
+from mg_jax.errors import UserError
 
 CLASS_FILE = "classes.txt"
 
@@ -47,10 +48,10 @@ def read_list(
       findings: what is wrong or odd is added, with its line.
 
     Raises:
-      ValueError: if there is no such folder.
+      UserError: if there is no such folder.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no folder {printable(folder)}; {SETS_VIDEOS}")
+        raise UserError(f"there is no folder {printable(folder)}; {SETS_VIDEOS}")
     root = VideoRoot(folder)
     try:
         cut = list(read_rows(path, separator))
@@ -171,17 +172,17 @@ def class_names(folder: pathlib.Path) -> list[str] | None:
     """The lines of `classes.txt`, at their numbers; None where there is no such file.
 
     Raises:
-      ValueError: if a name occurs twice or there is none.
+      UserError: if a name occurs twice or there is none.
     """
     path = folder / CLASS_FILE
     if not path.exists():
         return None
     names = [_normal(name) for name in read_lines(path)]
     if not names:
-        raise ValueError(f"{path} names no class; write a name per line, or remove it")
+        raise UserError(f"{path} names no class; write a name per line, or remove it")
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{path}: {some(map(repr, twice))} occurs more than once")
+        raise UserError(f"{path}: {some(map(repr, twice))} occurs more than once")
     return names
 
 
@@ -236,10 +237,10 @@ def required(path: pathlib.Path, what: str) -> pathlib.Path:
     """The path.
 
     Raises:
-      ValueError: if nothing is there.
+      UserError: if nothing is there.
     """
     if not os.path.exists(path):
-        raise ValueError(
+        raise UserError(
             f"{path} is missing: {what}; --config.prepare.source=... says in which folder it is"
         )
     return path

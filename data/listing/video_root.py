@@ -4,6 +4,8 @@ import os
 import pathlib
 import unicodedata
 
+from mg_jax.errors import UserError
+
 SETS_VIDEOS = "--config.prepare.videos=... names the folder that all videos lie in"
 
 
@@ -11,13 +13,13 @@ def path_inside(root: pathlib.Path, name: str, where: str) -> pathlib.Path:
     """A path that a list names, from the root on.
 
     Raises:
-      ValueError: if it leads out of the root.
+      UserError: if it leads out of the root.
     """
     # Not resolved: where links in the root lead is its owner's affair.
     root = pathlib.Path(os.path.abspath(root))
     path = pathlib.Path(os.path.abspath(root / name))
     if root not in path.parents or "\0" in name:
-        raise ValueError(f"{where}: {name[:200]!r} is no path in {root}; {SETS_VIDEOS}")
+        raise UserError(f"{where}: {name[:200]!r} is no path in {root}; {SETS_VIDEOS}")
     return path.relative_to(root)
 
 

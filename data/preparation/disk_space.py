@@ -16,6 +16,7 @@ from data.listing.videos import Video
 from data.preparation.display import display_of, scaled
 from data.preparation.parts import Stored
 from data.preparation.video_file import announced_frames, open_video, video_stream
+from mg_jax.errors import UserError
 
 _VIDEOS = 8
 _FRAMES = 4  # of each
@@ -37,7 +38,7 @@ def check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> fl
       Their frames, those that are not stored included; 0 where there is no telling.
 
     Raises:
-      ValueError: if the folder has less.
+      UserError: if the folder has less.
     """
     step = max(1, len(videos) // _VIDEOS)
     tried = videos[::step][:_VIDEOS]
@@ -61,7 +62,7 @@ def check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> fl
         flush=True,
     )
     if need > free:
-        raise ValueError(
+        raise UserError(
             f"that is more than the {in_words(free)} that are free in {folder}; choose another "
             "--config.data.dir, or a smaller --config.prepare.short_side or quality, or a larger "
             "frame_step"

@@ -19,6 +19,7 @@ from data.listing.findings import printable
 from data.preparation.disk_space import check_space, in_words
 from data.preparation.parts import SKIPPED, Part, Stored, write_part
 from data.preparation.workers import Pool, Tally, progress
+from mg_jax.errors import UserError
 from mg_jax.machine.cores import usable_cores
 
 _REASONS_SHOWN = 5
@@ -69,20 +70,20 @@ def settings_from_config(config) -> Settings:
     """The checked `prepare` section of a config, and what it needs of the `data` section.
 
     Raises:
-      ValueError: naming the setting, its value and what would do.
+      UserError: naming the setting, its value and what would do.
     """
     prepare = config.prepare
     for name in ("short_side", "frame_step"):
         if prepare[name] < 1:
-            raise ValueError(f"prepare.{name}={prepare[name]} must be at least 1")
+            raise UserError(f"prepare.{name}={prepare[name]} must be at least 1")
     if not 1 <= prepare.quality <= 95:
-        raise ValueError(f"prepare.quality={prepare.quality} must lie in 1 ... 95")
+        raise UserError(f"prepare.quality={prepare.quality} must lie in 1 ... 95")
     if not 0 <= prepare.max_broken <= 1:
-        raise ValueError(f"prepare.max_broken={prepare.max_broken} is a share and lies in 0 ... 1")
+        raise UserError(f"prepare.max_broken={prepare.max_broken} is a share and lies in 0 ... 1")
     if prepare.workers < 0:
-        raise ValueError(f"prepare.workers={prepare.workers} must be positive, or 0 for all cores")
+        raise UserError(f"prepare.workers={prepare.workers} must be positive, or 0 for all cores")
     if not 0 <= prepare.validation_share < 1:
-        raise ValueError(
+        raise UserError(
             f"prepare.validation_share={prepare.validation_share} must be a share below 1, "
             "for example 0.2 for a fifth"
         )
@@ -106,23 +107,23 @@ def settings_from_config(config) -> Settings:
 
 def _check_texts(prepare) -> None:
     if len(prepare.separator) != 1 or prepare.separator in '"\r\n\0':
-        raise ValueError(
+        raise UserError(
             f"prepare.separator={prepare.separator!r} must be one character, for example ' ' or "
             "',', and no quote"
         )
     for name in ("source", "videos"):
         if printable(prepare[name]) != prepare[name]:
-            raise ValueError(
+            raise UserError(
                 f"prepare.{name}={printable(prepare[name])} is not UTF-8; rename that folder"
             )
     try:
         groups = re.compile(prepare.group_pattern).groups
     except re.error as error:
-        raise ValueError(
+        raise UserError(
             f"prepare.group_pattern={prepare.group_pattern!r} is no regular expression: {error}"
         ) from error
     if prepare.group_pattern and not groups:
-        raise ValueError(
+        raise UserError(
             f"prepare.group_pattern={prepare.group_pattern!r} has no (...) around the name of the "
             "group, as in 'subject([0-9]+)'"
         )
@@ -132,7 +133,7 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
     """Writes the parts that are not in the folder yet.
 
     Raises:
-      ValueError: if too many videos are broken, or the disk is too small.
+      UserError: if too many videos are broken, or the disk is too small.
     """
     _remove_unfinished(folder)
     done = [part for part in parts if part.is_whole(folder)]
@@ -143,7 +144,7 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
 
     def check(broken: int) -> None:
         if broken > settings.max_broken * total:
-            raise ValueError(_too_many(broken, total, settings.max_broken, folder / SKIPPED))
+            raise UserError(_too_many(broken, total, settings.max_broken, folder / SKIPPED))
 
     check(skipped)
     if not videos:
@@ -175,18 +176,18 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
     """Ends with how to go on where the disk is full or a worker is killed.
 
     Raises:
-      ValueError: instead of what says so.
+      UserError: instead of what says so.
     """
     kept = f"what is prepared so far stays in {folder}, and the same command goes on from there"
     try:
         yield
     except WriteError as error:
         free = in_words(shutil.disk_usage(folder.parent).free)
-        raise ValueError(f"{error} ({free} free); {kept}") from error
+        raise UserError(f"{error} ({free} free); {kept}") from error
     except OSError as error:
-        raise ValueError(f"{error}; {kept}") from error
+        raise UserError(f"{error}; {kept}") from error
     except BrokenProcessPool as error:
-        raise ValueError(
+        raise UserError(
             "a worker process died; if memory ran out, set a smaller --config.prepare.workers than "
             f"{settings.workers}; {kept}"
         ) from error
@@ -216,12 +217,12 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     """Keeps other processes out of a folder, which is created if need be.
 
     Raises:
-      ValueError: if another process is in there.
+      UserError: if another process is in there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"another process is preparing {folder}; wait for it") from error
+            raise UserError(f"another process is preparing {folder}; wait for it") from error
         yield

@@ -28,7 +28,7 @@ class Replacement:
         """Keeps other processes out of `root`, and removes it at the end if it is of no use.
 
         Raises:
-          ValueError: if another process is in there.
+          UserError: if another process is in there.
         """
         with locked(self.root):
             try:

@@ -14,6 +14,7 @@ import pathlib
 from data.listing.states import State
 from data.listing.videos import Listing, Video
 from data.preparation.parts import SKIPPED, Part, Stored
+from mg_jax.errors import UserError
 
 # A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
 # keep their files open, of training and evaluation, and 1,024 open files are a common limit.
@@ -38,14 +39,14 @@ def resumed_parts(
       anew: whether parts that were stored in another way are thrown away.
 
     Raises:
-      ValueError: if the folder holds parts that were stored in another way.
+      UserError: if the folder holds parts that were stored in another way.
     """
     path = folder / "preparation.json"
     settings = dataclasses.asdict(stored)
     earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
     differing = [name for name in settings if earlier.get(name, settings[name]) != settings[name]]
     if differing and not anew:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds a preparation that was cut off and had other "
             f"{' and '.join(differing)}; go on with what it had, or throw it away with "
             "--config.prepare.renew=True"

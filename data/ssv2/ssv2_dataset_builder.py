@@ -11,6 +11,7 @@ from data.listing.findings import Findings
 from data.listing.list_files import read_json, read_json_list
 from data.listing.video_root import path_inside
 from data.listing.videos import Action, Listing, Video
+from mg_jax.errors import UserError
 
 FPS = 12.0  # of the WebM files, and so of frame folders made from them
 SPLITS = ("train", "validation")
@@ -27,15 +28,15 @@ class Builder(VideoBuilder):
         """The official lists.
 
         Raises:
-          ValueError: if a file is missing or cannot be read.
+          UserError: if a file is missing or cannot be read.
         """
         path = self._file("labels")
         labels = read_json(path)
         if not isinstance(labels, dict) or not all(_is_number(n) for n in labels.values()):
-            raise ValueError(f"{path} is no object of labels with their numbers")
+            raise UserError(f"{path} is no object of labels with their numbers")
         numbers = {name: int(number) for name, number in labels.items()}
         if sorted(numbers.values()) != list(range(len(numbers))):
-            raise ValueError(f"{path}: labels must be numbered 0 ... {len(numbers) - 1}, each once")
+            raise UserError(f"{path}: labels must be numbered 0 ... {len(numbers) - 1}, each once")
         paths = {split: self._file(split) for split in SPLITS}
         found = videos_by_stem(self.settings.source / self.settings.videos, findings)
         splits = {

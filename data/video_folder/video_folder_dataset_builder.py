@@ -11,6 +11,7 @@ from data.listing.findings import Findings, printable, some
 from data.listing.sources import lists_in, splits_among
 from data.listing.system_files import is_system
 from data.listing.videos import Listing
+from mg_jax.errors import UserError
 
 UNSPLIT_LISTS = ("videos", "annotations", "labels")
 
@@ -32,11 +33,11 @@ class Builder(VideoBuilder):
         """The lists, or else the folders.
 
         Raises:
-          ValueError: if neither is there or a file cannot be read.
+          UserError: if neither is there or a file cannot be read.
         """
         source = self.settings.source
         if not source.is_dir():
-            raise ValueError(
+            raise UserError(
                 f"prepare.source={source} is no folder; set --config.prepare.source=... to the "
                 "folder that holds train.csv and validation.csv, or train/ and validation/"
             )
@@ -119,7 +120,7 @@ class Builder(VideoBuilder):
         folders = {train: source}
         found = find_class_folders(folders, source, findings)
         if not any(folder.videos for alike in found[train].values() for folder in alike):
-            raise ValueError(self._nothing(csv_files))
+            raise UserError(self._nothing(csv_files))
         if csv_files:
             findings.notice(
                 f"class folders say which videos are used, not {_names(csv_files)}; a list of all "

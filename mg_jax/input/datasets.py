@@ -14,6 +14,7 @@ from data.format.records import DamagedVideos, FrameRecords
 from data.format.video_table import Actions, VideoTable
 from data.preparation.parts import Stored
 from data.preparation.prepare import settings_from_config
+from mg_jax.errors import UserError
 from mg_jax.input.prepared import data_folder, is_prepared
 
 # Only tf.data runs in TensorFlow; left alone it takes all of a GPU's memory.
@@ -55,13 +56,13 @@ def open_source(config) -> DataSource:
     """The config's splits.
 
     Raises:
-      ValueError: if the data set is not prepared, a split is missing or empty, or the model's
+      UserError: if the data set is not prepared, a split is missing or empty, or the model's
         classes, unless left open by 0, are not the data set's.
     """
     data_set = open_data_set(config)
     classes = class_names(data_set)
     if config.model.num_classes not in (0, len(classes)):
-        raise ValueError(
+        raise UserError(
             f"model.num_classes={config.model.num_classes}, but {data_set.data_path} has "
             f"{len(classes)} classes; set --config.model.num_classes={len(classes)}, or 0 for as "
             "many as there are"
@@ -89,14 +90,14 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
     """The prepared data set.
 
     Raises:
-      ValueError: if it is not prepared, or by another version, saying what to do.
+      UserError: if it is not prepared, or by another version, saying what to do.
     """
     if is_prepared(config):
         return tfds.builder_from_directory(data_folder(config))
     folder = data_folder(config).parent
     others = sorted(path.parent.name for path in folder.glob("*/dataset_info.json"))
     if others:
-        raise ValueError(
+        raise UserError(
             f"{folder} was prepared by version {', '.join(others)} of the format; this mg_jax "
             f"reads {VERSION}. Prepare it again with --mode=prepare and the same --config flags, "
             "then the old folder can go"
@@ -106,7 +107,7 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
         if config.data.name.split("/")[0] in DATA_SETS
         else f"data/ has no builder for it, only for {', '.join(DATA_SETS)}"
     )
-    raise ValueError(
+    raise UserError(
         f"no prepared data set in {folder} (data.dir={config.data.dir}, "
         f"data.name={config.data.name}); {prepare_it}, or point --config.data.dir at the "
         "folder that holds it"
@@ -117,14 +118,14 @@ def _open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
     """The videos and frames of a split.
 
     Raises:
-      ValueError: if there is no such split, it cannot be read, or its labels are not as the config
+      UserError: if there is no such split, it cannot be read, or its labels are not as the config
         says.
     """
     videos = video_table(data_set, name)
     multi_label = config.data.multi_label
     counts = np.bincount(videos.actions.row, minlength=len(videos))
     if not multi_label and (counts.min(), counts.max()) != (1, 1):
-        raise ValueError(
+        raise UserError(
             f"videos of split {name!r} of {data_set.data_path} have {counts.min()} to "
             f"{counts.max()} labels; set --config.data.multi_label=True"
         )
@@ -140,11 +141,11 @@ def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:
     """The videos of a split.
 
     Raises:
-      ValueError: if there is no such split or it cannot be read.
+      UserError: if there is no such split or it cannot be read.
     """
     if split not in data_set.info.splits:
         names = [name for name in data_set.info.splits if not name.endswith("_frames")]
-        raise ValueError(
+        raise UserError(
             f"{data_set.data_path} has no split {split!r}; there are {', '.join(sorted(names))}"
         )
     with _readable(data_set, split):
@@ -179,7 +180,7 @@ def frame_records(data_set: tfds.core.DatasetBuilder, split: str) -> FrameRecord
     """Random access to the frames of a split of videos.
 
     Raises:
-      ValueError: if a file is missing or damaged.
+      UserError: if a file is missing or damaged.
     """
     info = data_set.info.splits[f"{split}_frames"]
     with _readable(data_set, split):
@@ -191,7 +192,7 @@ def _readable(data_set: tfds.core.DatasetBuilder, split: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"split {split!r} of {data_set.data_path} cannot be read: {error}; delete that folder "
             "and prepare it again with --mode=prepare"
         ) from error

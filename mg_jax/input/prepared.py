@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from data.listing.videos import FORMAT
+from mg_jax.errors import UserError
 from mg_jax.workdir.config import has_classes, read_classes
 
 
@@ -21,7 +22,7 @@ def count_videos(config, split: str) -> int | None:
     """How many videos a split of the config's data set has; None where it is not prepared.
 
     Raises:
-      ValueError: if what is there cannot be read or has no such split.
+      UserError: if what is there cannot be read or has no such split.
     """
     if not is_prepared(config):
         return None
@@ -29,13 +30,13 @@ def count_videos(config, split: str) -> int | None:
     try:
         splits = {split["name"]: split for split in json.loads(path.read_text("utf-8"))["splits"]}
     except (ValueError, KeyError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged ({error}); delete that folder and prepare it again with "
             "--mode=prepare"
         ) from error
     if split not in splits:
         names = ", ".join(sorted(name for name in splits if not name.endswith("_frames")))
-        raise ValueError(f"{path.parent} has no split {split!r}; there are {names}")
+        raise UserError(f"{path.parent} has no split {split!r}; there are {names}")
     return sum(map(int, splits[split]["shardLengths"]))
 
 
@@ -46,7 +47,7 @@ def with_classes(config, *workdirs: pathlib.Path):
     of the prepared data set; else of the work directory that init_from may be.
 
     Raises:
-      ValueError: if none of them is there.
+      UserError: if none of them is there.
     """
     if config.model.num_classes:
         return config
@@ -59,7 +60,7 @@ def with_classes(config, *workdirs: pathlib.Path):
     start = pathlib.Path(config.init_from).expanduser()
     if config.init_from and has_classes(start):
         return with_class_count(config, len(read_classes(start)))
-    raise ValueError(
+    raise UserError(
         "model.num_classes=0 means as many as the data set has, and there is none prepared in "
         f"{data_folder(config)}; set --config.model.num_classes, or prepare it with --mode=prepare "
         "and the same --config flags, or point --config.data.dir at the folder that holds it"

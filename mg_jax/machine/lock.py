@@ -6,10 +6,12 @@ import fcntl
 import pathlib
 from collections.abc import Iterator
 
+from mg_jax.errors import UserError
+
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-class Busy(ValueError):
+class Busy(UserError):
     """Another run is in there."""
 
 
@@ -19,14 +21,14 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
     Raises:
       Busy: if another run is in there.
-      ValueError: if it cannot be written to.
+      UserError: if it cannot be written to.
     """
     with contextlib.ExitStack() as stack:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context((workdir / "lock").open("a"))
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f"--workdir={workdir} cannot be written to ({error.strerror}); choose another one"
             ) from error
         try:
@@ -37,6 +39,6 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                raise ValueError(f"--workdir={workdir} cannot be locked: {error}") from error
+                raise UserError(f"--workdir={workdir} cannot be locked: {error}") from error
             print(f"{workdir} lies where there are no locks; start only one run there")
         yield

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mg_jax.architectures import check_model
+from mg_jax.errors import UserError
 from mg_jax.models.conv import Conv
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
@@ -34,11 +35,11 @@ def create_model(
       remat: keep only what goes into residual blocks, and compute the rest again for gradients.
 
     Raises:
-      ValueError: for a model, depth or dtype that does not exist, or without classes.
+      UserError: for a model, depth or dtype that does not exist, or without classes.
     """
     check_model(config)
     if config.num_classes < 1:
-        raise ValueError(f"model.num_classes={config.num_classes} must be at least 1 to build it")
+        raise UserError(f"model.num_classes={config.num_classes} must be at least 1 to build it")
     dtype = jnp.dtype(config.dtype)
     common = {
         "num_classes": config.num_classes,

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mg_jax.errors import UserError
+
 
 class SubBatchNorm(nn.Module):
     """Batch normalisation over sub-batches of the global batch.
@@ -174,7 +176,7 @@ def _means_across_devices(
     neighbours = block // p
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     if devices % neighbours:
-        raise ValueError(
+        raise UserError(
             f"a sub-batch of {sub_batch} does not divide the batch of {p * devices} clips "
             f"({devices} devices with {p} each)"
         )

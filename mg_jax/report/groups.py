@@ -5,6 +5,7 @@ import json
 import re
 import statistics
 
+from mg_jax.errors import UserError
 from mg_jax.metrics import NAMES
 from mg_jax.recipe import is_baseline
 from mg_jax.report.runs import CLOCKS, TRAINING_VIDEOS, LoggedRun
@@ -109,7 +110,7 @@ def group_runs(runs: list[LoggedRun]) -> list[Group]:
     Nor in the videos they trained on, as far as they know them.
 
     Raises:
-      ValueError: for runs whose accuracies are not of the same kind, naming two.
+      UserError: for runs whose accuracies are not of the same kind, naming two.
     """
     check_comparable(runs)
     members: dict[str, list[LoggedRun]] = {}
@@ -168,21 +169,21 @@ def check_comparable(runs: list[LoggedRun]) -> None:
     """Makes sure that accuracies of runs are of the same kind.
 
     Raises:
-      ValueError: naming two runs where they are not, and what differs.
+      UserError: naming two runs where they are not, and what differs.
     """
     first, *others = runs
     for other in others:
         for name in ("data.multi_label", "data.name", "data.eval_split"):
             here, there = first.settings[name], other.settings[name]
             if here != there:
-                raise ValueError(
+                raise UserError(
                     f"{first.folder} and {other.folder} cannot be compared: {name} is {here} in "
                     f"one and {there} in the other. Make a report of each"
                 )
     named = [run for run in runs if run.classes is not None]
     for other in named[1:]:
         if other.classes != named[0].classes:
-            raise ValueError(
+            raise UserError(
                 f"{named[0].folder} and {other.folder} cannot be compared: their classes differ "
                 f"({len(named[0].classes)} and {len(other.classes)}); see classes.json in both. "
                 "Make a report of each"
@@ -191,7 +192,7 @@ def check_comparable(runs: list[LoggedRun]) -> None:
     for other in evaluated[1:]:
         here, there = (run.trained_on.stretches[-1].evaluation for run in (evaluated[0], other))
         if any(here.fingerprints[part] != there.fingerprints[part] for part in ("ids", "labels")):
-            raise ValueError(
+            raise UserError(
                 f"{evaluated[0].folder} and {other.folder} cannot be compared: they were evaluated "
                 f"on other videos ({here.videos:,} and {there.videos:,}); see data.json in both. "
                 "Make a report of each"

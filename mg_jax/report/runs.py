@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.workdir.config import settings, stored_config
@@ -81,7 +82,7 @@ def read_runs(folders: list[pathlib.Path]) -> list[LoggedRun]:
     """Reads the work directories of runs, finished or not.
 
     Raises:
-      ValueError: for a folder that is given twice, is no work directory, or holds what cannot be
+      UserError: for a folder that is given twice, is no work directory, or holds what cannot be
         read or does not go together; naming it.
     """
     return [_read_run(*pair) for pair in zip(run_names(folders), folders, strict=True)]
@@ -91,12 +92,12 @@ def run_names(folders: list[pathlib.Path]) -> list[str]:
     """A name for each folder: as much of the end of its path as tells them all apart.
 
     Raises:
-      ValueError: for a folder that is given twice.
+      UserError: for a folder that is given twice.
     """
     real = [folder.resolve() for folder in folders]
     for folder, path in zip(folders, real, strict=True):
         if real.count(path) > 1:
-            raise ValueError(f"the run {folder} is given twice")
+            raise UserError(f"the run {folder} is given twice")
     paths = [pathlib.Path(os.path.abspath(folder)) for folder in folders]
     for length in range(1, max(len(path.parts) for path in paths) + 1):
         names = [str(pathlib.Path(*path.parts[-length:])) for path in paths]
@@ -109,7 +110,7 @@ def read_summary(folder: pathlib.Path) -> dict[str, Any] | None:
     """The `summary.json` of a finished run; None where there is none yet.
 
     Raises:
-      ValueError: if it cannot be read.
+      UserError: if it cannot be read.
     """
     path = folder / "summary.json"
     if not path.exists():
@@ -117,7 +118,7 @@ def read_summary(folder: pathlib.Path) -> dict[str, Any] | None:
     summary = _read_json(path)
     missing = [key for key in _SUMMARY if key not in summary]
     if missing:
-        raise ValueError(f"{path} is not a run's summary: it lacks {', '.join(missing)}")
+        raise UserError(f"{path} is not a run's summary: it lacks {', '.join(missing)}")
     return summary
 
 
@@ -125,14 +126,14 @@ def read_diverged(folder: pathlib.Path) -> dict[str, Any] | None:
     """Step and reason of a run that diverged, or None.
 
     Raises:
-      ValueError: if they cannot be read.
+      UserError: if they cannot be read.
     """
     path = folder / RECORD
     if not path.exists():
         return None
     diverged = _read_json(path)
     if not isinstance(diverged, dict) or not {"step", "reason"} <= diverged.keys():
-        raise ValueError(f"{path} does not tell step and reason; put it back from a copy")
+        raise UserError(f"{path} does not tell step and reason; put it back from a copy")
     return diverged
 
 
@@ -142,16 +143,16 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
     try:
         schedule = schedule_from_config(config)
     except ValueError as error:
-        raise ValueError(f"{path} describes no schedule: {error}") from error
+        raise UserError(f"{path} describes no schedule: {error}") from error
     summary, diverged = read_summary(folder), read_diverged(folder)
     lines = _read_log(folder / "log.jsonl")
     if not lines and summary is not None:
-        raise ValueError(
+        raise UserError(
             f"{folder} has finished, but its log.jsonl is gone or empty; put it back from a copy"
         )
     last = max((line["step"] for line in lines), default=0)
     if last > schedule.iterations:
-        raise ValueError(
+        raise UserError(
             f"{folder} has logged step {last}, but by its config.json the run ends at "
             f"{schedule.iterations}; one of the two is not this run's"
         )
@@ -177,12 +178,12 @@ def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
 def _read_config(folder: pathlib.Path) -> ConfigDict:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
-        raise ValueError(f"{folder} {what}; give the work directories of runs")
+        raise UserError(f"{folder} {what}; give the work directories of runs")
     path = folder / "config.json"
     if not path.exists():
         inside = sorted(path.parent for path in folder.glob("*/config.json"))
         hint = f"; it holds work directories, such as {inside[0]}" if inside else ""
-        raise ValueError(
+        raise UserError(
             f"{folder} is no work directory, or its run has not begun: it holds no config.json"
             f"{hint or '; wait until it trains, or leave it out'}"
         )
@@ -200,7 +201,7 @@ def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError) as error:
             if number == len(rows):
                 break
-            raise ValueError(
+            raise UserError(
                 f"line {number} of {path} is damaged; restore it from a copy"
             ) from error
         lines.append(line)
@@ -211,6 +212,6 @@ def _read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is damaged ({error}); put it back from a copy, or leave the run out"
         ) from error

@@ -31,7 +31,7 @@ def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.
     measured against. Needs neither data nor TensorFlow.
 
     Raises:
-      ValueError: for runs that cannot be read or compared; before anything is written.
+      UserError: for runs that cannot be read or compared; before anything is written.
     """
     groups = group_runs(read_runs(folders))
     by_clip = flops_by_clip(groups)

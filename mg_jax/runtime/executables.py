@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import jax
 
+from mg_jax.errors import UserError
 from mg_jax.runtime import memory
 
 
@@ -122,7 +123,7 @@ class Executables:
         self._seconds.append(time.perf_counter() - start)
         needed = memory.needed_bytes(program)
         if self._memory_bytes is not None and needed > self._memory_bytes:
-            raise ValueError(
+            raise UserError(
                 f"{key} needs {needed / 1e9:.2f} GB of each device, which has "
                 f"{self._memory_bytes / 1e9:.2f} GB; a smaller --config.batch needs less "
                 "(--mode=plan names the largest that trains), so does "

@@ -20,6 +20,7 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
+from mg_jax.errors import UserError
 from mg_jax.runtime import parallel
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def agree(decide: Callable[[], T]) -> T:
       decide: called on the first process alone; returns what JSON can hold.
 
     Raises:
-      Exception: that of `decide`; on the other processes a ValueError with its message.
+      Exception: that of `decide`; on the other processes a UserError with its message.
     """
     if jax.process_count() == 1:
         return decide()
@@ -65,7 +66,7 @@ def agree(decide: Callable[[], T]) -> T:
     if error is not None:
         raise error
     if "error" in answer:
-        raise ValueError(answer["error"])
+        raise UserError(answer["error"])
     return answer["decided"]
 
 
@@ -75,7 +76,7 @@ def together(work: Callable[[], T]) -> T:
     Otherwise the others would wait for the one that failed.
 
     Raises:
-      Exception: that of this process's work; where another one's failed, a ValueError with its
+      Exception: that of this process's work; where another one's failed, a UserError with its
         message and the number of the process.
     """
     if jax.process_count() == 1:
@@ -90,7 +91,7 @@ def together(work: Callable[[], T]) -> T:
         raise error
     for process, message in enumerate(messages):
         if message:
-            raise ValueError(f"process {process}: {message}")
+            raise UserError(f"process {process}: {message}")
     return result
 
 
@@ -102,7 +103,7 @@ def check_same(parts: dict[str, str], advice: str) -> None:
       advice: what to do where they differ.
 
     Raises:
-      ValueError: where they do, naming the processes and what differs, on all processes.
+      UserError: where they do, naming the processes and what differs, on all processes.
     """
     if jax.process_count() == 1:
         return
@@ -118,20 +119,20 @@ def check_same(parts: dict[str, str], advice: str) -> None:
             f"process {', '.join(map(str, processes))} differs from process 0 in {what}"
             for what, processes in differing.items()
         )
-        raise ValueError(f"{listed}. {advice}")
+        raise UserError(f"{listed}. {advice}")
 
 
 def check_device_counts() -> None:
     """Makes sure that all processes have as many devices; each takes an equal part of a batch.
 
     Raises:
-      ValueError: where they do not, naming the counts, on all processes.
+      UserError: where they do not, naming the counts, on all processes.
     """
     # Known to all since they met; collective calls need equal counts themselves.
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"process {i} has {counts[i]}" for i in sorted(counts))
-        raise ValueError(
+        raise UserError(
             f"processes must have equally many devices; {listed}. Take as many on each host, for "
             "example with CUDA_VISIBLE_DEVICES=0,1,... where the others have fewer"
         )
@@ -141,7 +142,7 @@ def check_shared(folder: pathlib.Path) -> None:
     """Makes sure that all processes see the same folder, which exists on the first.
 
     Raises:
-      ValueError: where they do not.
+      UserError: where they do not.
     """
     if jax.process_count() == 1:
         return
@@ -152,7 +153,7 @@ def check_shared(folder: pathlib.Path) -> None:
         path.unlink()
     blind = ", ".join(str(process) for process, answer in enumerate(seen) if not answer)
     if blind:
-        raise ValueError(
+        raise UserError(
             f"--workdir={folder} is another folder on process {blind} than on process 0; it must "
             "lie on a file system that all hosts share"
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import jax
 
+from mg_jax.errors import UserError
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
 from mg_jax.runtime import hosts
 
@@ -33,7 +34,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
       process: number of this one.
 
     Raises:
-      ValueError: for arguments that do not do, or if the others cannot be reached.
+      UserError: for arguments that do not do, or if the others cannot be reached.
     """
     launcher = _launcher()
     if (coordinator, processes, process) != (None, None, None):
@@ -53,7 +54,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
                 coordinator, processes, process, heartbeat_timeout_seconds=_HEARTBEAT_S
             )
     except (RuntimeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{others} of the run did not meet at {where} ({str(error).splitlines()[0]}); start "
             "the same command on every host, with --coordinator=HOST:PORT --num_processes=N "
             "--process_id=0 ... N-1 where no launcher says so"
@@ -96,23 +97,21 @@ def _leaving_on_signals() -> Iterator[None]:
 
 def _check_arguments(coordinator: str | None, processes: int | None, process: int | None) -> None:
     if None in (coordinator, processes, process):
-        raise ValueError("--coordinator, --num_processes and --process_id go together")
+        raise UserError("--coordinator, --num_processes and --process_id go together")
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError(
-            f"--coordinator={coordinator} must be HOST:PORT of process 0 (1 ... 65535)"
-        )
+        raise UserError(f"--coordinator={coordinator} must be HOST:PORT of process 0 (1 ... 65535)")
     if processes < 1:
-        raise ValueError(f"--num_processes={processes} must be positive")
+        raise UserError(f"--num_processes={processes} must be positive")
     if not 0 <= process < processes:
-        raise ValueError(f"--process_id={process} must lie in 0 ... {processes - 1}")
+        raise UserError(f"--process_id={process} must lie in 0 ... {processes - 1}")
     if process == 0:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("", int(port)))
             except OSError as error:
-                raise ValueError(
+                raise UserError(
                     f"--coordinator={coordinator}: port {port} cannot be opened on this host "
                     f"({error.strerror}); choose another one, for all processes"
                 ) from error

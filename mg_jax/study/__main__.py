@@ -13,6 +13,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.lock import locked
 from mg_jax.recipe import schedule_from_config
@@ -85,7 +86,7 @@ def _study(config, workdir: pathlib.Path) -> None:
         pages = _pages(runs, workdir)
     if failed:
         more = "these did not finish, the same command goes on: " + "; ".join(failed)
-        raise ValueError(f"{more}. Of the others see {pages}")
+        raise UserError(f"{more}. Of the others see {pages}")
     print(f"see {pages}; a larger --seeds goes on with more")
 
 
@@ -132,7 +133,7 @@ def _asked_for(config, runs: list[CellRun]) -> list[CellRun]:
     strange = [name for name in names if name not in known]
     if strange or not names:
         given = ", ".join(strange) or "an empty list"
-        raise ValueError(f"--cells: {given} will not do; there are {', '.join(known)}")
+        raise UserError(f"--cells: {given} will not do; there are {', '.join(known)}")
     return [run for run in runs if run.cell in names and run.seed in _seeds(config)]
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from mg_jax.errors import UserError
 from mg_jax.recipe import as_baseline, schedule_from_config
 from mg_jax.schedule import Multigrid
 
@@ -48,16 +49,16 @@ def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
       overrides: names of the settings that were given on the command line.
 
     Raises:
-      ValueError: if the config has no sub-batches, or no schedule, or if an override is what cells
+      UserError: if the config has no sub-batches, or no schedule, or if an override is what cells
         differ in.
     """
     if taken := [name for name in overrides if name in _DEFAULTS]:
-        raise ValueError(
+        raise UserError(
             f"--config.{taken[0]} is what the cells of a study differ in; leave it out, and choose "
             "with --cells"
         )
     if not config.sub_batch:
-        raise ValueError("a study compares sub-batches with whole batches; set sub_batch, say to 8")
+        raise UserError("a study compares sub-batches with whole batches; set sub_batch, say to 8")
     multigrid = cell_config(config, _DEFAULTS, config.seed)
     iterations = schedule_from_config(multigrid).iterations
     shortened = iterations / schedule_from_config(as_baseline(multigrid)).iterations

@@ -5,6 +5,7 @@ import pathlib
 from statistics import fmean
 from typing import Any
 
+from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_json, write_text
 from mg_jax.metrics import NAMES, headline_metric
 from mg_jax.report.groups import spread
@@ -17,7 +18,7 @@ def check_at_once(at_once: int, runs: list[CellRun], workdir: pathlib.Path) -> N
     """Makes sure that as many runs share the machine as before, so that times compare.
 
     Raises:
-      ValueError: for another number, or a `study.json` that cannot be read.
+      UserError: for another number, or a `study.json` that cannot be read.
     """
     path = workdir / "study.json"
     if not path.exists() or not any(run.steps or run.ended for run in runs):
@@ -25,9 +26,9 @@ def check_at_once(at_once: int, runs: list[CellRun], workdir: pathlib.Path) -> N
     try:
         began = json.loads(path.read_text())["at_once"]
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged; delete it, its runs stay") from error
+        raise UserError(f"{path} is damaged; delete it, its runs stay") from error
     if began != at_once:
-        raise ValueError(
+        raise UserError(
             f"{workdir} began with --at_once={began}; with {at_once} times would not compare. Go "
             "on with the same, or choose another --workdir"
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mg_jax.errors import UserError
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.lock import Busy, locked
 from mg_jax.machine.progress import has_terminal, say
@@ -85,12 +86,12 @@ def shares(at_once: int) -> list[list[int]]:
     """The usable cores in as many equal shares; what does not divide is left idle.
 
     Raises:
-      ValueError: if there are fewer cores.
+      UserError: if there are fewer cores.
     """
     # Under a CPU quota any of them will do, and other containers take some as well.
     cores = sorted(random.sample(sorted(os.sched_getaffinity(0)), usable_cores()))
     if at_once > len(cores):
-        raise ValueError(
+        raise UserError(
             f"--at_once={at_once} is more than the {len(cores)} cores there are; give that or less"
         )
     share = len(cores) // at_once
@@ -111,7 +112,7 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
       What to say of each run that failed.
 
     Raises:
-      ValueError: if the first run that ends fails before it trains, as then all will.
+      UserError: if the first run that ends fails before it trains, as then all will.
     """
     waiting, running, failed = [run for run in runs if not run.ended], [], []
     free, total, bar = list(free), sum(run.iterations for run in runs), _bar(runs)
@@ -128,7 +129,7 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
                 if not run.ended:
                     failed.append(said)
                     if not any(each.ended or each.steps for each in runs):
-                        raise ValueError(f"a run ended before it trained: {said}")
+                        raise UserError(f"a run ended before it trained: {said}")
                 say(f"{said} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
                 report()
             left = sum(_left(run) for run in [*waiting, *(run for run, *_ in running)])

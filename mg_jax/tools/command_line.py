@@ -1,16 +1,15 @@
 """What the commands share: a config as a flag, and errors that end as messages."""
 
 import contextlib
-import pathlib
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 
 from absl import flags
 from ml_collections import config_flags
 
+from mg_jax.errors import UserError
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
 
 # --config=FILE[:VARIANT] and --config.KEY=VALUE
@@ -56,19 +55,13 @@ def stay_on_cpu() -> None:
 
 @contextlib.contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Ends the program with the message of an error that mg_jax raised itself.
+    """Ends the program with the message of a `UserError`; everything else keeps its traceback.
 
-    Those say what is wrong and what to do; so does a file that cannot be read or written. Other
-    errors of libraries keep their tracebacks.
+    A file that cannot be read or written ends it with a message as well.
     """
     try:
         yield
-    except (ValueError, ArithmeticError) as error:
-        *_, innermost = traceback.extract_tb(error.__traceback__)
-        root = pathlib.Path(__file__).parents[2]
-        ours = [root / folder for folder in ("mg_jax", "data", "configs")]
-        if not any(folder in pathlib.Path(innermost.filename).parents for folder in ours):
-            raise
+    except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
         if error.filename is None:

@@ -28,6 +28,7 @@ import jax
 from absl import app, flags, logging
 
 from mg_jax.architectures import check_model
+from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
 from mg_jax.tools import command_line
 from mg_jax.training.state import init_variables
@@ -49,17 +50,17 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
       target: file to write.
 
     Raises:
-      ValueError: if the source cannot be read or holds another network, or the target has another
+      UserError: if the source cannot be read or holds another network, or the target has another
         suffix than .safetensors.
     """
     check_model(config.model)
     config = with_classes(config, source)
     if target.suffix != ".safetensors" or target.is_dir():
-        raise ValueError(f"--output={target} must be a file that ends in .safetensors")
+        raise UserError(f"--output={target} must be a file that ends in .safetensors")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"--output={target} cannot be written: {error}") from error
+        raise UserError(f"--output={target} cannot be written: {error}") from error
 
     def initialise():
         return init_variables(config)

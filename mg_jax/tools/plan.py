@@ -23,7 +23,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
       videos: to train on; None for the prepared data set's, where it is there.
 
     Raises:
-      ValueError: for settings that do not do; before anything is written.
+      UserError: for settings that do not do; before anything is written.
     """
     schedule = schedule_from_config(config)
     baseline = recipe_from_config(config).iterations

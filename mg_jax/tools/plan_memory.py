@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from jax.sharding import Mesh
 
+from mg_jax.errors import UserError
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.atomic_file import write_json
@@ -30,7 +31,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
       limit_gb: gigabytes that a device has; None for what the devices here say.
 
     Raises:
-      ValueError: if a grid needs more, naming the largest batch that does not.
+      UserError: if a grid needs more, naming the largest batch that does not.
     """
     config = with_classes(config)
     mesh = parallel.make_mesh()
@@ -54,7 +55,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
         print(f"see {workdir / 'memory.json'}; --mode=train trains with what is compiled")
         return
     print(f"more than {limit / 1e9:.3g} GB; looking for the largest batch that fits", flush=True)
-    raise ValueError(
+    raise UserError(
         f"grid {worst} needs {needs[worst] / 1e9:.3g} GB of each device, which has "
         f"{limit / 1e9:.3g} GB; {_what_fits(config, mesh, worst, limit)}. "
         "--config.run.remat=True and --config.model.dtype=bfloat16 need less"

@@ -9,6 +9,7 @@ import numpy as np
 
 from data.format.video_table import Actions, VideoTable
 from data.preparation.video_frames import Frames, VideoError, read_frames
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import class_names, open_data_set, stored
 from mg_jax.input.pipeline import video_views
 from mg_jax.input.prepared import is_prepared, with_classes
@@ -41,11 +42,11 @@ def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
       workdir: whose best checkpoint to use; without one, the weights of config.init_from.
 
     Raises:
-      ValueError: if the video, the weights or the settings cannot be used.
+      UserError: if the video, the weights or the settings cannot be used.
     """
     schedule_from_config(config)
     if workdir is None and not config.init_from:
-        raise ValueError(
+        raise UserError(
             "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
             "as --config.init_from=FILE"
         )
@@ -100,7 +101,7 @@ def _read(config, video: pathlib.Path) -> Frames:
     try:
         return read_frames(video, how.short_side, how.quality, how.frame_step)
     except VideoError as error:
-        raise ValueError(f"--video={video} cannot be read: {error}") from error
+        raise UserError(f"--video={video} cannot be read: {error}") from error
 
 
 def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any], list[str] | None]:
@@ -114,7 +115,7 @@ def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any],
     path = pathlib.Path(config.init_from).expanduser()
     loaded = load_weights(path, shapes)
     if loaded.account.initialised:
-        raise ValueError(
+        raise UserError(
             f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "
             "--config.model.num_classes as they were trained"
         )
@@ -128,7 +129,7 @@ def _data_set_classes(config) -> list[str] | None:
         return None
     classes = class_names(open_data_set(config))
     if len(classes) != config.model.num_classes:
-        raise ValueError(
+        raise UserError(
             f"model.num_classes={config.model.num_classes}, but data set {config.data.name} has "
             f"{len(classes)} classes; give the --config.data.name that the model was trained on"
         )

@@ -13,6 +13,7 @@ from data.preparation.parts import REMARKS, SKIPPED
 from data.preparation.prepare import Settings, settings_from_config
 from data.preparation.provenance import SOURCES
 from data.preparation.replacement import Replacement
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import DATA_SETS, class_names, open_data_set
 from mg_jax.input.prepared import data_folder, is_prepared
 
@@ -23,7 +24,7 @@ def prepare(config) -> None:
     """Prepares the config's data set under data.dir; nothing to do where it is there already.
 
     Raises:
-      ValueError: for a name, settings, lists or videos that do not do, saying what would.
+      UserError: for a name, settings, lists or videos that do not do, saying what would.
     """
     tfds.disable_progress_bar()  # VideoBuilder shows its own
     settings = settings_from_config(config)
@@ -111,7 +112,7 @@ def _check_stored(data_set: tfds.core.DatasetBuilder, settings: Settings) -> Non
     found = {name: metadata.get(name, wanted[name]) for name in wanted}
     differing = [name for name in wanted if found[name] != wanted[name]]
     if differing:
-        raise ValueError(
+        raise UserError(
             f"{data_set.data_path} is prepared with {_settings(found, differing)}, not with "
             f"{_settings(wanted, differing)}; "
             "use it with the same --config.prepare flags, prepare it again with "
@@ -127,26 +128,26 @@ def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
     """Of the config's data set, which comes to lie under `root`."""
     name, _, variant = config.data.name.partition("/")
     if name not in DATA_SETS:
-        raise ValueError(
+        raise UserError(
             f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
         )
     is_read = settings.renew or settings.dry_run or not is_prepared(config)
     if name != "moving_shapes" and not config.prepare.source and is_read:
-        raise ValueError(
+        raise UserError(
             f"prepare.source is not set; --config.prepare.source=DIR says where {name} lies"
         )
     if variant == "NAME":
-        raise ValueError(
+        raise UserError(
             f"data.name={config.data.name!r} is a placeholder; give the data set a name of your "
             f"own with --config.data.name={name}/..."
         )
     if variant and (variant in (".", "..") or pathlib.PurePath(variant).name != variant):
-        raise ValueError(
+        raise UserError(
             f"data.name={config.data.name!r} must be {name}/ and a name without / behind it; "
             "--config.data.dir=... says where data sets lie"
         )
     builder = importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
     if bool(variant) != bool(builder.VARIANTS):
         what = f"{name}/VARIANT, {builder.VARIANTS}" if builder.VARIANTS else f"{name} alone"
-        raise ValueError(f"data.name={config.data.name!r} must be {what}")
+        raise UserError(f"data.name={config.data.name!r} must be {what}")
     return builder(root, variant, settings)

@@ -61,7 +61,7 @@ def write_preview(config, workdir: pathlib.Path) -> str:
     """Writes `workdir/preview.png` and returns what it shows. Needs the prepared data set.
 
     Raises:
-      ValueError: for settings or data that do not do, before anything is written.
+      UserError: for settings or data that do not do, before anything is written.
     """
     schedule = schedule_from_config(config)
     source = open_source(config)

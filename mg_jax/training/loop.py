@@ -16,13 +16,13 @@ from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.stops import Preempted, Stops
 from mg_jax.training.evaluation import evaluate, precise_batch_stats
+from mg_jax.training.log import RunLog, open_log
 from mg_jax.training.meter import Meter
 from mg_jax.training.programs import statistics_program, train_program, views_program
 from mg_jax.training.run import Run, open_run
 from mg_jax.workdir.checkpoint import Evaluation
 from mg_jax.workdir.config import read_json, write_config
 from mg_jax.workdir.diverged import RECORD, Diverged
-from mg_jax.training.log import RunLog, open_log
 from mg_jax.workdir.trained_on import DATA_RECORD, stretch_of, write_trained_on
 
 
@@ -35,7 +35,7 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
       stops: that are listening.
 
     Raises:
-      ValueError: for settings, data or a work directory that do not fit; before anything is
+      UserError: for settings, data or a work directory that do not fit; before anything is
         written. For a coming grid that needs more memory than there is; with a checkpoint.
       CheckpointError: where a checkpoint could not be written; the last good one stays.
       Diverged: where the loss is not finite; the last good checkpoint stays, and `diverged.json`.
@@ -131,7 +131,7 @@ def evaluate_run(config, workdir: pathlib.Path, stops: Stops) -> dict[str, float
       stops: that are listening.
 
     Raises:
-      ValueError: if there is no checkpoint, or as `open_run` does.
+      UserError: if there is no checkpoint, or as `open_run` does.
       KeyboardInterrupt: after Ctrl-C; nothing is written.
       Preempted: after SIGTERM, as well.
     """

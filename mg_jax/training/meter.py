@@ -11,8 +11,8 @@ from mg_jax.grid import Grid
 from mg_jax.input.pipeline import DeviceBatches
 from mg_jax.runtime import memory
 from mg_jax.runtime.executables import Executables
-from mg_jax.workdir.diverged import Diverged
 from mg_jax.training.log import RunLog
+from mg_jax.workdir.diverged import Diverged
 
 
 class Meter:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
 from mg_jax.machine.lock import locked
@@ -128,7 +129,7 @@ def open_run(
     Of several processes none goes on where one of them cannot, or would train something else.
 
     Raises:
-      ValueError: for settings, data or a work directory that do not fit; before anything is
+      UserError: for settings, data or a work directory that do not fit; before anything is
         written.
       KeyboardInterrupt: after Ctrl-C meanwhile.
       Preempted: after SIGTERM meanwhile.
@@ -145,7 +146,7 @@ def open_run(
     weights = None
     if not hosts.agree(lambda: has_checkpoint(workdir)):
         if not trains:
-            raise ValueError(f"{workdir} holds no checkpoint to evaluate; train there first")
+            raise UserError(f"{workdir} holds no checkpoint to evaluate; train there first")
         weights = hosts.together(lambda: _weights(config, data))
     stops.check_alone()
     lock = contextlib.ExitStack()

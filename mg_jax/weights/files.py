@@ -10,6 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import replaced
 
 _SAFETENSORS_DTYPES = {
@@ -24,7 +25,7 @@ _SAFETENSORS_DTYPES = {
 SUFFIXES = (".safetensors", ".pyth", ".pth", ".pt", ".pkl")
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A weight file that cannot be used, with the reason."""
 
 

@@ -109,7 +109,7 @@ def load_weights(
         left out.
 
     Raises:
-      ValueError: if they cannot be read or are another network's.
+      UserError: if they cannot be read or are another network's.
     """
     if path.is_dir():
         best = read_best(path)

@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Mesh
 
+from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.metrics import headline
 from mg_jax.runtime import hosts, parallel
@@ -30,7 +31,7 @@ from mg_jax.workdir.checkpoint_record import (
 from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_classes, steps_in
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint that could not be written."""
 
 
@@ -190,7 +191,7 @@ class Checkpoints:
         restored = self._manager.restore(step, args=items)["state"]
         check_checksums(state_checksums(restored), record)
         if int(restored.step) != step:
-            raise ValueError(f"it is of step {int(restored.step)}")
+            raise UserError(f"it is of step {int(restored.step)}")
         return restored, record["clocks"]
 
     @contextlib.contextmanager

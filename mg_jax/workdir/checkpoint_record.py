@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mg_jax.errors import UserError
 from mg_jax.metrics import headline
 from mg_jax.runtime.state import TrainState
 from mg_jax.workdir.config import steps_in
@@ -29,12 +30,12 @@ def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
     """Clocks, metrics (None where it was not evaluated) and checksums of a checkpoint.
 
     Raises:
-      ValueError: if it is damaged.
+      UserError: if it is damaged.
       OSError: if it is not there.
     """
     record = json.loads((checkpoint / RECORD / "metadata").read_text())
     if not isinstance(record, dict) or record.pop("checksum", None) != _text_checksum(record):
-        raise ValueError("its record is damaged")
+        raise UserError("its record is damaged")
     return record
 
 
@@ -61,11 +62,11 @@ def check_checksums(found: dict[str, int], record: dict[str, Any]) -> None:
       record: of the checkpoint.
 
     Raises:
-      ValueError: naming what is damaged.
+      UserError: naming what is damaged.
     """
     for name, value in found.items():
         if record["checksums"].get(name) != value:
-            raise ValueError(f"its {name} do not have the checksum they were written with")
+            raise UserError(f"its {name} do not have the checksum they were written with")
 
 
 def score_by_step(folder: pathlib.Path) -> dict[int, float]:

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import get_base
+from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_json
 
 _CLASSES = "classes.json"
@@ -17,7 +18,7 @@ _STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
 _FREE = ("data.dir", "data.max_damaged", "schedule.videos")
 
 
-class WorkdirError(ValueError):
+class WorkdirError(UserError):
     """A work directory that belongs to something else."""
 
 

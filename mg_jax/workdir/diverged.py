@@ -1,10 +1,12 @@
 """The one error that is a result: training that does not converge."""
 
+from mg_jax.errors import UserError
+
 # What a work directory holds of a run that diverged, until it continues: step and reason.
 RECORD = "diverged.json"
 
 
-class Diverged(ArithmeticError):
+class Diverged(UserError):
     """The loss, or what an iteration left, is no longer finite.
 
     Attributes:

@@ -7,9 +7,9 @@ import pytest
 
 from mg_jax.runtime import parallel
 from mg_jax.runtime.stops import Stops
+from mg_jax.training.log import open_log
 from mg_jax.training.loop import _iterate, _programs_ahead
 from mg_jax.training.run import open_run
-from mg_jax.training.log import open_log
 from mg_jax.workdir.trained_on import stretch_of
 from tests import tiny
 from tests.conftest import CACHE

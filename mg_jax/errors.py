@@ -1,0 +1,9 @@
+"""What went wrong, for the person who started a command."""
+
+
+class UserError(ValueError):
+    """Something given does not fit; the message says what, what would do and what to run.
+
+    Commands end with this message alone. Every other exception is a fault of the program, and ends
+    with its traceback.
+    """
