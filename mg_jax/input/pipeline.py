@@ -1,7 +1,7 @@
 """tf.data: positions -> frames -> crops -> batches whose shape follows the schedule.
 
 What an iteration reads is arithmetic (`sampling`), records are read by number, only the blocks
-under a crop are decoded (`frames`), and each iteration's clips fill a bucket as large as its grid's
+under a crop are decoded (`crop`), and each iteration's clips fill a bucket as large as its grid's
 batch, each clip in its place.
 """
 

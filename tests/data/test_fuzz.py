@@ -1,7 +1,7 @@
 """Files that somebody else made, damaged at random: each is read, or refused with a message.
 
-`FUZZ_EXAMPLES=1000000 timeout 600 python -m pytest tests/test_fuzz.py -k lists` goes on for ten
-minutes. What was found so lies in `tests/corpus` and is tried every time.
+`FUZZ_EXAMPLES=1000000 timeout 600 python -m pytest tests/data/test_fuzz.py -k lists` goes on for
+ten minutes. What was found so lies in `tests/corpus` and is tried every time.
 """
 
 import json
