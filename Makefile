@@ -37,6 +37,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest -n 2 --dist worksteal
 
 # What takes too long for every change: each test in its full size.

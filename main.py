@@ -7,6 +7,7 @@ import traceback
 
 from absl import app, flags, logging
 
+from mg_jax.machine import environment
 from mg_jax.runtime.allocator import keep_freed_memory
 from mg_jax.tools import command_line
 
@@ -50,9 +51,7 @@ _RUNS = flags.DEFINE_list(
     "runs", None, "Work directories of finished or running runs, for --mode=report."
 )
 
-# Only what a user can act on; each line of Orbax and TensorFlow is about their own affairs.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+environment.set_defaults()
 
 
 def main(argv: list[str]) -> None:

@@ -7,10 +7,11 @@ import os
 import pathlib
 import shutil
 
+from mg_jax.machine import environment
+
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.update(environment.DEFAULTS)
 
 import jax
 import pytest

@@ -1,12 +1,12 @@
 """`python -m mg_jax.bench --what=WHAT --workdir=DIR`: prints a table and writes DIR/WHAT.json."""
 
-import os
 import pathlib
 import sys
 
 from absl import app, flags, logging
 
 from configs.kinetics_slowfast import get_config
+from mg_jax.machine import environment
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.runtime.allocator import keep_freed_memory
 from mg_jax.tools import command_line
@@ -24,9 +24,8 @@ _CLIPS = flags.DEFINE_integer("clips", 1, "Of --what=kernels, in a batch.", lowe
 _ITERATIONS = flags.DEFINE_integer("iterations", 20, "Of --what=step, on each grid.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps what is measured with, and results.")
 
-# As in main.py.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+environment.set_defaults()
 
 
 def main(argv: list[str]) -> None:
