@@ -165,19 +165,19 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
             work = train if mode == "train" else evaluate_run
             work(config, workdir, stops)
     except Preempted:
-        hosts.say(_stopped("stopped by SIGTERM", mode, workdir))
-        hosts.part(TERMINATED)
+        hosts.print_once(_stopped("stopped by SIGTERM", mode, workdir))
+        hosts.exit_together(TERMINATED)
     except KeyboardInterrupt:
-        hosts.say(_stopped("interrupted", mode, workdir))
-        hosts.part(INTERRUPTED)
+        hosts.print_once(_stopped("interrupted", mode, workdir))
+        hosts.exit_together(INTERRUPTED)
     except SystemExit as ended:
-        hosts.leave(str(ended))
+        hosts.exit_now(str(ended))
     except Exception as error:
         if jax.process_count() == 1:
             raise
         traceback.print_exc()
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        hosts.leave(
+        hosts.exit_now(
             f"error: process {jax.process_index()} of {jax.process_count()} cannot go on, most "
             f"likely because another one ended ({reason}). Start all of them again; the run "
             "continues from the newest checkpoint"

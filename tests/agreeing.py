@@ -36,12 +36,12 @@ def fail(process, where=""):
 def talk(process, folder):
     """The pieces, one by one."""
     return {
-        "decided": said(lambda: hosts.agree(lambda: {"of": process, "text": "ü" * 300})),
-        "refused": said(lambda: hosts.agree(lambda: fail(process))),
-        "not UTF-8": said(lambda: hosts.together(lambda: fail(1, os.fsdecode(b"caf\xe9")))),
-        "together": said(lambda: hosts.together(lambda: process)),
-        "first failed": said(lambda: hosts.together(lambda: fail(0))),
-        "second failed": said(lambda: hosts.together(lambda: fail(1))),
+        "decided": said(lambda: hosts.on_first(lambda: {"of": process, "text": "ü" * 300})),
+        "refused": said(lambda: hosts.on_first(lambda: fail(process))),
+        "not UTF-8": said(lambda: hosts.on_all(lambda: fail(1, os.fsdecode(b"caf\xe9")))),
+        "together": said(lambda: hosts.on_all(lambda: process)),
+        "first failed": said(lambda: hosts.on_all(lambda: fail(0))),
+        "second failed": said(lambda: hosts.on_all(lambda: fail(1))),
         "same": said(lambda: hosts.check_same({"a": "1", "b": "2"}, "Mend it")),
         "other": said(lambda: hosts.check_same({"a": "1", "b": str(process)}, "Mend it")),
         "more": said(lambda: hosts.check_same({"a": "1", "c": "3"} if process else {"a": "2"}, "")),
@@ -55,7 +55,7 @@ def lag(folder):
     Returns:
       The work directory that is seen, and a list that grows with each look that missed something.
     """
-    seen, later, missed, sees = folder / "seen", folder / "seen_later", [], hosts.sees
+    seen, later, missed, sees = folder / "seen", folder / "seen_later", [], hosts.wait_until_visible
     seen.symlink_to(folder / "before")
     later.symlink_to(folder / "whole")
 
@@ -74,7 +74,7 @@ def lag(folder):
 
         return sees(look)
 
-    hosts.sees = sees_late
+    hosts.wait_until_visible = sees_late
     return seen, missed
 
 
@@ -111,4 +111,4 @@ if __name__ == "__main__":
     if devices is None:
         print(json.dumps(talk(process, folder)))
         print(json.dumps(open_runs(process, folder, data_dir, cache)))
-    hosts.part()
+    hosts.exit_together(0)

@@ -44,17 +44,17 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
     """
     run, state = open_run(config, workdir, stops, trains=True)
     start, end = int(state.step), run.schedule.iterations
-    finished = hosts.agree(lambda: _summary_of(workdir) if start == end else None)
+    finished = hosts.on_first(lambda: _summary_of(workdir) if start == end else None)
     if finished is not None:
         run.close()
-        hosts.say(f"{workdir} is finished; --mode=eval evaluates it again")
+        hosts.print_once(f"{workdir} is finished; --mode=eval evaluates it again")
         return finished
     before = run.trained_on
     videos = run.data.train.videos, run.data.evaluation.videos
     run.trained_on = before.continued(stretch_of(config, *videos, start))
-    hosts.agree(lambda: _begin(run))
+    hosts.on_first(lambda: _begin(run))
     evaluated = run.checkpoints.evaluated(start)
-    log = hosts.together(lambda: open_log(workdir, start, end, evaluated))
+    log = hosts.on_all(lambda: open_log(workdir, start, end, evaluated))
     log.say(_beginning(run, start, known=bool(before.stretches)))
     try:
         metrics = _iterate(run, state, log)
@@ -72,8 +72,8 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
         finally:
             log.close()
     summary = _summary(run, metrics)
-    hosts.agree(lambda: write_json(workdir / "summary.json", summary))
-    hosts.say(_in_words(summary, workdir))
+    hosts.on_first(lambda: write_json(workdir / "summary.json", summary))
+    hosts.print_once(_in_words(summary, workdir))
     return summary
 
 
@@ -143,14 +143,14 @@ def evaluate_run(config, workdir: pathlib.Path, stops: Stops) -> dict[str, float
         run.close()
     path = workdir / "evaluation.json"
     videos = _videos(run, int(state.step))
-    hosts.agree(lambda: write_json(path, {"step": int(state.step), "metrics": metrics, **videos}))
+    hosts.on_first(lambda: write_json(path, {"step": int(state.step), "metrics": metrics, **videos}))
     for what, role in (("data", "evaluated on"), ("statistics", "batch-norm statistics from")):
         if videos[what]["as_in_training"] is False:
-            hosts.say(
+            hosts.print_once(
                 f"{role} {videos[what]['videos']:,} videos of split {videos[what]['split']!r}, "
                 "which are not those of the run while it trained"
             )
-    hosts.say(
+    hosts.print_once(
         f"step {int(state.step):,}: {format_headline(metrics)}, loss {metrics['loss']:.3f}; see "
         f"{path}; --mode=predict --video=FILE classifies one video"
     )

@@ -60,13 +60,13 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
         self.folder = workdir.absolute() / "checkpoints"
         # As lists, since JSON has no keys that are numbers.
-        steps, scores = hosts.agree(
+        steps, scores = hosts.on_first(
             lambda: (sorted(steps_in(self.folder)), sorted(score_by_step(self.folder).items()))
         )
         self._steps: list[int] = steps
         self._scores: dict[int, float] = dict(scores)
         self._read_only = read_only
-        hosts.together(self._await_steps)
+        hosts.on_all(self._await_steps)
         self._writing: int | None = None
         self._failed = False
         options = ocp.CheckpointManagerOptions(
@@ -113,14 +113,14 @@ class Checkpoints:
           CheckpointError: if it could not be written.
         """
         folder = self.folder / str(step)
-        record = hosts.agree(lambda: read_record(folder))
+        record = hosts.on_first(lambda: read_record(folder))
         record["metrics"] = evaluation.metrics
         record["checksums"]["precise_batch_stats"] = checksum(evaluation.batch_stats)
         with self._disk_errors():
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
             path = folder / RECORD / "metadata"
-            hosts.agree(lambda: write_json(path, with_checksum(record)))
+            hosts.on_first(lambda: write_json(path, with_checksum(record)))
         self._scores[step] = headline(evaluation.metrics)
 
     def check(self) -> None:
@@ -185,7 +185,7 @@ class Checkpoints:
     def _restore(
         self, step: int, state: TrainState, mesh: Mesh
     ) -> tuple[TrainState, dict[str, float]]:
-        record = hosts.agree(lambda: read_record(self.folder / str(step)))
+        record = hosts.on_first(lambda: read_record(self.folder / str(step)))
         shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
         restored = self._manager.restore(step, args=items)["state"]
@@ -214,11 +214,11 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _set_aside(self, steps: list[int]) -> None:
-        hosts.agree(lambda: self._rename(steps))
+        hosts.on_first(lambda: self._rename(steps))
         for step in steps:
             self._scores.pop(step, None)
             self._steps.remove(step)
-        hosts.together(self._await_steps)
+        hosts.on_all(self._await_steps)
         self._manager.reload()
 
     def _rename(self, steps: list[int]) -> None:
@@ -237,8 +237,8 @@ class Checkpoints:
             return
         steps = set(self._steps)
         if self._read_only:
-            hosts.sees(lambda: steps_in(self.folder) >= steps)
-        elif not hosts.sees(lambda: steps_in(self.folder) == steps):
+            hosts.wait_until_visible(lambda: steps_in(self.folder) >= steps)
+        elif not hosts.wait_until_visible(lambda: steps_in(self.folder) == steps):
             raise WorkdirError(
                 f"{self.folder} shows the checkpoints of steps {sorted(steps_in(self.folder))} "
                 f"here and {self._steps} on process 0; all hosts must see the same --workdir"

@@ -139,19 +139,19 @@ def open_run(
     schedule = schedule_from_config(config)
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
-    data = hosts.together(lambda: open_source(config))
+    data = hosts.on_all(lambda: open_source(config))
     _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))
     trained_on = _check_workdir(config, workdir, data, trains=trains)
     weights = None
-    if not hosts.agree(lambda: has_checkpoint(workdir)):
+    if not hosts.on_first(lambda: has_checkpoint(workdir)):
         if not trains:
             raise UserError(f"{workdir} holds no checkpoint to evaluate; train there first")
-        weights = hosts.together(lambda: _weights(config, data))
+        weights = hosts.on_all(lambda: _weights(config, data))
     stops.check_alone()
     lock = contextlib.ExitStack()
     if trains:
-        hosts.agree(lambda: lock.enter_context(locked(workdir)))
+        hosts.on_first(lambda: lock.enter_context(locked(workdir)))
         hosts.check_shared(workdir)
     cache_programs(config.run.cache_dir)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
@@ -170,13 +170,13 @@ def _check_workdir(config, workdir: pathlib.Path, data: DataSource, *, trains: b
     """
     # A finished model may be tried on another split.
     free = () if trains else ("data.eval_split",)
-    hosts.agree(lambda: check_config(workdir, config, free=free))
-    hosts.agree(lambda: check_classes(workdir, data.classes))
+    hosts.on_first(lambda: check_config(workdir, config, free=free))
+    hosts.on_first(lambda: check_classes(workdir, data.classes))
     if trains and not config.run.accept_other_videos:
-        hosts.agree(
+        hosts.on_first(
             lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
         )
-    rows = hosts.agree(lambda: (read_trained_on(workdir) or TrainedOn()).rows())
+    rows = hosts.on_first(lambda: (read_trained_on(workdir) or TrainedOn()).rows())
     return TrainedOn.of_rows(rows)
 
 
@@ -190,7 +190,7 @@ def _state(
         state, clocks = restored[0], Clocks(**restored[1])
     else:  # of several processes some may have weights and some not
         fresh = state
-        state = hosts.together(lambda: start_from(weights, fresh, mesh) if weights else fresh)
+        state = hosts.on_all(lambda: start_from(weights, fresh, mesh) if weights else fresh)
     _check_same_state(state, config, restored=restored is not None)
     return state, clocks
 
@@ -199,7 +199,7 @@ def _check_same_data(config, data: DataSource) -> None:
     """Makes sure that all processes have prepared the same videos in the same way."""
     parts = {
         "names of classes": json.dumps(data.classes),
-        "how frames are stored": hosts.together(lambda: str(stored(config))),
+        "how frames are stored": hosts.on_all(lambda: str(stored(config))),
     }
     splits = {config.data.train_split: data.train, config.data.eval_split: data.evaluation}
     for name, split in splits.items():
@@ -237,7 +237,7 @@ def _weights(config, data: DataSource) -> Loaded | None:
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:
     """The state with weights in their places; says what became of every tensor."""
-    hosts.say(weights.account)
+    hosts.print_once(weights.account)
     variables = weights.variables(
         lambda: jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
     )
