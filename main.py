@@ -160,9 +160,10 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     stops = Stops()
     try:
         with command_line.errors_as_messages(), stops.listening():
-            from mg_jax.training.loop import evaluate_run, train
+            from mg_jax.training.evaluate_checkpoint import evaluate_checkpoint
+            from mg_jax.training.loop import train
 
-            work = train if mode == "train" else evaluate_run
+            work = train if mode == "train" else evaluate_checkpoint
             work(config, workdir, stops)
     except Preempted:
         hosts.print_once(_stopped("stopped by SIGTERM", mode, workdir))

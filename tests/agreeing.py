@@ -78,10 +78,10 @@ def lag(folder):
     return seen, missed
 
 
-def open_runs(process, folder, data_dir, cache):
+def open_sessions(process, folder, data_dir, cache):
     """Runs of which process 1 has something else than process 0."""
     from mg_jax.training.loop import train
-    from mg_jax.training.run import open_run
+    from mg_jax.training.session import open_session
 
     def config(**changed):
         config = tiny.get_config()
@@ -89,7 +89,7 @@ def open_runs(process, folder, data_dir, cache):
         return config
 
     def opened(name, **changed):
-        return said(lambda: open_run(config(**changed), folder / name, Stops(), trains=True)[0])
+        return said(lambda: open_session(config(**changed), folder / name, Stops(), trains=True)[0])
 
     lagging, missed = lag(folder) if process == 1 else (folder / "whole", [])
     return {
@@ -110,5 +110,5 @@ if __name__ == "__main__":
     print(json.dumps({"devices": devices}))
     if devices is None:
         print(json.dumps(talk(process, folder)))
-        print(json.dumps(open_runs(process, folder, data_dir, cache)))
+        print(json.dumps(open_sessions(process, folder, data_dir, cache)))
     hosts.exit_together(0)

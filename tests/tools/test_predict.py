@@ -14,7 +14,7 @@ from mg_jax.input.datasets import open_source
 from mg_jax.runtime import parallel
 from mg_jax.tools.convert import convert
 from mg_jax.tools.predict import predict, scores
-from mg_jax.training.run import start_from
+from mg_jax.training.session import start_from
 from mg_jax.training.state import create_state
 from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
