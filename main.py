@@ -24,26 +24,29 @@ _MODE = flags.DEFINE_enum(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where no launcher says how processes meet."
 )
-_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many there are.")
-_PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: number of this process.")
+_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "With --coordinator: the number of processes."
+)
+_PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: index of this process.")
 _ON_DEVICE = flags.DEFINE_bool(
     "on_device",
     False,
-    "For --mode=plan: compile for this machine's devices, which opens them, to see whether the "
-    "grids fit into their memory.",
+    "For --mode=plan: open this machine's devices and compile for them, to check that the grids "
+    "fit into their memory.",
 )
 _DEVICE_MEMORY = flags.DEFINE_float(
     "device_memory_gb",
     None,
-    "For --mode=plan: what XLA may use of a device, to see whether the grids fit, compiled for the "
-    "CPU without --on_device; with it, what devices say themselves where this is not given. Of a "
-    "GPU JAX takes XLA_PYTHON_CLIENT_MEM_FRACTION, 0.75.",
+    "For --mode=plan: memory of a device that XLA may use, to check that the grids fit into it. "
+    "Without --on_device they are compiled for the CPU; with it, the devices' own number is the "
+    "default. JAX uses XLA_PYTHON_CLIENT_MEM_FRACTION of a GPU's memory, 0.75.",
     lower_bound=0,
 )
 _VIDEOS = flags.DEFINE_integer(
     "videos",
     None,
-    "For --mode=plan: count epochs of so many training videos, not of the prepared data set's.",
+    "For --mode=plan: the number of training videos that epochs are counted over; by default that "
+    "of the prepared data set.",
     lower_bound=1,
 )
 _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
@@ -96,7 +99,7 @@ def main(argv: list[str]) -> None:
 
 
 def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
-    # Each mode imports what it needs: the plan is there at once, training loads TensorFlow.
+    # Each mode imports only what it needs: a plan starts at once, training loads TensorFlow.
     if mode == "plan":
         return _plan(config, workdir)
     if mode in ("prepare", "preview", "report"):
@@ -117,7 +120,7 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
         page = write_report(folders, workdir)
         print(f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs")
         return None
-    # Without effect once JAX and TensorFlow are loaded.
+    # It has no effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
     if mode == "predict":
         from mg_jax.tools.predict import predict
@@ -132,7 +135,7 @@ def _plan(config, workdir: pathlib.Path) -> None:
 
     print(write_plan(config, workdir, _VIDEOS.value), flush=True)
     if _ON_DEVICE.value:
-        # JAX would take most of a GPU's memory at once; compiling needs little.
+        # JAX would reserve most of a GPU's memory; compiling needs little.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     elif _DEVICE_MEMORY.value is None:
         return
@@ -144,9 +147,10 @@ def _plan(config, workdir: pathlib.Path) -> None:
 
 
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
-    """With the other processes of the run, where there are any.
+    """Joins the other processes of the run, if any, then trains or evaluates.
 
-    Whatever ends it early ends this process at once: others may be gone, and the compiler busy.
+    If that ends early, this process exits without waiting for the others, which may be gone, or for
+    the compiler.
     """
     import jax
 
@@ -159,24 +163,25 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     stops = Stops()
     try:
         with command_line.errors_as_messages(), stops.listening():
-            from mg_jax.training.loop import evaluate_run, train
+            from mg_jax.training.evaluate_checkpoint import evaluate_checkpoint
+            from mg_jax.training.loop import train
 
-            work = train if mode == "train" else evaluate_run
+            work = train if mode == "train" else evaluate_checkpoint
             work(config, workdir, stops)
     except Preempted:
-        hosts.say(_stopped("stopped by SIGTERM", mode, workdir))
-        hosts.part(TERMINATED)
+        hosts.print_once(_stopped("stopped by SIGTERM", mode, workdir))
+        hosts.exit_together(TERMINATED)
     except KeyboardInterrupt:
-        hosts.say(_stopped("interrupted", mode, workdir))
-        hosts.part(INTERRUPTED)
+        hosts.print_once(_stopped("interrupted", mode, workdir))
+        hosts.exit_together(INTERRUPTED)
     except SystemExit as ended:
-        hosts.leave(str(ended))
+        hosts.exit_now(str(ended))
     except Exception as error:
         if jax.process_count() == 1:
             raise
         traceback.print_exc()
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        hosts.leave(
+        hosts.exit_now(
             f"error: process {jax.process_index()} of {jax.process_count()} cannot go on, most "
             f"likely because another one ended ({reason}). Start all of them again; the run "
             "continues from the newest checkpoint"
@@ -184,7 +189,7 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
 
 
 def _stopped(how: str, mode: str, workdir: pathlib.Path) -> str:
-    """What to say of a run that was stopped."""
+    """The message of a run that was stopped."""
     from mg_jax.runtime.stops import CONTINUES
     from mg_jax.workdir.config import has_checkpoint
 

@@ -14,11 +14,11 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """A coarse shape as nominal divisors of the recipe's grid.
+    """A coarse shape, given by nominal divisors of the recipe's grid.
 
     Attributes:
       time: T / t, the divisor of the number of frames: 1, 2 or 4.
-      area: (H / h)^2, the divisor of the area: 1, 2 (H / sqrt 2) or 4 (H / 2).
+      area: (H / h)^2, the divisor of the area: 1, 2 (h = H / sqrt 2) or 4 (h = H / 2).
     """
 
     time: int
@@ -26,7 +26,7 @@ class Shape:
 
     @property
     def factor(self) -> int:
-        """The multiple of B that Eq. 1 gives."""
+        """b / B by Eq. 1."""
         return self.time * self.area
 
 
@@ -66,15 +66,15 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class BaseGrid:
-    """The recipe's own grid B x T x H x W and how it samples.
+    """The recipe's grid B x T x H x W and how clips are sampled for it.
 
     Attributes:
       batch: B, clips.
       frames: T.
       size: H = W, pixels.
-      sub_batch: clips that share batch-norm statistics; 0 for all of an iteration's.
+      sub_batch: clips that share batch-norm statistics; 0 for all clips of an iteration.
       stride: tau, in source frames.
-      short_sides: jitter range of the short side at full size, in pixels.
+      short_sides: jitter range of a video's short side at full size, in pixels.
     """
 
     batch: int
@@ -87,14 +87,14 @@ class BaseGrid:
     def at(self, shape: Shape, base_area: int) -> Grid:
         """The grid of a coarse shape.
 
-        The sub-batch grows with the short cycle's share of the batch and not with the long
-        cycle's (Sec. 3.3); strides reach from tau to tau * T/t, and the jitter range's lower end
+        The sub-batch grows with the short cycle's batch multiple and not with the long cycle's
+        (Sec. 3.3); strides range from tau to tau * T/t, and the lower end of the jitter range
         shrinks with the crop (Sec. 3.1).
 
         Args:
           shape: divisors of time and area.
-          base_area: the area divisor of the long cycle's shape, of which `shape` is a short-cycle
-            variant.
+          base_area: the area divisor of the long-cycle shape that `shape` is a short-cycle variant
+            of.
         """
         size = round(self.size / math.sqrt(shape.area))
         smallest, largest = self.short_sides

@@ -1,26 +1,26 @@
-"""Whether a schedule's length fits the number of videos that it trains on."""
+"""Epochs of a schedule, and a warning if its length does not fit the number of videos."""
 
 from mg_jax.recipe import least_scale, recipe_from_config
 from mg_jax.schedule import Schedule
 
-# Warn beyond this factor.
+# Warn if epochs differ from the recipe's by more than this factor.
 _FAR = 2
 
 
 def recipe_epochs(config, videos: int) -> float:
-    """Epochs of the baseline, as long as the config's recipe has it, over a number of videos."""
+    """Epochs of the baseline, as long as the config's recipe makes it, over a number of videos."""
     recipe = recipe_from_config(config)
     return recipe.iterations * recipe.base.batch / videos
 
 
 def _stated_epochs(config) -> float:
-    """Epochs of the baseline over as many videos as the recipe's lengths are stated for."""
+    """Epochs of the baseline over `schedule.videos`, the number that the recipe is meant for."""
     stated = config.schedule
     return stated.iterations * stated.batch / stated.videos
 
 
 def describe_stated(config) -> str:
-    """What the recipe's lengths are for, in words."""
+    """Text: the number of videos that the recipe's lengths are meant for."""
     return (
         f"these lengths are meant for {config.schedule.videos:,} videos "
         f"({_short(_stated_epochs(config))} epochs of the baseline); for N videos add --videos=N"
@@ -28,7 +28,13 @@ def describe_stated(config) -> str:
 
 
 def describe_epochs(config, schedule: Schedule, videos: int) -> str:
-    """Epochs in words, and what to do where they are far from the recipe's."""
+    """Text: the epochs, and a warning with advice if they are far from the recipe's.
+
+    Args:
+      config: of the run.
+      schedule: that it describes.
+      videos: number of videos to train on.
+    """
     text = f"{_short(schedule.clips / videos)} epochs of {videos:,} videos"
     here, meant = recipe_epochs(config, videos), _stated_epochs(config)
     if schedule.clips != schedule.recipe.iterations * schedule.recipe.base.batch:
@@ -49,10 +55,10 @@ def _warning(config, ratio: float, videos: int) -> str:
     way = f"--config.schedule.scale={scale:g} fits iterations, steps and warm-up"
     if scale == config.schedule.scale:
         way = "no smaller --config.schedule.scale leaves every stage iterations"
-    # Iterations that someone has set by hand for these videos cannot be told from the recipe's.
+    # Lengths that someone has set for these videos look like the recipe's: thus the second advice.
     return f"{warning}; {way}; where these lengths are meant, say --config.schedule.videos={videos}"
 
 
 def _short(value: float) -> str:
-    """Three digits, or the whole number."""
+    """Rounds to three digits, or to a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

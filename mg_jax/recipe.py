@@ -1,4 +1,4 @@
-"""From a config to the schedule it describes, with every setting checked."""
+"""From a config to its schedule; checks every setting."""
 
 import itertools
 import math
@@ -22,11 +22,11 @@ SAMPLINGS = ("stride", "segments")
 def recipe_from_config(config) -> Recipe:
     """The baseline's recipe, scaled to the config's batch.
 
-    Learning rates scale with the batch and iterations inversely (Goyal et al., 2017);
-    schedule.scale multiplies iterations alone.
+    Learning rates are proportional to the batch and iterations inversely proportional (Goyal et
+    al., 2017); schedule.scale multiplies only the iterations.
 
     Raises:
-      UserError: naming the setting, its value and what would do.
+      UserError: for an invalid setting; the message names valid values.
     """
     check_model(config.model)
     _check_base_grid(config)
@@ -54,10 +54,10 @@ def recipe_from_config(config) -> Recipe:
 
 
 def schedule_from_config(config) -> Schedule:
-    """The multigrid schedule, or with both cycles off the baseline's.
+    """The multigrid schedule, or the baseline's if both cycles are off.
 
     Raises:
-      UserError: naming the setting, its value and what would do.
+      UserError: for an invalid setting; the message names valid values.
     """
     try:
         return _schedule(config)
@@ -65,9 +65,8 @@ def schedule_from_config(config) -> Schedule:
         raise TooShort(
             f"schedule.scale={config.schedule.scale:g} of schedule.iterations="
             f"{config.schedule.iterations:,}, stated for schedule.batch={config.schedule.batch} "
-            f"and trained with batch={config.batch}: {error}; "
-            f"--config.schedule.scale={least_scale(config):g} is the smallest that would do, or a "
-            "smaller --config.batch"
+            f"and trained with batch={config.batch}: {error}; --config.schedule.scale="
+            f"{least_scale(config):g} is the smallest valid one; a smaller --config.batch helps too"
         ) from error
 
 
@@ -91,7 +90,7 @@ def _schedule(config) -> Schedule:
 
 
 def is_baseline(config) -> bool:
-    """Whether a config trains the baseline: neither cycle."""
+    """Whether a config trains the baseline, that is, has both cycles off."""
     return not (config.multigrid.long_cycle or config.multigrid.short_cycle)
 
 
@@ -103,13 +102,17 @@ def as_baseline(config):
 
 
 def check_devices(schedule: Schedule, devices: int) -> None:
-    """Raises UserError where the devices do not divide the batch, naming batches that would do."""
+    """Checks that the number of devices divides the batch.
+
+    Raises:
+      UserError: if it does not, naming valid batches and numbers of devices.
+    """
     base = schedule.recipe.base
     if base.batch % devices:
         unit = math.lcm(devices, base.sub_batch or 1)
         raise UserError(
-            f"batch={base.batch} does not divide over {devices} devices; "
-            f"{_nearest(base.batch, unit)} would do, or another number of devices: "
+            f"batch={base.batch} cannot be split evenly over {devices} devices; use a batch of "
+            f"{_nearest(base.batch, unit)}, or another number of devices: "
             f"{', '.join(str(d) for d in range(1, 2 * devices) if base.batch % d == 0)}"
         )
 
@@ -142,8 +145,8 @@ def _check_base_grid(config) -> None:
     if config.sub_batch and config.batch % config.sub_batch:
         divisors = [d for d in range(1, config.batch + 1) if config.batch % d == 0]
         raise UserError(
-            f"sub_batch={config.sub_batch} does not divide batch={config.batch}; a batch of "
-            f"{_nearest(config.batch, config.sub_batch)} would do, or a sub_batch of "
+            f"sub_batch={config.sub_batch} does not divide batch={config.batch}; use a batch of "
+            f"{_nearest(config.batch, config.sub_batch)}, or a sub_batch of "
             f"{', '.join(map(str, divisors))}"
         )
 
@@ -171,7 +174,7 @@ def _check_steps(schedule) -> None:
 
 
 def _scaled(config, iterations: int) -> int:
-    """Iterations that the recipe states for its batch and its length, for the config's."""
+    """Iterations at the config's batch and scale, given those stated for schedule.batch."""
     return round(iterations * config.schedule.scale / (config.batch / config.schedule.batch))
 
 
@@ -182,7 +185,7 @@ def _check_scaled_steps(config) -> None:
 
 
 def _check_stages(schedule: Schedule) -> None:
-    """Multigrid takes fewer iterations than the recipe, so that a stage may be left with none."""
+    """Checks that every stage has iterations; multigrid has fewer of them than the recipe."""
     stages = range(len(schedule.recipe.stages))
     empty = sorted({*stages} - {phase.stage for phase in schedule.phases})
     if empty:
@@ -193,10 +196,10 @@ def _check_stages(schedule: Schedule) -> None:
 
 
 def least_scale(config) -> float:
-    """The smallest schedule.scale of two digits that leaves every stage iterations.
+    """The smallest schedule.scale of two digits with which every stage has iterations.
 
     Raises:
-      UserError: for other settings that do not do.
+      UserError: for an invalid setting other than schedule.scale.
     """
     config = config.copy_and_resolve_references()
     scales = (float(f"{n}e{e}") for e in itertools.count(-7) for n in range(10, 100))
@@ -267,7 +270,7 @@ def _check_fixed_shape(shape: Shape) -> None:
 
 
 def _check_frames(config, shapes: list[Shape]) -> None:
-    """T must be divisible by every temporal divisor in use, and SlowFast's alpha on top."""
+    """Checks that T is a multiple of every temporal divisor in use times SlowFast's alpha."""
     alpha = config.model.alpha if config.model.name == "slowfast" else 1
     _check_positive(alpha, "model.alpha")
     unit = math.lcm(*(shape.time * alpha for shape in shapes))
@@ -278,8 +281,8 @@ def _check_frames(config, shapes: list[Shape]) -> None:
     reasons += [f"SlowFast takes 1 in model.alpha={alpha}"] if alpha > 1 else []
     other = "baseline.time_divisor" if is_baseline(config) else "multigrid.long_shapes"
     raise UserError(
-        f"frames={config.frames} must be a multiple of {unit}: {' and '.join(reasons)}; "
-        f"{_nearest(config.frames, unit)} would do"
+        f"frames={config.frames} must be a multiple of {unit}: {' and '.join(reasons)}; use "
+        + _nearest(config.frames, unit)
         + (f", or a smaller {other}" if divisor > 1 else "")
     )
 

@@ -7,7 +7,7 @@ short cycle in shape k:
  1. each shape of a cycled stage l < L runs n_l / sum_k avg_k iterations;
  2. fine-tuning, which takes the place of stage L, runs n_L / r iterations, r = sum_k avg_k / S,
     on the full shape: its first half with stage L-1's learning rate, its second with stage L's;
- 3. everything is multiplied by x, such that the examples seen are f * N * B;
+ 3. everything is multiplied by x, such that f * N * B clips are trained on in total;
  4. boundaries are the rounded running sums.
 """
 
@@ -25,7 +25,7 @@ from mg_jax.grid import BaseGrid, Grid, Shape
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The baseline's recipe, in iterations of B clips.
+    """The baseline's recipe; an iteration is one of B clips.
 
     Attributes:
       base: the base grid B x T x H x W.
@@ -33,9 +33,9 @@ class Recipe:
       boundaries: iterations at which a new stage begins, ascending.
       iterations: N, length of the baseline.
       decay: factor of the learning rate from stage to stage.
-      cosine: anneal with half a cosine over the examples instead of in steps.
+      cosine: anneal with half a cosine over the clips of the run instead of in steps.
       warmup_iterations: iterations of the baseline's linear warm-up.
-      warmup_learning_rate: where the warm-up starts.
+      warmup_learning_rate: learning rate at which the warm-up starts.
     """
 
     base: BaseGrid
@@ -56,17 +56,17 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Multigrid:
-    """Which of the paper's cycles run.
+    """The paper's cycles and their variants.
 
     Attributes:
-      long_shapes: S', the last S' of the long cycle's four shapes; 1 means no long cycle.
-      short_shapes: the last 1, 2 or 3 of the short cycle's shapes; 1 means no short cycle.
-      single_cycle: one long cycle over the whole run, without fine-tuning, in place of one
-        per stage.
-      fine_tuning: end on the full shape; otherwise all L stages are cycled.
+      long_shapes: S'; the long cycle has the last S' of its four shapes. 1 means no long cycle.
+      short_shapes: the short cycle has the last 1, 2 or 3 of its shapes. 1 means no short cycle.
+      single_cycle: one long cycle over the whole run, without fine-tuning, instead of one per
+        stage.
+      fine_tuning: train the last stage on the full shape; otherwise all L stages are cycled.
       epoch_factor: f, epochs relative to the baseline's.
-      short_cycle_rate: scale the learning rate by the short cycle's batch multiple too, which the
-        paper found to be harmful.
+      short_cycle_rate: multiply the learning rate by the short cycle's batch multiple too, which
+        the paper found harmful.
     """
 
     long_shapes: int = 4
@@ -79,16 +79,16 @@ class Multigrid:
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A run of iterations with one long-cycle shape and one stage's learning rate.
+    """Consecutive iterations with one long-cycle shape and one stage's learning rate.
 
     Attributes:
       stage: index of the learning-rate stage.
-      start: first iteration.
-      end: one past the last iteration.
+      start: index of the first iteration.
+      end: index after the last iteration.
       grids: the short cycle; iteration i trains on grids[i mod len(grids)].
       lr_multiplier: learning rate relative to the recipe's: the long cycle's batch multiple, times
         the stage's decay unless a cosine takes its place.
-      first_position: clips consumed before this phase.
+      first_position: clips trained on before this phase.
     """
 
     stage: int
@@ -99,7 +99,7 @@ class Phase:
     first_position: int
 
     def clips_before(self, step: int) -> int:
-        """Clips that iterations [start, step) of this phase consume."""
+        """Number of clips in the iterations [start, step) of this phase."""
         cycles, rest = divmod(step - self.start, len(self.grids))
         partial = sum(self.grid(self.start + i).batch for i in range(rest))
         return cycles * sum(g.batch for g in self.grids) + partial
@@ -108,27 +108,31 @@ class Phase:
         """The grid of iteration `step`."""
         return self.grids[step % len(self.grids)]
 
-    def steps_on(self, place: int) -> range:
-        """The iterations of this phase that train on `grids[place]`."""
+    def steps_on(self, index: int) -> range:
+        """The iterations of this phase that train on `grids[index]`."""
         count = len(self.grids)
-        return range(self.start + (place - self.start) % count, self.end, count)
+        return range(self.start + (index - self.start) % count, self.end, count)
 
 
 class TooShort(UserError):
-    """A schedule, or a learning-rate stage of one, that no iteration remains for."""
+    """A schedule, or one of its learning-rate stages, has no iterations."""
 
 
 class Schedule:
-    """step -> (grid, learning rate, first position), each in O(log phases).
+    """step -> (grid, learning rate, position of the first clip), each in O(log phases).
 
     Attributes:
-      recipe: what is scheduled.
+      recipe: the recipe that is scheduled.
       phases: in order, without gaps.
-      short_cycle_rate: whether learning rates follow the short cycle's batches.
+      short_cycle_rate: whether learning rates are multiplied by the short cycle's batch multiple.
     """
 
     def __init__(self, recipe: Recipe, phases: Iterable[Phase], short_cycle_rate: bool = False):
-        """Takes the attributes."""
+        """Takes the attributes.
+
+        Raises:
+          TooShort: if there are no phases.
+        """
         self.recipe = recipe
         self.short_cycle_rate = short_cycle_rate
         self.phases = tuple(phases)
@@ -140,15 +144,20 @@ class Schedule:
 
     @property
     def iterations(self) -> int:
+        """Iterations of the whole run."""
         return self.phases[-1].end
 
     @functools.cached_property
     def clips(self) -> int:
-        """Clips that the whole run consumes."""
+        """Clips that the whole run trains on, counting repetitions."""
         return self.position(self.iterations)
 
     def phase(self, step: int) -> Phase:
-        """The phase of iteration `step`; the last one for the end of the run."""
+        """The phase of iteration `step`; at the end of the run, the last phase.
+
+        Raises:
+          UserError: if the schedule has no such step.
+        """
         if not 0 <= step <= self.iterations:
             raise UserError(f"step {step} is outside the schedule's 0 ... {self.iterations}")
         return self.phases[bisect.bisect_right(self._starts, step) - 1]
@@ -158,17 +167,17 @@ class Schedule:
         return self.phase(step).grid(step)
 
     def position(self, step: int) -> int:
-        """P(step): clips consumed before iteration `step`."""
+        """P(step): clips trained on before iteration `step`."""
         phase = self.phase(step)
         return phase.first_position + phase.clips_before(step)
 
     def grid_counts(self, end: int | None = None) -> dict[Grid, int]:
-        """Iterations before `end`, the run's unless said, on each grid."""
+        """Number of iterations on each grid before `end`; None means the end of the run."""
         end = self.iterations if end is None else end
         counts: dict[Grid, int] = {}
         for phase in self.phases:
-            for place, grid in enumerate(phase.grids):
-                steps = phase.steps_on(place)
+            for index, grid in enumerate(phase.grids):
+                steps = phase.steps_on(index)
                 before = range(steps.start, min(end, phase.end), steps.step)
                 counts[grid] = counts.get(grid, 0) + len(before)
         return {grid: count for grid, count in counts.items() if count}
@@ -176,8 +185,8 @@ class Schedule:
     def learning_rate(self, step: int) -> float:
         """The learning rate of iteration `step`.
 
-        The warm-up covers as many clips as the baseline's and rises linearly, in clips, to the
-        rate that is scheduled where it ends.
+        The warm-up covers as many clips as the baseline's and rises linearly in clips, to the rate
+        that is scheduled at its end.
         """
         rate = self._long_cycle_rate(step)
         if self.short_cycle_rate:
@@ -227,8 +236,8 @@ class Schedule:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Run:
-    """Iterations, not yet rounded, of one long-cycle shape within one stage."""
+class _Piece:
+    """A phase before rounding: one long-cycle shape within one stage, and its iterations."""
 
     stage: int
     lr_stage: int
@@ -241,45 +250,49 @@ def baseline_schedule(
 ) -> Schedule:
     """The baseline on the base grid, or on one fixed coarser grid.
 
-    On a coarser grid Eq. 1 multiplies the batch, the learning rate follows linearly and the
-    iterations fall by the same factor, so that the clips seen stay the same.
+    On a coarser grid the batch and the learning rate are multiplied by the factor of Eq. 1 and the
+    iterations are divided by it, so that the number of clips stays the same.
 
     Args:
-      recipe: the recipe.
+      recipe: of the baseline.
       epoch_factor: epochs relative to the recipe's; 1 / 3.4 is the paper's shortened baseline.
       shape: divisors of the fixed grid.
+
+    Raises:
+      TooShort: if no iteration remains.
     """
-    runs = [
-        _Run(stage, stage, shape, n * epoch_factor / shape.factor)
+    pieces = [
+        _Piece(stage, stage, shape, n * epoch_factor / shape.factor)
         for stage, n in enumerate(recipe.stages)
     ]
     grids = {shape: (recipe.base.at(shape, shape.area),)}
-    return Schedule(recipe, _phases(recipe, runs, grids))
+    return Schedule(recipe, _phases(recipe, pieces, grids))
 
 
 def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
-    """The schedule of the long and short cycles.
+    """The schedule of the long and short cycles, by the module's steps 1 to 4.
 
     Raises:
-      UserError: if the recipe has no stage to cycle, or no iteration remains.
+      UserError: if the recipe has no stage to cycle.
+      TooShort: if no iteration remains.
     """
     shapes = grid_lib.LONG_CYCLE[-cycles.long_shapes :]
     short = {shape: grid_lib.short_cycle(shape, cycles.short_shapes) for shape in shapes}
     avg = {shape: sum(s.factor for s in short[shape]) / len(short[shape]) for shape in shapes}
     if cycles.single_cycle:
-        runs = _single_cycle(recipe, shapes, avg)
+        pieces = _single_cycle(recipe, shapes, avg)
     else:
-        runs = _cycle_per_stage(recipe, shapes, avg, cycles.fine_tuning)
-    examples = sum(run.iterations * avg[run.shape] for run in runs)
-    x = cycles.epoch_factor * recipe.iterations / examples
-    runs = [dataclasses.replace(run, iterations=run.iterations * x) for run in runs]
+        pieces = _cycle_per_stage(recipe, shapes, avg, cycles.fine_tuning)
+    clips = sum(piece.iterations * avg[piece.shape] for piece in pieces)  # in units of B
+    x = cycles.epoch_factor * recipe.iterations / clips
+    pieces = [dataclasses.replace(piece, iterations=piece.iterations * x) for piece in pieces]
     grids = {shape: tuple(recipe.base.at(s, shape.area) for s in short[shape]) for shape in shapes}
-    return Schedule(recipe, _phases(recipe, runs, grids), cycles.short_cycle_rate)
+    return Schedule(recipe, _phases(recipe, pieces, grids), cycles.short_cycle_rate)
 
 
 def _cycle_per_stage(
     recipe: Recipe, shapes: tuple[Shape, ...], avg: dict[Shape, float], fine_tuning: bool
-) -> list[_Run]:
+) -> list[_Piece]:
     """Steps 1 and 2 of the module's docstring."""
     stages = recipe.stages
     if fine_tuning and len(stages) < 2:
@@ -290,50 +303,52 @@ def _cycle_per_stage(
         )
     total = sum(avg.values())
     cycled = stages[:-1] if fine_tuning else stages
-    runs = [_Run(l, l, shape, n / total) for l, n in enumerate(cycled) for shape in shapes]
+    pieces = [_Piece(l, l, shape, n / total) for l, n in enumerate(cycled) for shape in shapes]
     if fine_tuning:
         last = len(stages) - 1
         half = stages[-1] / (total / len(shapes)) / 2
-        runs += [_Run(last, last - 1, shapes[-1], half), _Run(last, last, shapes[-1], half)]
-    return runs
+        pieces += [_Piece(last, last - 1, shapes[-1], half), _Piece(last, last, shapes[-1], half)]
+    return pieces
 
 
-def _single_cycle(recipe: Recipe, shapes: tuple[Shape, ...], avg: dict[Shape, float]) -> list[_Run]:
-    """One long cycle over the run; a stage begins where the baseline's would, counted in examples.
+def _single_cycle(
+    recipe: Recipe, shapes: tuple[Shape, ...], avg: dict[Shape, float]
+) -> list[_Piece]:
+    """One long cycle over the run; stages begin at the same share of the clips as the baseline's.
 
-    Examples are in units of the baseline's iterations; shape k covers avg_k / sum avg of them.
+    Clips are counted in units of B; shape k covers avg_k / sum avg of them.
     """
     total = sum(avg.values())
     shape_ends = list(itertools.accumulate(avg[s] / total * recipe.iterations for s in shapes))
     stage_ends = list(itertools.accumulate(recipe.stages))
     # Both lists end at N; the sum of floats may miss it by a rounding error.
     shape_ends[-1] = stage_ends[-1]
-    runs, start = [], 0.0
+    pieces, start = [], 0.0
     for end in sorted({*shape_ends, *stage_ends}):
         shape = shapes[bisect.bisect_left(shape_ends, end)]
         stage = bisect.bisect_left(stage_ends, end)
-        runs.append(_Run(stage, stage, shape, (end - start) / avg[shape]))
+        pieces.append(_Piece(stage, stage, shape, (end - start) / avg[shape]))
         start = end
-    return runs
+    return pieces
 
 
 def _phases(
-    recipe: Recipe, runs: list[_Run], grids: dict[Shape, tuple[Grid, ...]]
+    recipe: Recipe, pieces: list[_Piece], grids: dict[Shape, tuple[Grid, ...]]
 ) -> Iterator[Phase]:
     """Rounds the running sum of iterations (step 4) and places each phase's first clip."""
     total, start, position = 0.0, 0, 0
-    for run in runs:
-        total += run.iterations
+    for piece in pieces:
+        total += piece.iterations
         end = round(total)
         if end == start:
             continue
-        decay = 1.0 if recipe.cosine else recipe.decay**run.lr_stage
+        decay = 1.0 if recipe.cosine else recipe.decay**piece.lr_stage
         phase = Phase(
-            stage=run.stage,
+            stage=piece.stage,
             start=start,
             end=end,
-            grids=grids[run.shape],
-            lr_multiplier=run.shape.factor * decay,
+            grids=grids[piece.shape],
+            lr_multiplier=piece.shape.factor * decay,
             first_position=position,
         )
         position += phase.clips_before(end)

@@ -36,12 +36,12 @@ def fail(process, where=""):
 def talk(process, folder):
     """The pieces, one by one."""
     return {
-        "decided": said(lambda: hosts.agree(lambda: {"of": process, "text": "ü" * 300})),
-        "refused": said(lambda: hosts.agree(lambda: fail(process))),
-        "not UTF-8": said(lambda: hosts.together(lambda: fail(1, os.fsdecode(b"caf\xe9")))),
-        "together": said(lambda: hosts.together(lambda: process)),
-        "first failed": said(lambda: hosts.together(lambda: fail(0))),
-        "second failed": said(lambda: hosts.together(lambda: fail(1))),
+        "decided": said(lambda: hosts.on_first(lambda: {"of": process, "text": "ü" * 300})),
+        "refused": said(lambda: hosts.on_first(lambda: fail(process))),
+        "not UTF-8": said(lambda: hosts.on_all(lambda: fail(1, os.fsdecode(b"caf\xe9")))),
+        "together": said(lambda: hosts.on_all(lambda: process)),
+        "first failed": said(lambda: hosts.on_all(lambda: fail(0))),
+        "second failed": said(lambda: hosts.on_all(lambda: fail(1))),
         "same": said(lambda: hosts.check_same({"a": "1", "b": "2"}, "Mend it")),
         "other": said(lambda: hosts.check_same({"a": "1", "b": str(process)}, "Mend it")),
         "more": said(lambda: hosts.check_same({"a": "1", "c": "3"} if process else {"a": "2"}, "")),
@@ -55,7 +55,7 @@ def lag(folder):
     Returns:
       The work directory that is seen, and a list that grows with each look that missed something.
     """
-    seen, later, missed, sees = folder / "seen", folder / "seen_later", [], hosts.sees
+    seen, later, missed, sees = folder / "seen", folder / "seen_later", [], hosts.wait_until_visible
     seen.symlink_to(folder / "before")
     later.symlink_to(folder / "whole")
 
@@ -74,14 +74,14 @@ def lag(folder):
 
         return sees(look)
 
-    hosts.sees = sees_late
+    hosts.wait_until_visible = sees_late
     return seen, missed
 
 
-def open_runs(process, folder, data_dir, cache):
+def open_sessions(process, folder, data_dir, cache):
     """Runs of which process 1 has something else than process 0."""
     from mg_jax.training.loop import train
-    from mg_jax.training.run import open_run
+    from mg_jax.training.session import open_session
 
     def config(**changed):
         config = tiny.get_config()
@@ -89,7 +89,7 @@ def open_runs(process, folder, data_dir, cache):
         return config
 
     def opened(name, **changed):
-        return said(lambda: open_run(config(**changed), folder / name, Stops(), trains=True)[0])
+        return said(lambda: open_session(config(**changed), folder / name, Stops(), trains=True)[0])
 
     lagging, missed = lag(folder) if process == 1 else (folder / "whole", [])
     return {
@@ -110,5 +110,5 @@ if __name__ == "__main__":
     print(json.dumps({"devices": devices}))
     if devices is None:
         print(json.dumps(talk(process, folder)))
-        print(json.dumps(open_runs(process, folder, data_dir, cache)))
-    hosts.part()
+        print(json.dumps(open_sessions(process, folder, data_dir, cache)))
+    hosts.exit_together(0)

@@ -76,7 +76,7 @@ class Executables:
         return sum(not future.done() for future in self._futures.values())
 
     def format_left(self, count: int) -> str:
-        """That so many programs are to be compiled, and how long, by their mean, it will take."""
+        """Text: the number of programs left and the estimated time to compile them."""
         each = statistics.fmean(self._seconds) if self._seconds else 0
         # Where programs come from disk it is not worth a word.
         long = f", about {each:.0f} s each, {count * each:.0f} s in all" if each >= 0.5 else ""

@@ -1,4 +1,4 @@
-"""The processes of a run, one to a host or to a GPU: how they agree, and part."""
+"""The processes of a run, one per host or per GPU: shared decisions, checks, and exit."""
 
 import collections
 import contextlib
@@ -27,57 +27,58 @@ T = TypeVar("T")
 
 # Seconds that a network file system may take to show one process's files to the others.
 _SHARED_S = 20
-# Bytes of the shortest message; longer ones double, since each length takes a program of its own.
+# Bytes of the shortest message; longer ones are padded to powers of two, since each length compiles
+# a program of its own.
 _SHORTEST = 256
 
 
 def is_first() -> bool:
-    """Whether this is the process that prints and writes for all."""
+    """Whether this is process 0, which prints and writes for all."""
     return jax.process_index() == 0
 
 
-def say(text: str) -> None:
-    """Prints a line, once for all processes."""
+def print_once(text: str) -> None:
+    """Prints a line on the first process only."""
     if is_first():
         print(text, flush=True)
 
 
-def agree(decide: Callable[[], T]) -> T:
-    """What the first process decides, on all processes; what it raises, all processes raise.
+def on_first(work: Callable[[], T]) -> T:
+    """Calls a function on the first process and returns its result on all of them.
 
-    For all that is read from a file system and acted on: a network file system may show processes
-    different things at the same time.
+    For whatever is read from a file system and acted on: a network file system may show processes
+    different contents at the same time.
 
     Args:
-      decide: called on the first process alone; returns what JSON can hold.
+      work: called on the first process only; returns what JSON can represent.
 
     Raises:
-      Exception: that of `decide`; on the other processes a UserError with its message.
+      Exception: that of `work`; on the other processes a UserError with its message.
     """
     if jax.process_count() == 1:
-        return decide()
+        return work()
     error, answer = None, ""
     if is_first():
         try:
-            answer = json.dumps({"decided": decide()})
+            answer = json.dumps({"result": work()})
         except Exception as raised:
-            error, answer = raised, json.dumps({"error": _words(raised)})
+            error, answer = raised, json.dumps({"error": _message(raised)})
     answer = json.loads(_gather(answer)[0])
     if error is not None:
         raise error
     if "error" in answer:
         raise UserError(answer["error"])
-    return answer["decided"]
+    return answer["result"]
 
 
-def together(work: Callable[[], T]) -> T:
-    """Does a piece of work on every process and waits for all; what one raises, all raise.
+def on_all(work: Callable[[], T]) -> T:
+    """Calls a function on every process and returns its own result on each; if one fails, all fail.
 
-    Otherwise the others would wait for the one that failed.
+    Otherwise the others would wait forever for the one that failed.
 
     Raises:
-      Exception: that of this process's work; where another one's failed, a UserError with its
-        message and the number of the process.
+      Exception: that of `work` on this process; if it failed on another one, a UserError with its
+        message and the index of the process.
     """
     if jax.process_count() == 1:
         return work()
@@ -86,7 +87,7 @@ def together(work: Callable[[], T]) -> T:
         result = work()
     except Exception as raised:
         error = raised
-    messages = _gather("" if error is None else _words(error))
+    messages = _gather("" if error is None else _message(error))
     if error is not None:
         raise error
     for process, message in enumerate(messages):
@@ -96,14 +97,14 @@ def together(work: Callable[[], T]) -> T:
 
 
 def check_same(parts: dict[str, str], advice: str) -> None:
-    """Makes sure that all processes have the same texts.
+    """Checks that all processes have the same texts.
 
     Args:
-      parts: texts by what they describe, in words.
-      advice: what to do where they differ.
+      parts: texts by a name for people, which an error shows.
+      advice: what to do if they differ.
 
     Raises:
-      UserError: where they do, naming the processes and what differs, on all processes.
+      UserError: if they differ, naming the processes and the texts; on all processes.
     """
     if jax.process_count() == 1:
         return
@@ -123,12 +124,12 @@ def check_same(parts: dict[str, str], advice: str) -> None:
 
 
 def check_device_counts() -> None:
-    """Makes sure that all processes have as many devices; each takes an equal part of a batch.
+    """Checks that all processes have equally many devices; each takes an equal part of a batch.
 
     Raises:
-      UserError: where they do not, naming the counts, on all processes.
+      UserError: if they have not, naming the counts; on all processes.
     """
-    # Known to all since they met; collective calls need equal counts themselves.
+    # Every process knows all devices; collective calls would need equal counts themselves.
     counts = collections.Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"process {i} has {counts[i]}" for i in sorted(counts))
@@ -139,16 +140,16 @@ def check_device_counts() -> None:
 
 
 def check_shared(folder: pathlib.Path) -> None:
-    """Makes sure that all processes see the same folder, which exists on the first.
+    """Checks that all processes see the same folder, which exists on the first.
 
     Raises:
-      UserError: where they do not.
+      UserError: naming the processes that see another one; on all processes.
     """
     if jax.process_count() == 1:
         return
-    path = folder / agree(lambda: f".seen_by_all_{secrets.token_hex(8)}")
-    agree(path.touch)
-    seen = _gather("yes" if sees(path.exists) else "")
+    path = folder / on_first(lambda: f".seen_by_all_{secrets.token_hex(8)}")
+    on_first(path.touch)
+    seen = _gather("yes" if wait_until_visible(path.exists) else "")
     if is_first():
         path.unlink()
     blind = ", ".join(str(process) for process, answer in enumerate(seen) if not answer)
@@ -159,27 +160,34 @@ def check_shared(folder: pathlib.Path) -> None:
         )
 
 
-def sees(condition: Callable[[], bool]) -> bool:
-    """Whether what another process has written can be seen here, waiting for it a while."""
-    patience = time.monotonic() + _SHARED_S
+def wait_until_visible(condition: Callable[[], bool]) -> bool:
+    """Waits up to 20 s for what another process has written to be seen by this one.
+
+    Args:
+      condition: whether it is seen.
+
+    Returns:
+      False if it is not seen by then.
+    """
+    deadline = time.monotonic() + _SHARED_S
     while True:
-        with contextlib.suppress(OSError):  # such as of a handle that has become stale
+        with contextlib.suppress(OSError):  # such as a stale file handle
             if condition():
                 return True
-        if time.monotonic() > patience:
+        if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
 
 
 def total(count: int) -> int:
-    """The sum of a number over the processes."""
+    """The sum of a count over all processes."""
     if jax.process_count() == 1:
         return count
     return int(multihost_utils.process_allgather(np.array(count)).sum())
 
 
 def highest(number: int, mesh: Mesh) -> jax.Array:
-    """The highest of the processes' numbers, to be read later; int32 on every device."""
+    """The highest of the processes' numbers, int32 on every device; does not wait for it."""
     numbers_D = np.full(jax.local_device_count(), number, np.int32)
     return _highest(parallel.shard(numbers_D, mesh), mesh)
 
@@ -190,20 +198,20 @@ def _highest(numbers_D: jax.Array, mesh: Mesh) -> jax.Array:
     return lax.with_sharding_constraint(jnp.max(numbers_D), sharding)
 
 
-def part(status: int = 0) -> NoReturn:
-    """Ends the process in good order, as all processes do."""
+def exit_together(status: int) -> NoReturn:
+    """Ends this process after disconnecting from the others, which all call this too."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Else Python waits for the compiler.
+    # Otherwise Python would wait for the compiler's thread.
     os._exit(status)
 
 
-def leave(message: str, status: int = 1) -> NoReturn:
-    """Prints a message and ends the process at once.
+def exit_now(message: str, status: int = 1) -> NoReturn:
+    """Prints a message and ends this process at once, whatever the others do.
 
-    The orderly way waits for the compiler, and for minutes for processes that may not come.
+    A regular exit would wait for the compiler's thread, and minutes for processes that may be gone.
     """
     sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
@@ -211,8 +219,8 @@ def leave(message: str, status: int = 1) -> NoReturn:
 
 
 def _gather(text: str) -> list[str]:
-    """The texts of all processes, by their numbers."""
-    # As JSON, since names of files that are not UTF-8 cannot be encoded otherwise.
+    """The texts of all processes, in the order of their indices."""
+    # As JSON, since file names that are not UTF-8 cannot be encoded otherwise.
     encoded = json.dumps(text).encode() if text else b""
     longest = int(multihost_utils.process_allgather(np.array(len(encoded))).max())
     size = max(_SHORTEST, 1 << (longest - 1).bit_length()) if longest else 0
@@ -225,6 +233,6 @@ def _gather(text: str) -> list[str]:
     return [json.loads(text) if text else "" for text in texts]
 
 
-def _words(error: Exception) -> str:
-    """What an error says, or what it is."""
+def _message(error: Exception) -> str:
+    """An error's message, or its type if it has none."""
     return str(error) or type(error).__name__

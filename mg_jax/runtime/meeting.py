@@ -47,7 +47,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
     # It would take SIGTERM for itself, and Orbax asks it by another count of steps than we would.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        with _leaving_on_signals():
+        with _exiting_on_signals():
             waits = f"waiting for {others} of the run to meet at {where}"
             print(waits, file=sys.stderr, flush=True)
             jax.distributed.initialize(
@@ -64,7 +64,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
 
 
 @contextlib.contextmanager
-def _leaving_on_signals() -> Iterator[None]:
+def _exiting_on_signals() -> Iterator[None]:
     """Ends the process at once after Ctrl-C or SIGTERM.
 
     Waiting happens outside of Python, whose handlers would wait along; this thread does not.
@@ -80,7 +80,7 @@ def _leaving_on_signals() -> Iterator[None]:
         while number := reader.recv(1):
             if number[0] in words:
                 said, status = words[number[0]]
-                hosts.leave(f"{said} before the processes of the run had met", status)
+                hosts.exit_now(f"{said} before the processes of the run had met", status)
 
     threading.Thread(target=watch, daemon=True).start()
     # Between two statements of Python its handlers would be the first, with other words.

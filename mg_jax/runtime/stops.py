@@ -94,7 +94,7 @@ class Stops:
     def _interrupt(self, signum, frame) -> None:
         if self._interrupted.is_set():
             # Libraries log an exception in their midst as if something had failed.
-            hosts.leave(f"interrupted; {CONTINUES}, if there is one", INTERRUPTED)
+            hosts.exit_now(f"interrupted; {CONTINUES}, if there is one", INTERRUPTED)
         self._interrupted.set()
 
 

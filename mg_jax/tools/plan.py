@@ -89,7 +89,7 @@ def format_plan(
     epochs = schedule.clips / (baseline_iterations * base.batch)
     header = (
         f"{'phase':>5} {'stage':>5} {'iterations':>19}   {'clips x frames x size^2':<24} "
-        f"{'sub-batch':>9} {'learning rate':>21} {'examples':>13} {'share':>6}"
+        f"{'sub-batch':>9} {'learning rate':>21} {'clips':>13} {'share':>6}"
         + (f" {'epochs':>7}" if videos else "")
     )
     lines = [f"{title}, base grid {base.batch} x {base.frames} x {base.size}^2", "", header]
@@ -99,7 +99,7 @@ def format_plan(
         "",
         f"{schedule.iterations:,} iterations against the baseline's {baseline_iterations:,}: "
         + (f"{baseline_iterations / schedule.iterations:.2f}x fewer" if fewer else "as many"),
-        f"{schedule.clips:,} examples, {epochs:.3g}x the baseline's",
+        f"{schedule.clips:,} clips, {epochs:.3g}x the baseline's",
     ]
     return "\n".join(lines)
 

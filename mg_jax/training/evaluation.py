@@ -1,4 +1,4 @@
-"""Evaluation: precise BN, then the scores of every test video from several views."""
+"""Evaluation: precise BN, then scores of every test video from one or several views."""
 
 from typing import Any
 
@@ -13,32 +13,36 @@ from mg_jax.metrics import multi_label_metrics, single_label_metrics
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.programs import statistics_program, views_program
-from mg_jax.training.run import Run
+from mg_jax.training.session import Session
 
 
-def evaluate(run: Run, state: TrainState, views: Views) -> dict[str, float]:
+def evaluate(session: Session, state: TrainState, views: Views) -> dict[str, float]:
     """Metrics of the evaluation split.
 
     Args:
-      run: config, devices, programs and data.
-      state: parameters to evaluate and the statistics to do it with.
+      session: config, devices, programs and data.
+      state: the parameters and batch-norm statistics to evaluate.
       views: of each video.
 
     Returns:
-      loss, top1 and top5 (shares of 1), means over the videos; with several labels to a video,
-      loss and map, the mean average precision. Damaged videos are left out.
+      `loss`, `top1` and `top5` (in 0 ... 1), means over the videos; with any number of labels per
+      video, `loss` and `map`, the mean average precision. Damaged videos are left out.
+
+    Raises:
+      KeyboardInterrupt: after Ctrl-C.
+      Preempted: after SIGTERM.
     """
-    split, program = run.data.evaluation, views_program(run.config, views, run.mesh)
-    step = run.program(program)
-    batches = DeviceBatches(view_batches(split, views, program.batch), run.mesh, split.damaged)
+    split, program = session.data.evaluation, views_program(session.config, views, session.mesh)
+    step = session.program(program)
+    batches = DeviceBatches(view_batches(split, views, program.batch), session.mesh, split.damaged)
     results = []
     total = -(-len(split.videos) // program.batch)
     for batch in shown(batches, "evaluating", "batch", total, show=hosts.is_first()):
-        run.stops.check()
+        session.stops.check()
         result = step(state, batch)
         batches.prefetch()
         results.append(jax.device_get(result))
-    # The last batch is filled up beyond the last video.
+    # The last batch is padded beyond the last video.
     scores_NK, weight_N = (
         np.concatenate(x)[: len(split.videos)] for x in zip(*results, strict=True)
     )
@@ -48,27 +52,36 @@ def evaluate(run: Run, state: TrainState, views: Views) -> dict[str, float]:
     return single_label_metrics(scores_NK[rows_M], split.videos.label(rows_M))
 
 
-def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
-    """Batch-norm statistics averaged over many batches with the current parameters.
+def with_precise_statistics(session: Session, state: TrainState) -> TrainState:
+    """The state with precise batch-norm statistics of the base grid that it was last trained on."""
+    grid = session.schedule.phase(int(state.step) - 1).grids[-1]
+    return state.replace(batch_stats=precise_batch_stats(session, state, grid))
+
+
+def precise_batch_stats(session: Session, state: TrainState, grid: Grid) -> Any:
+    """Batch-norm statistics averaged over many batches of a grid, with the current parameters.
 
     The running statistics mix several grids and past parameters (paper, Sec. 4.1).
+
+    Raises:
+      KeyboardInterrupt: after Ctrl-C.
+      Preempted: after SIGTERM.
     """
-    split = run.data.train
+    split, count = session.data.train, session.config.eval.precise_bn_batches
     dataset = clip_batches(
         split,
         # Another seed than training's: the clips are drawn the same way, in another order.
-        training_augmentation(run.config.data, run.config.seed + 1),
+        training_augmentation(session.config.data, session.config.seed + 1),
         [grid],
-        ((grid, i * grid.batch) for i in range(run.config.eval.precise_bn_batches)),
+        ((grid, i * grid.batch) for i in range(count)),
     )
-    step = run.program(statistics_program(grid))
+    step = session.program(statistics_program(grid))
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state.batch_stats)
-    total = parallel.replicate(zeros, run.mesh)
-    batches = DeviceBatches(dataset, run.mesh, split.damaged)
-    count = run.config.eval.precise_bn_batches
+    total = parallel.replicate(zeros, session.mesh)
+    batches = DeviceBatches(dataset, session.mesh, split.damaged)
     for batch in shown(batches, "precise BN", "batch", count, show=hosts.is_first()):
-        run.stops.check()
-        jax.block_until_ready(total)  # else batches would pile up on the devices
+        session.stops.check()
+        jax.block_until_ready(total)  # otherwise batches would pile up on the devices
         total = step(state, batch, total)
         batches.prefetch()
     return total

@@ -1,4 +1,4 @@
-"""Per-device code of evaluation: batch statistics for precise BN, and scores of test videos."""
+"""Per-device code of evaluation: batch-norm statistics for precise BN, scores of test videos."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ from mg_jax.training.step import batch_shapes
 def lower_statistics_step(
     config, mesh: Mesh, state: TrainState, program: Program
 ) -> jax.stages.Lowered:
-    """A step (state, batch, total) -> total + batch_stats of this batch alone / batches.
+    """The step (state, batch, total) -> total + batch_stats of this batch / number of batches.
 
-    After all batches of precise BN the total, which starts at zero, is their mean. It is donated.
+    The total starts at zero and is the mean after all batches of precise BN. It is donated.
 
     Args:
       config: of the run.
@@ -42,7 +42,7 @@ def lower_statistics_step(
         _, updated = model.apply(
             {"params": state.params, "batch_stats": state.batch_stats},
             clips_BTHWC,
-            rngs={"dropout": jax.random.key(0)},  # of the classifier's input: no statistics follow
+            rngs={"dropout": jax.random.key(0)},  # it comes after the last batch norm
             mutable=["batch_stats"],
         )
         batch_stats = lax.pmean(updated["batch_stats"], parallel.AXIS)
@@ -54,9 +54,9 @@ def lower_statistics_step(
 
 
 def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
-    """A step (state, batch) -> scores `B K` float32 and weights `B` of the whole batch.
+    """The step (state, batch) -> scores `B K` float32 and weights `B` of the global batch.
 
-    `batch` holds clips `B V T h h 3` uint8 and weight `B` float32.
+    `batch` holds clips `B V T h h 3` uint8 and weight `B` float32, 0 for videos that do not count.
 
     Args:
       config: of the run.
@@ -84,13 +84,13 @@ def view_scores(
 ) -> jax.Array:
     """Scores of test videos, `B K` float32.
 
-    The mean over their views of the softmax, or with several labels the maximum of the sigmoid.
+    The mean of the softmax over a video's views; with multi_label the maximum of the sigmoid.
 
     Args:
       model: for inference.
       variables: `params` and `batch_stats`.
-      clips_BVTHWC: views as uint8.
-      multi_label: a video has any number of labels.
+      clips_BVTHWC: V views of each video, uint8.
+      multi_label: whether a video has any number of labels.
     """
     B, V = clips_BVTHWC.shape[:2]
     clips_NTHWC = clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])
@@ -101,7 +101,7 @@ def view_scores(
 
 
 def _lower(step, mesh: Mesh, state: TrainState, shapes: dict, *carry: Any) -> jax.stages.Lowered:
-    """Lowers a step (state, batch, *carry); what is carried from batch to batch is donated."""
+    """Lowers a step (state, batch, *carry) whose carry is donated."""
     carried = range(2, 2 + len(carry))
     mapped = parallel.pmap(
         step,

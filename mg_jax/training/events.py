@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard: its files are TFRecords of Event messages."""
+"""Scalars for TensorBoard, whose files are TFRecords of Event messages."""
 
 import contextlib
 import errno
@@ -14,14 +14,22 @@ _Event = tf.compat.v1.Event
 
 
 class EventFile:
-    """A new file of events in a run's folder.
+    """A new event file in a work directory.
 
-    TensorBoard's own writer needs its server installed; tensorboardX imports PyTorch where there is
-    one, a third of the time that a run's imports take.
+    TensorFlow's own summary writer needs TensorBoard installed; tensorboardX imports PyTorch if it
+    is installed, which takes a third of the time of all imports.
     """
 
     def __init__(self, folder: pathlib.Path, purge_from: int):
-        """Takes the folder and the step from which on events of earlier files do not count."""
+        """Creates the file.
+
+        Args:
+          folder: the work directory.
+          purge_from: TensorBoard ignores earlier files' events from this step on.
+
+        Raises:
+          OSError: naming the file.
+        """
         self.path = folder / f"{_STEM}{_later_than_all(folder)}.{secrets.token_hex(4)}"
         with self._named_errors():
             self._writer = tf.io.TFRecordWriter(str(self.path))
@@ -30,7 +38,11 @@ class EventFile:
         self._write(_Event(step=purge_from, session_log=started))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes scalars by tag.
+        """Writes scalars.
+
+        Args:
+          step: iterations done.
+          values: by tag.
 
         Raises:
           OSError: naming the file.
@@ -43,7 +55,7 @@ class EventFile:
             self._writer.flush()
 
     def close(self) -> None:
-        """Writes what is left, if it can be written; what could not has been said before."""
+        """Closes the file; an error of writing has been raised before."""
         with contextlib.suppress(tf.errors.OpError):
             self._writer.close()
 
@@ -61,10 +73,10 @@ class EventFile:
 
 
 def _later_than_all(folder: pathlib.Path) -> int:
-    """Now, in seconds, or later than each file there.
+    """A time stamp in seconds: now, or later than that of every file in the folder.
 
-    TensorBoard reads files in the order of their names; the clock of the host that a run moves to
-    may be behind.
+    TensorBoard reads files in the order of their names, and a run may continue on a host whose
+    clock is behind.
     """
     times = (path.name.removeprefix(_STEM).split(".")[0] for path in folder.glob(f"{_STEM}*"))
     return max([int(time.time()), *(int(t) + 1 for t in times if t.isdecimal())])

@@ -1,4 +1,4 @@
-"""What a run tells: TensorBoard scalars, log.jsonl, and a progress bar or plain lines."""
+"""The log of a run: `log.jsonl`, TensorBoard scalars, and a progress bar or plain lines."""
 
 import contextlib
 import json
@@ -14,30 +14,30 @@ from mg_jax.training.events import EventFile
 
 
 def open_log(workdir: pathlib.Path, start: int, iterations: int, evaluated: bool) -> "RunLog":
-    """The log of a run from step `start` on; of several processes, the first one's writes.
+    """The log of a run from step `start` on; only the first process writes.
 
     Args:
-      workdir: holds it.
+      workdir: of the run.
       start: iterations done.
       iterations: of the whole run.
-      evaluated: what the log says of an evaluation at `start` stays.
+      evaluated: whether the checkpoint of `start` holds an evaluation, whose line stays then.
     """
     log = RunLog if hosts.is_first() else NoLog
     return log(workdir, start, iterations, evaluated)
 
 
 class RunLog:
-    """Writes a run's scalars. A continued run first drops what lies past its start.
+    """Writes a run's scalars; first drops the lines that a continued run will write again.
 
     Attributes:
-      path: `log.jsonl`, an object with `step` and scalars on each line.
+      path: `log.jsonl`, on each line an object with `step`, `kind` and scalars.
     """
 
     def __init__(self, workdir: pathlib.Path, start: int, iterations: int, evaluated: bool):
         self.path = workdir / "log.jsonl"
         self._drop_after(start, evaluated)
         self._file = self.path.open("a")
-        # Events of steps after `start` are from a run that was cut off.
+        # Events after `start` are those of a run that was stopped after its newest checkpoint.
         self._events = EventFile(workdir, purge_from=start + 1)
         self._bar = (
             tqdm(total=iterations, initial=start, unit="it", dynamic_ncols=True)
@@ -46,22 +46,31 @@ class RunLog:
         )
         self._iterations = iterations
 
-    def scalars(self, step: int, values: dict[str, Any], prefix: str = "train") -> None:
-        """Writes scalars after `step` iterations."""
+    def scalars(self, step: int, values: dict[str, Any], kind: str = "train") -> None:
+        """Writes scalars.
+
+        Args:
+          step: iterations done.
+          values: by name.
+          kind: train; eval, of one centre view along the way; or test, of all views at the end.
+
+        Raises:
+          OSError: if they cannot be written, naming the file.
+        """
         try:
-            self._file.write(json.dumps({"step": step, "kind": prefix, **values}) + "\n")
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
             self._file.flush()
-        except OSError as error:  # which does not say where
+        except OSError as error:  # it does not name the file
             raise OSError(error.errno, error.strerror, str(self.path)) from error
-        tagged = {f"{prefix}/{name}": value for name, value in values.items()}
+        tagged = {f"{kind}/{name}": value for name, value in values.items()}
         self._events.scalars(step, tagged)
         text = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
         if self._bar is None:
-            print(f"{prefix} {step}/{self._iterations}  {text}", flush=True)
-        elif prefix == "train":
+            print(f"{kind} {step}/{self._iterations}  {text}", flush=True)
+        elif kind == "train":
             self._bar.set_postfix_str(_brief(values), refresh=False)
         else:
-            self.say(f"{prefix} {step}/{self._iterations}  {text}")
+            self.say(f"{kind} {step}/{self._iterations}  {text}")
 
     def advance(self, step: int) -> None:
         """Moves the progress bar to `step`."""
@@ -69,14 +78,14 @@ class RunLog:
             self._bar.update(step - self._bar.n)
 
     def say(self, text: str) -> None:
-        """Prints a line without tearing the progress bar."""
+        """Prints a line above the progress bar."""
         if self._bar is None:
             print(text, flush=True)
         else:
             self._bar.write(text)
 
     def close(self) -> None:
-        """Writes out everything; what could not be written has been said before."""
+        """Closes the files; an error of writing has been raised before."""
         with contextlib.suppress(OSError):
             self._file.close()
         self._events.close()
@@ -84,7 +93,7 @@ class RunLog:
             self._bar.close()
 
     def _drop_after(self, start: int, evaluated: bool) -> None:
-        """Drops what the run will log again."""
+        """Drops the lines that the run will log again."""
         if not self.path.exists():
             return
         last = {"train": start, "eval": start if evaluated else start - 1, "test": -1}
@@ -94,12 +103,12 @@ class RunLog:
 
 
 class NoLog(RunLog):
-    """What the other processes of a run log: nothing."""
+    """The log of all processes but the first: nothing is written."""
 
     def __init__(self, workdir: pathlib.Path, start: int, iterations: int, evaluated: bool):
-        """Takes what RunLog does."""
+        """Takes the arguments of RunLog."""
 
-    def scalars(self, step: int, values: dict[str, Any], prefix: str = "train") -> None:
+    def scalars(self, step: int, values: dict[str, Any], kind: str = "train") -> None:
         """Does nothing."""
 
     def advance(self, step: int) -> None:
@@ -113,7 +122,7 @@ class NoLog(RunLog):
 
 
 def _precedes(line: str, last: dict[str, int]) -> bool:
-    """Whether a line is of the last step of its kind or before; one that was cut off is not."""
+    """Whether a line's step is at most the last one of its kind; False for an incomplete line."""
     try:
         entry = json.loads(line)
     except json.JSONDecodeError:
@@ -122,7 +131,7 @@ def _precedes(line: str, last: dict[str, int]) -> bool:
 
 
 def _brief(values: dict[str, Any]) -> str:
-    """Of training's scalars as many as a bar has room for."""
+    """The scalars of training that fit beside a progress bar."""
     parts = [f"{name} {_short(values[name])}" for name in ("loss", "top1") if name in values]
     if "frames" in values:
         parts.append("{clips}x{frames}x{size}^2".format_map(values))

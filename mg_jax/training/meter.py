@@ -1,4 +1,4 @@
-"""Metrics of iterations: read late, checked, averaged and logged."""
+"""Metrics of training: read one iteration late, checked, averaged and logged."""
 
 import collections
 import math
@@ -16,13 +16,20 @@ from mg_jax.workdir.diverged import Diverged
 
 
 class Meter:
-    """Reads metrics one iteration late, so that the device never waits for the host.
+    """Reads metrics one iteration late, so that the devices never wait for the host.
 
-    Raises Diverged from any method that meets a loss that is not finite.
+    `add` and `drain` raise Diverged if the loss, a parameter or a statistic is not finite.
     """
 
     def __init__(self, log: RunLog, every: int, batches: DeviceBatches, executables: Executables):
-        """Takes where to log, how often, and what knows the waits for input and compiler."""
+        """Starts a window.
+
+        Args:
+          log: to write to.
+          every: log every so many iterations.
+          batches: counts the seconds of waiting for input.
+          executables: counts the seconds of waiting for the compiler.
+        """
         self._log = log
         self._every = every
         self._pending = collections.deque()
@@ -32,20 +39,27 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Begins a window of throughput anew, after a pause."""
+        """Starts a new window of throughput, after a pause in training."""
         self._start = time.perf_counter()
         self._wait_s = self._batches.wait_s
         self._stall_s = self._executables.stall_s
         self._clips = 0
 
     def add(self, step: int, grid: Grid, rate: float, metrics: dict[str, jax.Array]) -> None:
-        """Takes the metrics of iteration `step`, still being computed, and reads the previous."""
+        """Takes the metrics of iteration `step`, still being computed; reads the previous ones.
+
+        Args:
+          step: index of the iteration.
+          grid: that it trains on.
+          rate: its learning rate.
+          metrics: scalars on the devices; `loss` and `finite` are among them.
+        """
         self._pending.append((step, grid, rate, metrics))
         while len(self._pending) > 1:
             self._read(*self._pending.popleft())
 
     def drain(self) -> None:
-        """Reads and logs all that is left; the device is then idle."""
+        """Reads and logs everything left; the devices are idle afterwards."""
         while self._pending:
             step, grid, rate, metrics = self._pending.popleft()
             self._read(step, grid, rate, metrics)
@@ -74,9 +88,9 @@ class Meter:
             self._write(step, grid, rate)
 
     def _write(self, step, grid, rate) -> None:
-        """Logs the means since the last time; at a checkpoint too, so that none span a restart.
+        """Logs the means of the window, at every checkpoint too, so that none spans a restart.
 
-        Rates are those of training, without the wait for the compiler.
+        Throughput leaves out the wait for the compiler.
         """
         stall_s = self._executables.stall_s - self._stall_s
         seconds = time.perf_counter() - self._start - stall_s

@@ -7,14 +7,15 @@ import optax
 
 
 def create_optimizer(config) -> optax.GradientTransformation:
-    """SGD whose learning rate is set from outside before every update.
+    """SGD whose learning rate `with_learning_rate` sets before every update.
 
-    With g the gradient, w the decay and m the momentum (the authors' PyTorch form):
+    With g the gradient, w the weight decay and m the momentum, as in the authors' PyTorch code:
 
         v <- m v + g + w theta,   theta <- theta - lr (g + w theta + m v)
 
     Args:
-      config: the `optimizer` section: momentum, nesterov, weight_decay.
+      config: the `optimizer` section: momentum, nesterov, weight_decay. The formula is that with
+        nesterov.
     """
 
     @optax.inject_hyperparams
@@ -29,11 +30,11 @@ def create_optimizer(config) -> optax.GradientTransformation:
 
 
 def with_learning_rate(opt_state: Any, learning_rate: jax.Array) -> Any:
-    """The optimizer's state with this iteration's learning rate."""
+    """The optimizer's state with another learning rate, a scalar."""
     rate = learning_rate.astype(opt_state.hyperparams["learning_rate"].dtype)
     return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": rate})
 
 
 def decayed(params: Any) -> Any:
-    """True for the parameters under weight decay: all but scales and biases of batch norms."""
+    """A tree of bools: True for the parameters with weight decay, all but those of batch norm."""
     return jax.tree_util.tree_map_with_path(lambda path, _: not path[-2].key.endswith("bn"), params)

@@ -1,4 +1,4 @@
-"""The programs of a run: which there are and how each is lowered."""
+"""The kinds of programs of a run, and how each is lowered."""
 
 import pathlib
 
@@ -14,23 +14,29 @@ from mg_jax.training import evaluation_step, step
 
 
 def train_program(grid: Grid) -> Program:
-    """Trains on a grid."""
+    """The program that trains on a grid."""
     return Program("train", grid.batch, grid.frames, grid.size, sub_batch=grid.sub_batch)
 
 
 def statistics_program(grid: Grid) -> Program:
-    """Measures batch statistics on a grid."""
+    """The program that measures batch-norm statistics on a grid."""
     return Program("statistics", grid.batch, grid.frames, grid.size, sub_batch=grid.sub_batch)
 
 
 def views_program(config, views: Views, mesh: Mesh) -> Program:
-    """Scores test videos, about as many clips at once as a training iteration has."""
+    """The program that scores test videos, with about as many clips per batch as `config.batch`."""
     videos = max(config.batch // len(views) // mesh.size, 1) * mesh.size
     return Program("views", videos, views.frames, views.size, views=len(views))
 
 
 def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
-    """The cache of programs for one config, model and mesh."""
+    """The cache of compiled programs of a run.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      state: gives shapes and dtypes.
+    """
     lowerings = {
         "train": step.lower_train_step,
         "statistics": evaluation_step.lower_statistics_step,
@@ -45,6 +51,6 @@ def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
 
 
 def cache_programs(folder: str) -> None:
-    """Keeps compiled programs in a folder."""
+    """Makes JAX keep compiled programs in a folder, also between runs."""
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,4 +1,4 @@
-"""The state that training starts from."""
+"""The initial state of training."""
 
 from functools import partial
 from typing import Any
@@ -14,16 +14,16 @@ from mg_jax.training.optimizer import create_optimizer
 
 
 def create_state(config, mesh: Mesh) -> TrainState:
-    """A freshly initialised state on every device of the mesh."""
+    """A newly initialised state, replicated over the mesh."""
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
-    # It runs once and is compiled in a third of the time.
+    # It runs only once, and compiles in a third of the time.
     quickly = {"xla_backend_optimization_level": 0}
     init = jax.jit(partial(_init_state, config), out_shardings=sharding, compiler_options=quickly)
     return init()
 
 
 def state_shapes(config) -> TrainState:
-    """Shapes and dtypes of a state."""
+    """The shapes and dtypes of a state."""
     return jax.eval_shape(partial(_init_state, config))
 
 
@@ -35,8 +35,8 @@ def _init_state(config) -> TrainState:
 
 
 def init_variables(config) -> dict[str, Any]:
-    """Fresh `params` and `batch_stats` by the config's seed."""
+    """Newly initialised `params` and `batch_stats`, drawn from the config's seed."""
     model = create_model(config.model, train=False)
-    # Shapes of variables do not depend on the grid; the smallest input will do.
+    # Shapes of variables do not depend on the grid, so the smallest input is enough.
     clips_BTHWC = jnp.zeros((1, 2 * config.model.alpha, 32, 32, 3))
     return model.init(jax.random.key(config.seed), clips_BTHWC)

@@ -18,11 +18,10 @@ from mg_jax.training.preprocess import flip, normalize
 
 
 def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
-    """One iteration, lowered for compilation.
+    """The step (state, batch, learning_rate) -> (state, metrics), lowered for compilation.
 
-    The step takes (state, batch, learning_rate) and returns (state, metrics); see `batch_shapes`.
-    Metrics are scalars, means over the whole batch, and `finite`, whether all that the step leaves
-    is. The state is donated.
+    `batch` is as in `batch_shapes`. Metrics are scalars: means over the global batch, and `finite`,
+    whether all new parameters and statistics are. The state is donated.
 
     Args:
       config: of the run.
@@ -58,9 +57,9 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
 
 
 def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
-    """A global batch: clips `B t h h 3` uint8, flip `B` bool, label.
+    """Shapes of a global batch: clips `B t h h 3` uint8, flip `B` bool, label.
 
-    The label is `B` int32, or `B K` uint8 where videos have any number of them.
+    The label is `B` int32, or `B K` uint8 if videos have any number of labels.
     """
     B, t, h = program.batch, program.frames, program.size
     label = jax.ShapeDtypeStruct((B,), jnp.int32)
@@ -74,12 +73,12 @@ def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def batch_metrics(logits_BK: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-    """Means over a batch: the loss, and top1 where every video has one label.
+    """Means over a batch: `loss`, and `top1` if every video has one label.
 
     Args:
-      logits_BK: of the classes.
-      label: `B` int32 for softmax and cross entropy, or `B K` 0 and 1 for sigmoids and binary
-        cross entropy, its mean over clips and classes.
+      logits_BK: float32.
+      label: `B` int32 for softmax cross entropy, or `B K` of 0 and 1 for sigmoid binary cross
+        entropy, averaged over clips and classes.
     """
     if label.ndim == 2:
         return {"loss": optax.sigmoid_binary_cross_entropy(logits_BK, label).mean()}
@@ -113,11 +112,11 @@ def _train_step(
     opt_state = with_learning_rate(state.opt_state, learning_rate)
     updates, opt_state = optimizer.update(grads, opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A loss that is finite can leave parameters or statistics that are not.
+    # Parameters and statistics may be infinite or NaN though the loss is finite.
     metrics["finite"] = all_finite((params, batch_stats))
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether every number of the arrays is finite."""
+    """Whether all elements of all arrays of a tree are finite, a bool scalar."""
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))

@@ -1,4 +1,4 @@
-"""Checkpoints: written in the background, the newest whole one restored, damaged ones set aside."""
+"""Checkpoints: written in the background; the newest readable one is restored."""
 
 import contextlib
 import dataclasses
@@ -32,46 +32,41 @@ from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_classes, st
 
 
 class CheckpointError(UserError):
-    """A checkpoint that could not be written."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-      metrics: loss, and top1 or map.
-      batch_stats: the precise statistics they were measured with.
-    """
-
-    metrics: dict[str, float]
-    batch_stats: Any
+    """A checkpoint could not be written."""
 
 
 class Checkpoints:
     """The checkpoints of a work directory.
 
     A checkpoint holds the TrainState and the run's clocks. The order of samples follows from the
-    step alone, so there is nothing else to keep. One at which the model was evaluated also holds
-    its metrics and the precise statistics they were measured with. The newest `keep` stay, and the
-    one with the best score. Checksums tell damage that the file format does not.
+    step alone, so there is nothing else to keep. Once the model has been evaluated at its step, it
+    also holds the metrics and the precise batch-norm statistics they were measured with. The newest
+    `keep` checkpoints and the one with the best score are kept. Checksums reveal damage that the
+    file format does not.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
+    def __init__(self, workdir: pathlib.Path, keep: int, *, read_only: bool):
+        """Finds the checkpoints that are there.
+
+        Args:
+          workdir: of the run.
+          keep: how many of the newest checkpoints to keep.
+          read_only: another process may be writing there.
+        """
         self.folder = workdir.absolute() / "checkpoints"
-        # As lists, since JSON has no keys that are numbers.
-        steps, scores = hosts.agree(
+        # As lists, since JSON has no integer keys.
+        steps, scores = hosts.on_first(
             lambda: (sorted(steps_in(self.folder)), sorted(score_by_step(self.folder).items()))
         )
         self._steps: list[int] = steps
         self._scores: dict[int, float] = dict(scores)
         self._read_only = read_only
-        hosts.together(self._await_steps)
+        hosts.on_all(self._await_steps)
         self._writing: int | None = None
         self._failed = False
+        self._policy = NewestAndBest(keep, self._scores)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=NewestAndBest(keep, self._scores),
-            # Another process may be writing where this one only reads.
+            preservation_policy=self._policy,
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
@@ -81,67 +76,82 @@ class Checkpoints:
         """Whether the checkpoint of a step holds an evaluation."""
         return step in self._scores
 
-    def save(
-        self,
-        state: TrainState,
-        step: int,
-        clocks: dict[str, float],
-        evaluation: Evaluation | None = None,
-    ) -> None:
-        """Begins to write; the copy off the device is done when this returns.
+    def save(self, state: TrainState, step: int, clocks: dict[str, float]) -> None:
+        """Starts writing a checkpoint; the state may be donated once this returns.
+
+        Args:
+          state: after `step` iterations.
+          step: iterations done.
+          clocks: seconds that the run has taken, by what for.
 
         Raises:
-          CheckpointError: if the one before could not be written.
+          CheckpointError: if the previous one could not be written.
         """
-        items = {"state": ocp.args.StandardSave(state)}
-        checksums = state_checksums(state)
-        if evaluation is not None:
-            items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
-            checksums["precise_batch_stats"] = checksum(evaluation.batch_stats)
-            self._scores[step] = headline(evaluation.metrics)
-        metrics = evaluation and evaluation.metrics
-        record = {"clocks": clocks, "metrics": metrics, "checksums": checksums}
-        items[RECORD] = ocp.args.JsonSave(with_checksum(record))
+        record = {"clocks": clocks, "metrics": None, "checksums": state_checksums(state)}
+        items = {
+            "state": ocp.args.StandardSave(state),
+            RECORD: ocp.args.JsonSave(with_checksum(record)),
+        }
         with self._disk_errors():
             self._manager.save(step, args=ocp.args.Composite(**items))
         self._writing = step
 
-    def add_evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """Adds to a checkpoint that was written without; until this is done it is as it was.
+    def add_evaluation(
+        self, step: int, metrics: dict[str, float], batch_stats: Any, clocks: dict[str, float]
+    ) -> None:
+        """Adds an evaluation to the checkpoint of its step, once that is written.
+
+        A run that is killed meanwhile leaves the checkpoint as it was, without an evaluation.
+
+        Args:
+          step: iterations done; that of the newest checkpoint.
+          metrics: loss, and top1 or map.
+          batch_stats: the precise statistics that they were measured with.
+          clocks: seconds that the run has taken by now.
 
         Raises:
-          CheckpointError: if it could not be written.
+          CheckpointError: if the checkpoint or the evaluation could not be written.
         """
         folder = self.folder / str(step)
-        record = hosts.agree(lambda: read_record(folder))
-        record["metrics"] = evaluation.metrics
-        record["checksums"]["precise_batch_stats"] = checksum(evaluation.batch_stats)
+        self._wait()
+        record = hosts.on_first(lambda: read_record(folder))
+        record |= {"clocks": clocks, "metrics": metrics}
+        record["checksums"]["precise_batch_stats"] = checksum(batch_stats)
         with self._disk_errors():
             with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
+                checkpointer.save(folder / "batch_stats", batch_stats, force=True)
             path = folder / RECORD / "metadata"
-            hosts.agree(lambda: write_json(path, with_checksum(record)))
-        self._scores[step] = headline(evaluation.metrics)
+            hosts.on_first(lambda: write_json(path, with_checksum(record)))
+            self._scores[step] = headline(metrics)
+            # Orbax applied the policy when the checkpoint was saved and had no score yet.
+            steps = self._manager.all_steps()
+            for worse in sorted(set(steps) - self._policy.kept(steps)):
+                self._manager.delete(worse)
 
     def check(self) -> None:
-        """Raises CheckpointError if the checkpoint in the making could not be written."""
+        """Raises CheckpointError if writing the newest checkpoint has failed; does not wait."""
         with self._disk_errors():
-            # Where it failed this raises at once; other processes would wait for it to end.
             self._manager.check_for_errors()
         if self._writing is not None and not self._manager.is_saving_in_progress():
-            with self._disk_errors():
-                self._manager.wait_until_finished()
-            self._writing = None
+            self._wait()
+
+    def _wait(self) -> None:
+        """Waits until the newest checkpoint is written."""
+        with self._disk_errors():
+            # Raises at once on the process that failed, before it waits for the others.
+            self._manager.check_for_errors()
+            self._manager.wait_until_finished()
+        self._writing = None
 
     def restore(
         self, state: TrainState, mesh: Mesh, repair: bool
     ) -> tuple[TrainState, dict[str, float]] | None:
-        """The newest checkpoint that can be read, or None where there is none.
+        """State and clocks of the newest readable checkpoint; None if there is no checkpoint.
 
         Args:
           state: gives shapes and dtypes.
           mesh: the devices to restore to.
-          repair: rename newer ones that cannot be read, so that training can go past them.
+          repair: rename newer unreadable ones, so that training can write their steps again.
 
         Raises:
           WorkdirError: if there are checkpoints and none can be read.
@@ -151,7 +161,7 @@ class Checkpoints:
             error = None
             try:
                 restored, clocks = self._restore(step, state, mesh)
-            except Exception as damage:  # Orbax and TensorStore raise whatever the damage causes.
+            except Exception as damage:  # Orbax and TensorStore raise any type.
                 error = damage
             if hosts.total(error is not None):  # on any process
                 errors[step] = _first_line(error) if error else "another process cannot read it"
@@ -173,10 +183,10 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits until everything is written; after an error there is nothing to wait for.
+        """Waits until everything is written, unless writing has failed before.
 
         Raises:
-          CheckpointError: if it could not be.
+          CheckpointError: if writing fails now.
         """
         if not self._failed:
             with self._disk_errors():
@@ -185,20 +195,20 @@ class Checkpoints:
     def _restore(
         self, step: int, state: TrainState, mesh: Mesh
     ) -> tuple[TrainState, dict[str, float]]:
-        record = hosts.agree(lambda: read_record(self.folder / str(step)))
+        record = hosts.on_first(lambda: read_record(self.folder / str(step)))
         shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
         restored = self._manager.restore(step, args=items)["state"]
         check_checksums(state_checksums(restored), record)
         if int(restored.step) != step:
-            raise UserError(f"it is of step {int(restored.step)}")
+            raise UserError(f"its state is of step {int(restored.step)}")
         return restored, record["clocks"]
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # as above
+        except Exception as error:  # of any type, as in restore
             self._failed = True
             self._remove_unfinished()
             whole = [step for step in steps_in(self.folder) if step != self._writing]
@@ -210,15 +220,15 @@ class Checkpoints:
 
     def _remove_unfinished(self) -> None:
         if hosts.is_first():
-            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            for path in list(self.folder.rglob("*.orbax-checkpoint-tmp*")):
                 shutil.rmtree(path, ignore_errors=True)
 
     def _set_aside(self, steps: list[int]) -> None:
-        hosts.agree(lambda: self._rename(steps))
+        hosts.on_first(lambda: self._rename(steps))
         for step in steps:
             self._scores.pop(step, None)
             self._steps.remove(step)
-        hosts.together(self._await_steps)
+        hosts.on_all(self._await_steps)
         self._manager.reload()
 
     def _rename(self, steps: list[int]) -> None:
@@ -228,17 +238,17 @@ class Checkpoints:
             (self.folder / str(step)).rename(damaged)
 
     def _await_steps(self) -> None:
-        """Waits until this process sees the first one's checkpoints, as Orbax looks for itself.
+        """Waits until this process sees the first one's checkpoints; Orbax lists the folder itself.
 
         Raises:
-          WorkdirError: if it does not. Where it only reads, another run may be writing.
+          WorkdirError: if it does not see them; if read-only, another run may be writing.
         """
         if jax.process_count() == 1:
             return
         steps = set(self._steps)
         if self._read_only:
-            hosts.sees(lambda: steps_in(self.folder) >= steps)
-        elif not hosts.sees(lambda: steps_in(self.folder) == steps):
+            hosts.wait_until_visible(lambda: steps_in(self.folder) >= steps)
+        elif not hosts.wait_until_visible(lambda: steps_in(self.folder) == steps):
             raise WorkdirError(
                 f"{self.folder} shows the checkpoints of steps {sorted(steps_in(self.folder))} "
                 f"here and {self._steps} on process 0; all hosts must see the same --workdir"
@@ -254,22 +264,26 @@ class NewestAndBest(ocp.checkpoint_managers.PreservationPolicy):
     """Keeps the newest checkpoints and the one with the best score.
 
     Attributes:
-      newest: how many.
-      scores: by step, of those that were evaluated.
+      newest: how many of the newest.
+      scores: by step, of the evaluated checkpoints.
     """
 
     newest: int
     scores: dict[int, float]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Whether to keep each of the checkpoints."""
+        """Whether to keep each of the checkpoints; Orbax calls it at every save."""
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*sorted(steps)[-self.newest :], best_step(self.scores, steps)}
+        kept = self.kept(steps)
         return [step in kept for step in steps]
+
+    def kept(self, steps: Sequence[int]) -> set[int | None]:
+        """Those of the steps whose checkpoints are kept, and None if none was evaluated."""
+        return {*sorted(steps)[-self.newest :], best_step(self.scores, steps)}
 
 
 def best_step(scores: dict[int, float], steps: Iterable[int]) -> int | None:
-    """The step with the best score, of equal ones the last; None where none was evaluated."""
+    """The step with the best score, the last of equal ones; None if none was evaluated."""
     return max(
         (step for step in steps if step in scores), key=lambda s: (scores[s], s), default=None
     )
@@ -277,14 +291,14 @@ def best_step(scores: dict[int, float], steps: Iterable[int]) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """A checkpoint to apply.
+    """The checkpoint that is used for inference or to start another run from.
 
     Attributes:
       step: iterations done.
-      evaluated: it is the one with the best score, with precise `batch_stats`; otherwise none was
-        evaluated yet and it is the newest, with running ones.
+      evaluated: whether it is the one with the best score, with precise `batch_stats`; otherwise
+        none has been evaluated and it is the newest, with running statistics.
       variables: `params` and `batch_stats`, NumPy arrays.
-      classes: names at their numbers.
+      classes: names, by class index.
     """
 
     step: int
@@ -298,12 +312,12 @@ class Best:
 
 
 def read_best(workdir: pathlib.Path) -> Best:
-    """The evaluated checkpoint of a work directory with the best score, or the newest one.
+    """The checkpoint of a work directory with the best score, or the newest if none was evaluated.
 
-    One that cannot be read is passed over with a message.
+    An unreadable one is skipped with a message.
 
     Raises:
-      WorkdirError: if there is none that can be read.
+      WorkdirError: if there is no readable checkpoint.
     """
     if not has_checkpoint(workdir):
         raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
@@ -316,7 +330,7 @@ def read_best(workdir: pathlib.Path) -> Best:
         try:
             variables = _read_variables(folder / str(step))
             return Best(step, best is not None, variables, classes=read_classes(workdir))
-        except Exception as error:  # Orbax and TensorStore raise whatever the damage causes.
+        except Exception as error:  # Orbax and TensorStore raise any type.
             path = folder / str(step)
             logging.error("checkpoint %s cannot be read (%s)", path, _first_line(error))
         steps.remove(step)
@@ -335,7 +349,7 @@ def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
-    """One item of a checkpoint in host memory, whatever devices it was written from."""
+    """One item of a checkpoint as NumPy arrays, whatever devices it was written from."""
     handler = ocp.PyTreeCheckpointHandler()
     as_numpy = jax.tree.map(
         lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: a record with clocks, metrics and checksums of everything."""
+"""The JSON record of a checkpoint: clocks, metrics, and checksums of the arrays and of itself."""
 
 import contextlib
 import json
@@ -14,12 +14,12 @@ from mg_jax.metrics import headline
 from mg_jax.runtime.state import TrainState
 from mg_jax.workdir.config import steps_in
 
-# The JSON beside the arrays.
+# The checkpoint's item that holds it, beside the arrays.
 RECORD = "record"
 
 
 def checksum(tree: Any) -> int:
-    """CRC-32 of all arrays of a tree, in the order of their names."""
+    """CRC-32 over all arrays of a tree, in the order of their names."""
     total = 0
     for leaf in jax.tree.leaves(jax.device_get(tree)):
         total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1), total)
@@ -27,11 +27,11 @@ def checksum(tree: Any) -> int:
 
 
 def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
-    """Clocks, metrics (None where it was not evaluated) and checksums of a checkpoint.
+    """A checkpoint's `clocks`, `metrics` (None if it was not evaluated) and `checksums`.
 
     Raises:
-      UserError: if it is damaged.
-      OSError: if it is not there.
+      UserError: if the record is damaged.
+      OSError: if it is missing.
     """
     record = json.loads((checkpoint / RECORD / "metadata").read_text())
     if not isinstance(record, dict) or record.pop("checksum", None) != _text_checksum(record):
@@ -40,13 +40,13 @@ def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
 
 
 def state_checksums(state: TrainState) -> dict[str, int]:
-    """CRC-32 of the parts of a state."""
+    """CRC-32 of each part of a state, by name."""
     parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
     return {name: checksum(tree) for name, tree in parts.items()}
 
 
 def with_checksum(record: dict[str, Any]) -> dict[str, Any]:
-    """The record as it is written, with a checksum of its own."""
+    """The record with a checksum of itself, as it is written."""
     return {**record, "checksum": _text_checksum(record)}
 
 
@@ -55,14 +55,14 @@ def _text_checksum(record: dict[str, Any]) -> int:
 
 
 def check_checksums(found: dict[str, int], record: dict[str, Any]) -> None:
-    """Makes sure that arrays are those that a record was written with.
+    """Checks that arrays are those that a record was written with.
 
     Args:
-      found: checksums by what they are of.
+      found: checksums of arrays that were read, by name.
       record: of the checkpoint.
 
     Raises:
-      UserError: naming what is damaged.
+      UserError: naming the arrays that are damaged.
     """
     for name, value in found.items():
         if record["checksums"].get(name) != value:
@@ -70,7 +70,7 @@ def check_checksums(found: dict[str, int], record: dict[str, Any]) -> None:
 
 
 def score_by_step(folder: pathlib.Path) -> dict[int, float]:
-    """Top-1 or mAP of the checkpoints that were evaluated and whose record can be read."""
+    """Top-1 or mAP by step, of the checkpoints that were evaluated and whose record is readable."""
     scores = {}
     for step in steps_in(folder):
         with contextlib.suppress(ValueError, KeyError, OSError):

@@ -1,4 +1,4 @@
-"""What a work directory's checkpoints belong to: a config and its classes."""
+"""The config and the classes that a work directory's checkpoints belong to."""
 
 import json
 import pathlib
@@ -12,23 +12,23 @@ from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_json
 
 _CLASSES = "classes.json"
-# Of how frames are prepared, what training sees.
+# The settings of preparation that change what training sees.
 _STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
-# Beside whole sections, what changes nothing that a run computes.
+# Single settings that change nothing that a run computes.
 _FREE = ("data.dir", "data.max_damaged", "schedule.videos")
 
 
 class WorkdirError(UserError):
-    """A work directory that belongs to something else."""
+    """A work directory of another config, classes or videos, or a damaged one."""
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether a work directory holds a checkpoint that was written to its end."""
+    """Whether a work directory holds a completely written checkpoint."""
     return bool(steps_in(workdir / "checkpoints"))
 
 
 def steps_in(folder: pathlib.Path) -> set[int]:
-    """The steps of the checkpoints in a folder that were written to their end."""
+    """The steps of the completely written checkpoints in a folder."""
     return {int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()}
 
 
@@ -38,26 +38,26 @@ def check_config(
     sections: tuple[str, ...] = ("",),
     free: tuple[str, ...] = (),
 ) -> None:
-    """Makes sure that the checkpoints of a work directory, if any, belong to the config.
+    """Checks that the checkpoints of a work directory, if any, belong to the config.
 
-    What is under `run`, `eval` and `prepare`, where the data lies, how much of it may be damaged,
-    for how many videos the lengths are meant, and what the run started from may differ.
+    The sections `run`, `eval` and `prepare` may differ, and so may `data.dir`, `data.max_damaged`,
+    `schedule.videos` and `init_from`.
 
     Args:
       workdir: holds `config.json`.
       config: to compare with it.
-      sections: beginnings of the keys to compare.
-      free: keys that may differ besides; `data.eval_split` where a run is only evaluated.
+      sections: prefixes of the names of the settings to compare.
+      free: names of further settings that may differ.
 
     Raises:
-      WorkdirError: naming the keys that differ.
+      WorkdirError: naming the settings that differ.
     """
     path = workdir / "config.json"
     if not has_checkpoint(workdir):
         return
     if not path.exists():
         raise WorkdirError(
-            f"{workdir} holds checkpoints but no config.json to tell whose they are; put it back "
+            f"{workdir} holds checkpoints but no config.json that they belong to; put it back "
             "or choose another --workdir"
         )
     there, here = (_binding(one, sections) for one in (stored_config(path), config))
@@ -73,12 +73,10 @@ def check_config(
 
 
 def check_same_config(workdir: pathlib.Path, config) -> None:
-    """Makes sure that the results of a work directory, if any, can be averaged with the config's.
-
-    What `result_settings` leaves out may differ.
+    """Checks that a work directory's run, if any, has the same `result_settings` as the config.
 
     Raises:
-      WorkdirError: naming the keys that differ.
+      WorkdirError: naming the settings that differ.
     """
     path = workdir / "config.json"
     if not path.exists():
@@ -92,7 +90,7 @@ def check_same_config(workdir: pathlib.Path, config) -> None:
 
 
 def result_settings(values: dict[str, Any]) -> dict[str, Any]:
-    """Those settings, by name, on which results depend: not how a run works, nor where data lie."""
+    """The settings, by name, that results depend on: not how a run works or where its data are."""
     return {
         name: value
         for name, value in values.items()
@@ -101,40 +99,40 @@ def result_settings(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_classes(workdir: pathlib.Path, classes: list[str]) -> None:
-    """Makes sure that the checkpoints of a work directory, if any, are of these classes.
+    """Checks that the checkpoints of a work directory, if any, are of these classes.
 
     Raises:
-      WorkdirError: naming the first that differs.
+      WorkdirError: naming the first class that differs.
     """
     if not has_checkpoint(workdir):
         return
     there = read_classes(workdir)
     if len(there) != len(classes):
         raise WorkdirError(
-            f"{workdir} holds checkpoints of {len(there)} classes; the data set {len(classes)}; "
-            "use the one it was trained on, or choose another --workdir"
+            f"{workdir} holds checkpoints of {len(there)} classes, and the data set has "
+            f"{len(classes)}; use the one it was trained on, or choose another --workdir"
         )
     differing = [k for k in range(len(classes)) if there[k] != classes[k]]
     if differing:
         k = differing[0]
         raise WorkdirError(
             f"{workdir} holds checkpoints of other classes: {len(differing)} of {len(classes)} "
-            f"differ; number {k} is {there[k]!r} there and {classes[k]!r} in the data set. Use the "
+            f"differ; class {k} is {there[k]!r} there and {classes[k]!r} in the data set. Use the "
             "data set it was trained on, or choose another --workdir with --config.init_from="
             f"{workdir}"
         )
 
 
 def has_classes(workdir: pathlib.Path) -> bool:
-    """Whether a folder is a work directory that names its classes."""
+    """Whether a folder is a work directory with the names of its classes."""
     return (workdir / _CLASSES).exists()
 
 
 def read_classes(workdir: pathlib.Path) -> list[str]:
-    """Names of the classes that a work directory's checkpoints tell apart.
+    """The names of the classes of a work directory's checkpoints, in the order of their indices.
 
     Raises:
-      WorkdirError: if they are not there.
+      WorkdirError: if the file is missing or damaged.
     """
     path = workdir / _CLASSES
     if not path.exists():
@@ -146,7 +144,7 @@ def read_classes(workdir: pathlib.Path) -> list[str]:
 
 
 def read_json(path: pathlib.Path) -> Any:
-    """What a file of a work directory holds.
+    """The content of a JSON file of a work directory.
 
     Raises:
       WorkdirError: if it is damaged.
@@ -161,16 +159,16 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def stored_config(path: pathlib.Path) -> ConfigDict:
-    """The config that a `config.json` holds; what it was too old to know has its default value.
+    """The config that a `config.json` holds; settings that it lacks have their default value.
 
     Raises:
-      WorkdirError: if it is damaged, or no config.
+      WorkdirError: if it is damaged, or not a config.
     """
     content, config = read_json(path), get_base()
     if not isinstance(content, dict):
-        raise WorkdirError(f"{path} is not a run's config but holds a {type(content).__name__}")
+        raise WorkdirError(f"{path} is not a run's config: it holds a {type(content).__name__}")
     try:
-        config.update(content)  # which turns lists into the tuples that they were
+        config.update(content)  # it also turns lists back into tuples
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         reason = " ".join(str(error.args[0]).split())
         raise WorkdirError(f"{path} is not a run's config: {reason}") from error
@@ -185,9 +183,9 @@ def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:
 
 
 def shared_settings(config) -> dict[str, str]:
-    """What all processes of a run must agree on, by name, as JSON.
+    """The settings, as JSON by name, that must be the same on all processes of a run.
 
-    Where data, programs and weights lie is each one's own.
+    Paths of data, compiled programs and weights may differ.
     """
     own = ("data.dir", "run.cache_dir", "init_from", "prepare.")
     values = settings(config)
@@ -205,7 +203,7 @@ def _binding(config: ConfigDict, sections: tuple[str, ...]) -> dict[str, Any]:
 
 
 def settings(config: ConfigDict) -> dict[str, Any]:
-    """The values of a config as JSON holds them, by name, such as `model.depth`."""
+    """The values of a config, as JSON represents them, by name, such as `model.depth`."""
     return dict(_leaves(json.loads(config.to_json()), ""))
 
 

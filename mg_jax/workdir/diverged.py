@@ -1,17 +1,17 @@
-"""The one error that is a result: training that does not converge."""
+"""Divergence: an error, but also a result of a run."""
 
 from mg_jax.errors import UserError
 
-# What a work directory holds of a run that diverged, until it continues: step and reason.
+# The file in the work directory of a run that diverged, until it continues: step and reason.
 RECORD = "diverged.json"
 
 
 class Diverged(UserError):
-    """The loss, or what an iteration left, is no longer finite.
+    """The loss, a parameter or a batch-norm statistic is not finite.
 
     Attributes:
-      step: iterations done when it was seen.
-      reason: what was not finite, and where.
+      step: iterations done when it was noticed.
+      reason: what is not finite, and on which step and grid.
     """
 
     def __init__(self, step: int, reason: str):

@@ -1,8 +1,8 @@
 """Which videos a run was trained on: its work directory's `data.json` and lists of videos.
 
-`data.json` is a list: from which iteration on, which videos. A list of a split's videos is kept for
-each of its states, `videos/FINGERPRINT.jsonl.gz`, with a line for each video: name, frames, and
-labels with first frame and end.
+`data.json` is a list of stretches: from which iteration on, which videos. The videos of a split are
+listed in `videos/KEY.jsonl.gz`, a line each: name, number of frames, and the labels, each with its
+first frame and end. Where a split has changed, each of its versions has a list.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_json, steps
 
 DATA_RECORD = "data.json"
 _LISTS = "videos"
-# What a run is bound to; frames may be stored in another size.
+# The properties of videos that must not change; the size of stored frames may.
 _BINDING = ("ids", "frame counts", "labels")
-_NAMED = 3  # videos, in a message
+_NAMED = 3  # so many videos are named in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,9 @@ class SplitRecord:
     """The videos of a split.
 
     Attributes:
-      split: its name.
-      videos: how many.
-      fingerprints: of their names, frame counts and labels.
+      split: name of the split.
+      videos: number of videos.
+      fingerprints: hashes of the videos' ids, frame counts and labels, by these names.
     """
 
     split: str
@@ -44,19 +44,19 @@ class SplitRecord:
 
     @property
     def key(self) -> str:
-        """Names the list of the videos."""
+        """Name of the file that lists the videos."""
         return hashlib.sha256("".join(self.fingerprints.values()).encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Iterations on the same videos.
+    """Consecutive iterations of a run on the same videos.
 
     Attributes:
-      from_step: the first of them.
+      from_step: index of the first iteration.
       data: name of the data set.
-      train: what it trained on.
-      evaluation: what it was evaluated on.
+      train: the videos to train on.
+      evaluation: the videos to evaluate on.
     """
 
     from_step: int
@@ -71,32 +71,32 @@ class Stretch:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedOn:
-    """The stretches of a run, in order; the last one goes on to its end."""
+    """The stretches of a run, in order; the last one extends to the end of the run."""
 
     stretches: tuple[Stretch, ...] = ()
 
     def continued(self, now: Stretch) -> "TrainedOn":
-        """With what trains from `now.from_step` on; what was beyond it has not taken place."""
+        """The stretches of a run that continues with `now`; those after its start are dropped."""
         before = tuple(s for s in self.stretches if s.from_step < now.from_step)
         if not before:
             return TrainedOn((dataclasses.replace(now, from_step=0),))
         return TrainedOn(before if before[-1].same_videos(now) else (*before, now))
 
     def in_force(self, step: int) -> Stretch | None:
-        """That of the last of `step` iterations; None where nothing is known."""
+        """The stretch of the last of `step` iterations; None if there are no stretches."""
         begun = [s for s in self.stretches if s.from_step < step]
         return begun[-1] if begun else next(iter(self.stretches), None)
 
     def rows(self) -> list[dict[str, Any]]:
-        """As JSON holds it."""
+        """The stretches as JSON represents them."""
         return [dataclasses.asdict(stretch) for stretch in self.stretches]
 
     @classmethod
     def of_rows(cls, rows: list[dict[str, Any]]) -> "TrainedOn":
-        """What `rows` gave.
+        """The inverse of `rows`.
 
         Raises:
-          TypeError, KeyError, AttributeError, ValueError: if it did not.
+          TypeError, KeyError, AttributeError, ValueError: if these are not such rows.
         """
         stretches = tuple(_stretch(row) for row in rows)
         starts = [stretch.from_step for stretch in stretches]
@@ -106,13 +106,13 @@ class TrainedOn:
 
     @property
     def training_videos(self) -> str:
-        """Tells runs on other videos apart: how many, and a key to them, stretch by stretch."""
+        """Text that differs between runs on different videos: their number and key, by stretch."""
         parts = [f"{s.train.videos:,} ({s.train.key})" for s in self.stretches]
         later = [f"from step {s.from_step:,} " for s in self.stretches[1:]]
         return ", ".join(map("".join, zip(["", *later], parts, strict=True)))
 
     def epochs(self, schedule: Schedule, step: int) -> float:
-        """Epochs after `step` iterations, each counted over the videos it trained on."""
+        """Epochs after `step` iterations, each iteration counted over the videos of its stretch."""
         ends = [s.from_step for s in self.stretches[1:]] + [schedule.iterations]
         total = 0.0
         for stretch, end in zip(self.stretches, ends, strict=True):
@@ -124,7 +124,14 @@ class TrainedOn:
 
 
 def stretch_of(config, train: VideoTable, evaluation: VideoTable, from_step: int = 0) -> Stretch:
-    """The splits that a config names, whose videos are these."""
+    """A stretch on the splits that a config names.
+
+    Args:
+      config: of the run.
+      train: the videos of its training split.
+      evaluation: the videos of its evaluation split.
+      from_step: index of the first iteration.
+    """
     return Stretch(
         from_step,
         config.data.name,
@@ -139,7 +146,7 @@ def _split_record(split: str, videos: VideoTable) -> SplitRecord:
 
 
 def read_trained_on(workdir: pathlib.Path) -> TrainedOn | None:
-    """What `data.json` says; None where there is none.
+    """The content of `data.json`; None if there is no such file.
 
     Raises:
       WorkdirError: if it is damaged.
@@ -150,7 +157,7 @@ def read_trained_on(workdir: pathlib.Path) -> TrainedOn | None:
     content = read_json(path)
     try:
         if not isinstance(content, list) or not content:
-            raise TypeError("it is no list, or an empty one")
+            raise TypeError("it must be a list with at least one entry")
         return TrainedOn.of_rows(content)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise WorkdirError(f"{path} is damaged ({error!r}); put it back from a copy") from error
@@ -160,7 +167,7 @@ def _stretch(row: dict[str, Any]) -> Stretch:
     splits = {name: SplitRecord(**row[name]) for name in ("train", "evaluation")}
     for record in splits.values():
         if record.fingerprints.keys() != set(_BINDING):
-            raise KeyError(f"fingerprints must be of {', '.join(_BINDING)}")
+            raise KeyError(f"fingerprints must be those of {', '.join(_BINDING)}")
         if not all(isinstance(value, str) for value in record.fingerprints.values()):
             raise TypeError("fingerprints must be text")
         _check_number(record.videos, 1)
@@ -170,16 +177,16 @@ def _stretch(row: dict[str, Any]) -> Stretch:
 
 def _check_number(value: Any, least: int) -> None:
     if not isinstance(value, int) or value < least:
-        raise TypeError(f"{value!r} is no whole number from {least} on")
+        raise TypeError(f"{value!r} must be a whole number, at least {least}")
 
 
 def write_trained_on(workdir: pathlib.Path, trained_on: TrainedOn, *tables: VideoTable) -> None:
-    """Writes `data.json` and the lists of the videos that the last stretch has.
+    """Writes `data.json` and the lists of the last stretch's videos.
 
     Args:
       workdir: of the run.
-      trained_on: what to write.
-      tables: the videos of the last stretch, to train on and to evaluate on.
+      trained_on: the stretches.
+      tables: the last stretch's videos to train on, and those to evaluate on.
     """
     last = trained_on.stretches[-1]
     folder = workdir / _LISTS
@@ -198,7 +205,7 @@ def _list_path(workdir: pathlib.Path, record: SplitRecord) -> pathlib.Path:
 
 
 def _rows(table: VideoTable) -> dict[str, list]:
-    """By a video's name its frames and its labels, in the table's order."""
+    """Number of frames and labels of each video by its name, in the table's order."""
     actions = table.actions
     labels = np.stack([actions.label, actions.start, actions.end], 1).tolist()
     edges = np.searchsorted(actions.row, np.arange(len(table) + 1)).tolist()
@@ -209,23 +216,23 @@ def _rows(table: VideoTable) -> dict[str, list]:
 
 
 def check_videos(workdir: pathlib.Path, config, train: VideoTable, evaluation: VideoTable) -> None:
-    """Makes sure that the checkpoints of a work directory, if any, come from the same videos.
+    """Checks that the checkpoints of a work directory, if any, come from the same videos.
 
-    Where nothing says from which, they pass.
+    Without a `data.json` there is nothing to compare with.
 
     Args:
       workdir: of the run.
       config: names the splits.
-      train: their videos, to train on.
-      evaluation: those to evaluate on.
+      train: the videos to train on.
+      evaluation: the videos to evaluate on.
 
     Raises:
-      WorkdirError: saying what differs.
+      WorkdirError: naming the videos that differ.
     """
     trained_on = read_trained_on(workdir) if has_checkpoint(workdir) else None
     if trained_on is None:
         return
-    # Later videos than the newest checkpoint's have left no trace in it.
+    # Videos that were only used after the newest checkpoint do not count.
     there = trained_on.in_force(max(steps_in(workdir / "checkpoints")))
     now = stretch_of(config, train, evaluation)
     pairs = ((there.train, now.train, train), (there.evaluation, now.evaluation, evaluation))
@@ -246,7 +253,7 @@ def check_videos(workdir: pathlib.Path, config, train: VideoTable, evaluation: V
 def _difference(
     workdir: pathlib.Path, old: SplitRecord, new: SplitRecord, table: VideoTable
 ) -> str:
-    """What became of a split, in words."""
+    """Text: how a split's videos have changed."""
     counts = f"had {old.videos:,} videos and has {new.videos:,}"
     there, here = _read_list(workdir, old), _rows(table)
     if there is None:
@@ -264,7 +271,7 @@ def _difference(
 
 
 def _read_list(workdir: pathlib.Path, record: SplitRecord) -> dict[str, list] | None:
-    """As `_rows`; None where a list is not there or damaged, which only costs detail."""
+    """A list as `_rows` gives it; None if it is missing or damaged, which only costs detail."""
     try:
         lines = gzip.decompress(_list_path(workdir, record).read_bytes()).decode().splitlines()
         found = {name: row for name, *row in map(json.loads, lines)}

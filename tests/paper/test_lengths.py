@@ -138,6 +138,6 @@ def test_the_plan_counts_the_prepared_data_sets_videos(tmp_path, flags):
 
 
 def test_a_run_says_its_epochs_when_it_begins(undisturbed):
-    schedule_clips = json.loads((undisturbed[0] / "summary.json").read_text())["examples"]
+    schedule_clips = json.loads((undisturbed[0] / "summary.json").read_text())["clips"]
     said = re.search(r"training in .*: \d+ iterations, (\S+) epochs of 48 videos", undisturbed[1])
     assert float(said[1]) == pytest.approx(schedule_clips / 48, abs=0.05)

@@ -29,9 +29,9 @@ BAD = [
     ({"schedule.steps": (0, 44_000)}, "schedule.steps=(0, 44000) must ascend"),
     ({"schedule.steps": ()}, "fine-tuning takes the place of the last learning-rate stage"),
     ({"frames": 36}, "frames=36 must be a multiple of 16: the coarsest grid has 1/4 of them"),
-    ({"frames": 36}, "SlowFast takes 1 in model.alpha=4; 32 or 48 would do, or a smaller mult"),
+    ({"frames": 36}, "SlowFast takes 1 in model.alpha=4; use 32 or 48, or a smaller mult"),
     ({"frames": 8}, "frames=8 must be a multiple of 16"),
-    ({"batch": 36}, "sub_batch=8 does not divide batch=36; a batch of 32 or 40 would do"),
+    ({"batch": 36}, "sub_batch=8 does not divide batch=36; use a batch of 32 or 40"),
     ({"batch": 512 * 80_000}, "batch=40960000: a learning-rate stage is left without iterations"),
     ({"eval.clips": 0}, "eval.clips=0 must be positive"),
     ({"data.sampling": "random"}, "data.sampling='random' is not known; use stride or segments"),
@@ -71,8 +71,8 @@ def test_settings_that_cannot_work_say_what_would(changes, message):
 def test_devices_that_do_not_divide_the_batch_name_sizes_that_do():
     schedule = schedule_from_config(config_with(batch=64))
     check_devices(schedule, 8)
-    message = "batch=64 does not divide over 6 devices; 48 or 72 would do, or another number"
-    with pytest.raises(ValueError, match=f"{message} of devices: 1, 2, 4, 8"):
+    message = "batch=64 cannot be split evenly over 6 devices; use a batch of 48 or 72, or another"
+    with pytest.raises(ValueError, match=f"{message} number of devices: 1, 2, 4, 8"):
         check_devices(schedule, 6)
 
 

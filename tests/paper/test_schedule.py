@@ -195,7 +195,7 @@ def test_baseline_on_a_coarse_grid_sees_as_many_clips_with_linearly_scaled_rate(
     assert schedule.learning_rate(0) == 8.0
 
 
-def test_cosine_anneals_over_examples_and_keeps_the_linear_scaling():
+def test_cosine_anneals_over_clips_and_keeps_the_linear_scaling():
     recipe = dataclasses.replace(KINETICS_SLOWFAST, cosine=True)
     schedule = multigrid_schedule(recipe, Multigrid(single_cycle=True))
     assert schedule.learning_rate(0) == 8.0
@@ -214,7 +214,7 @@ def test_single_cycle_drops_the_rate_where_the_baseline_has_seen_the_same_share(
 
 
 @pytest.mark.parametrize("warmup", [160, 1_600, 16_000, 60_000])
-def test_warmup_covers_the_baselines_examples_and_is_linear_in_them(warmup):
+def test_warmup_covers_the_baselines_clips_and_is_linear_in_them(warmup):
     recipe = dataclasses.replace(
         KINETICS_SLOWFAST, learning_rate=0.8, warmup_iterations=warmup, warmup_learning_rate=0.002
     )

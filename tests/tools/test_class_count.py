@@ -15,7 +15,7 @@ from mg_jax.tools.complexity import format_complexity
 from mg_jax.tools.convert import convert
 from mg_jax.tools.plan_memory import write_memory_plan
 from mg_jax.tools.predict import predict
-from mg_jax.training.run import open_run
+from mg_jax.training.session import open_session
 from tests import tiny
 
 
@@ -36,9 +36,9 @@ def nowhere(config, tmp_path):
 
 def test_runs_and_data_sets_open_with_the_data_sets_classes(config, undisturbed):
     assert len(open_source(config).classes) == 4
-    run, state = open_run(config, undisturbed[0], Stops(), trains=False)
-    run.close()
-    assert run.config.model.num_classes == 4
+    session, state = open_session(config, undisturbed[0], Stops(), trains=False)
+    session.close()
+    assert session.config.model.num_classes == 4
     assert config.model.num_classes == 0
     assert state.params["head"]["projection"]["bias"].shape == (4,)
 

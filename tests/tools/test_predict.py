@@ -14,7 +14,7 @@ from mg_jax.input.datasets import open_source
 from mg_jax.runtime import parallel
 from mg_jax.tools.convert import convert
 from mg_jax.tools.predict import predict, scores
-from mg_jax.training.run import start_from
+from mg_jax.training.session import start_from
 from mg_jax.training.state import create_state
 from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
@@ -164,7 +164,7 @@ def renamed(trained, tmp_path):
 def test_a_run_is_not_continued_on_other_classes(trained, flags, tmp_path):
     copy = renamed(trained, tmp_path)
     output = runs.run(copy, *flags, expect=1)
-    assert "checkpoints of other classes: 2 of 4 differ; number 2 is 'in' there and 'up'" in output
+    assert "checkpoints of other classes: 2 of 4 differ; class 2 is 'in' there and 'up'" in output
 
 
 def test_the_classifier_of_other_classes_is_initialised_anew(trained, config, tmp_path):

@@ -15,11 +15,11 @@ from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime import parallel
 from mg_jax.runtime.stops import Stops
 from mg_jax.training.evaluation import evaluate, precise_batch_stats
-from mg_jax.training.loop import evaluation_steps
 from mg_jax.training.preprocess import normalize
 from mg_jax.training.programs import create_executables
-from mg_jax.training.run import Clocks, Run
+from mg_jax.training.session import Clocks, Session
 from mg_jax.training.state import create_state
+from mg_jax.training.upcoming import evaluation_steps
 from mg_jax.workdir.checkpoint import Checkpoints
 from mg_jax.workdir.trained_on import TrainedOn
 from tests import tiny
@@ -39,28 +39,28 @@ def opened(data_dir, tmp_path_factory):
     head = jax.tree.map(lambda x: x.astype(np.float32), head)
     state = state.replace(params=parallel.replicate({**state.params, "head": head}, mesh))
     folder = tmp_path_factory.mktemp("run")
-    run = Run(
+    session = Session(
         config=config,
         workdir=folder,
         schedule=schedule_from_config(config),
         mesh=mesh,
         data=open_source(config),
         executables=create_executables(config, mesh, state),
-        checkpoints=Checkpoints(folder, keep=1),
+        checkpoints=Checkpoints(folder, keep=1, read_only=False),
         clocks=Clocks(),
         stops=Stops(),
         lock=contextlib.ExitStack(),
         trained_on=TrainedOn(),
     )
-    yield run, state
-    run.close()
+    yield session, state
+    session.close()
 
 
 def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameters(opened):
-    run, state = opened
-    config, data = run.config, run.data
-    grid = run.schedule.phases[-1].grids[-1]
-    found = precise_batch_stats(run, state, grid)
+    session, state = opened
+    config, data = session.config, session.data
+    grid = session.schedule.phases[-1].grids[-1]
+    found = precise_batch_stats(session, state, grid)
     batches = clip_batches(
         data.train,
         training_augmentation(config.data, config.seed + 1),
@@ -88,10 +88,12 @@ def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameter
 
 @pytest.mark.parametrize(("clips", "crops"), [(1, 1), (3, 3)])
 def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened, clips, crops):
-    run, state = opened
-    config, data = run.config, run.data
-    stats = precise_batch_stats(run, state, run.schedule.phases[-1].grids[-1])
-    found = evaluate(run, state.replace(batch_stats=stats), evaluation_views(config, clips, crops))
+    session, state = opened
+    config, data = session.config, session.data
+    stats = precise_batch_stats(session, state, session.schedule.phases[-1].grids[-1])
+    found = evaluate(
+        session, state.replace(batch_stats=stats), evaluation_views(config, clips, crops)
+    )
     model = create_model(config.model, train=False)
     views = evaluation_views(config, clips, crops)
     videos = view_batches(data.evaluation, views, batch=1)
@@ -120,15 +122,15 @@ def test_evaluations_spread_over_the_run_and_end_with_it(iterations, times):
 
 
 def test_with_several_labels_scores_are_the_maximum_over_views_of_sigmoids(opened):
-    run, state = opened
-    config = run.config.copy_and_resolve_references()
+    session, state = opened
+    config = session.config.copy_and_resolve_references()
     config.data.multi_label = True
     data = dataclasses.replace(
-        run.data, evaluation=dataclasses.replace(run.data.evaluation, multi_label=True)
+        session.data, evaluation=dataclasses.replace(session.data.evaluation, multi_label=True)
     )
-    executables = create_executables(config, run.mesh, state)
-    multi = dataclasses.replace(run, config=config, data=data, executables=executables)
-    stats = precise_batch_stats(run, state, run.schedule.phases[-1].grids[-1])
+    executables = create_executables(config, session.mesh, state)
+    multi = dataclasses.replace(session, config=config, data=data, executables=executables)
+    stats = precise_batch_stats(session, state, session.schedule.phases[-1].grids[-1])
     found = evaluate(multi, state.replace(batch_stats=stats), evaluation_views(config, 3, 1))
     model = create_model(config.model, train=False)
     split = data.evaluation

@@ -32,7 +32,7 @@ def test_a_run_leaves_summary_log_events_and_checkpoints(undisturbed):
     schedule = schedule_from_config(tiny.get_config())
     summary = runs.summary(workdir)
     assert summary["iterations"] == schedule.iterations >= 30
-    assert summary["examples"] == schedule.clips
+    assert summary["clips"] == schedule.clips
     assert summary["epochs"] == schedule.clips / 48
     parts = [summary[key] for key in ("train_s", "compile_s", "eval_s")]
     assert summary["wall_clock_s"] == pytest.approx(sum(parts))

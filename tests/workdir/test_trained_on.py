@@ -16,7 +16,7 @@ from mg_jax.report.groups import check_comparable, group_runs
 from mg_jax.report.runs import TRAINING_VIDEOS, read_runs
 from mg_jax.report.table import differing_settings
 from mg_jax.runtime.stops import Stops
-from mg_jax.training.run import open_run
+from mg_jax.training.session import open_session
 from mg_jax.workdir.config import WorkdirError
 from mg_jax.workdir.trained_on import (
     TrainedOn,
@@ -141,7 +141,7 @@ def test_a_damaged_record_ends_an_evaluation_before_it_begins(undisturbed, flags
     config = tiny.get_config()
     config.data.dir = flags[0].partition("=")[2]
     with pytest.raises(WorkdirError, match=r"data\.json is damaged"):
-        open_run(config, workdir, Stops(), trains=False)
+        open_session(config, workdir, Stops(), trains=False)
 
 
 def test_videos_are_those_of_the_newest_checkpoint(bound):
@@ -220,7 +220,7 @@ def test_a_run_goes_on_with_other_videos_only_where_it_is_told_to(cut, flags, fe
     config.data.dir = str(fewer_videos)
     message = r"split 'train' had 48 videos and has 46: 2 \('\w+', '\w+'\) gone"
     with pytest.raises(WorkdirError, match=message):
-        open_run(config, workdir, Stops(), trains=True)
+        open_session(config, workdir, Stops(), trains=True)
     assert before == {p: p.read_bytes() for p in workdir.rglob("*") if p.is_file()}
 
     other = [f"--config.data.dir={fewer_videos}", "--config.model.num_classes=0"]
@@ -255,7 +255,7 @@ def test_an_evaluation_on_another_split_is_allowed_and_said(undisturbed, flags, 
     assert data["fingerprints"]["ids"] == ids
     config.data.eval_split = "train"
     with pytest.raises(WorkdirError, match=r"eval_split is validation there and train here$"):
-        open_run(config, workdir, Stops(), trains=True)
+        open_session(config, workdir, Stops(), trains=True)
 
 
 def test_precise_statistics_from_other_training_videos_are_said(

@@ -1,4 +1,4 @@
-"""What the pieces of a run share, and how a work directory is opened."""
+"""Opens a work directory: everything that training and evaluation share."""
 
 import contextlib
 import dataclasses
@@ -33,12 +33,12 @@ from mg_jax.workdir.trained_on import TrainedOn, check_videos, read_trained_on
 
 @dataclasses.dataclass
 class Clocks:
-    """Seconds a run has spent, over all its restarts.
+    """Seconds a run has taken, summed over its restarts.
 
     Attributes:
-      train_s: iterations, with waiting for input and writing checkpoints.
+      train_s: iterations, including waiting for input and writing checkpoints.
       compile_s: waiting for the compiler.
-      eval_s: evaluation with its precise BN.
+      eval_s: evaluation, including precise BN.
     """
 
     train_s: float = 0.0
@@ -47,17 +47,26 @@ class Clocks:
 
     @property
     def wall_clock_s(self) -> float:
-        """The whole."""
+        """The sum of all clocks."""
         return self.train_s + self.compile_s + self.eval_s
 
 
 @dataclasses.dataclass
-class Run:
-    """An open work directory with all that training and evaluation need.
+class Session:
+    """An open work directory with everything that training and evaluation need.
 
     Attributes:
-      trained_on: which videos from which iteration on, as the work directory tells; of a run that
-        trains with those that it goes on with.
+      config: of the run, with the data set's number of classes.
+      workdir: of the run.
+      schedule: what the config describes.
+      mesh: all devices.
+      data: the videos to train on and to evaluate on.
+      executables: the compiled programs.
+      checkpoints: of the work directory.
+      clocks: seconds that the run has taken so far.
+      stops: tells of signals to stop.
+      lock: keeps other runs out of the work directory while this one trains.
+      trained_on: which videos the run has been trained on, from which iteration on.
     """
 
     config: Any
@@ -74,7 +83,7 @@ class Run:
 
     @contextlib.contextmanager
     def timed(self, clock: Literal["train_s", "eval_s"]):
-        """Books the time of a block on a clock, what it waited for the compiler on compile_s."""
+        """Adds a block's time to a clock, but its waits for the compiler to `compile_s`."""
         start, stall = time.perf_counter(), self.executables.stall_s
         try:
             yield
@@ -89,30 +98,30 @@ class Run:
         key: Program,
         note: Callable[[], str] | None = None,
     ) -> jax.stages.Compiled:
-        """The program of `key`; shows that it waits, if it has to, for its compilation.
+        """The compiled program of `key`; shows a message while it waits for the compiler.
 
         Args:
           key: of the program.
-          note: what else to say then; by default how many programs are to go, if several.
+          note: what the message adds; by default how many programs are left, if several.
 
         Raises:
-          KeyboardInterrupt: after Ctrl-C, where this process is the only one.
-          Preempted: after SIGTERM, as well.
+          KeyboardInterrupt: after Ctrl-C while it waits, if this is the only process.
+          Preempted: after SIGTERM, likewise.
         """
         if self.executables.ready(key):
             return self.executables.get(key)
         if hosts.is_first():
-            say(f"compiling {key}{note() if note else self._asked_for(key)}")
+            say(f"compiling {key}{note() if note else self._programs_left(key)}")
         with waiting("compiling", show=hosts.is_first()) as tick:
             return self.executables.get(key, lambda: (tick(), self.stops.check_alone()))
 
-    def _asked_for(self, key: Program) -> str:
+    def _programs_left(self, key: Program) -> str:
         self.executables.request([key])
         pending = self.executables.pending
         return self.executables.format_left(pending) if pending > 1 else ""
 
     def close(self) -> None:
-        """Waits until checkpoints are written; drops programs that wait for the compiler."""
+        """Waits until checkpoints are written; drops programs that are not compiled yet."""
         try:
             self.checkpoints.close()
         finally:
@@ -120,38 +129,44 @@ class Run:
             self.lock.close()
 
 
-def open_run(
+def open_session(
     config, workdir: pathlib.Path, stops: Stops, *, trains: bool
-) -> tuple[Run, TrainState]:
+) -> tuple[Session, TrainState]:
     """Checks everything that can be checked, then restores or creates the state.
 
-    A run that trains has its work directory to itself, and renames checkpoints that cannot be read.
-    Of several processes none goes on where one of them cannot, or would train something else.
+    To train, it locks the work directory and renames checkpoints that cannot be read. If one of
+    several processes fails, or would train something else than the others, all fail.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      stops: already listening for signals.
+      trains: False to evaluate only.
 
     Raises:
-      UserError: for settings, data or a work directory that do not fit; before anything is
-        written.
-      KeyboardInterrupt: after Ctrl-C meanwhile.
-      Preempted: after SIGTERM meanwhile.
+      UserError: for invalid settings, data that are missing or differ from before, or a work
+        directory of another run; before anything is written.
+      KeyboardInterrupt: after Ctrl-C.
+      Preempted: after SIGTERM.
     """
     hosts.check_device_counts()
     hosts.check_same(shared_settings(config), "Start the same command on every host")
     schedule = schedule_from_config(config)
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
-    data = hosts.together(lambda: open_source(config))
+    data = hosts.on_all(lambda: open_source(config))
     _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))
     trained_on = _check_workdir(config, workdir, data, trains=trains)
     weights = None
-    if not hosts.agree(lambda: has_checkpoint(workdir)):
+    if not hosts.on_first(lambda: has_checkpoint(workdir)):
         if not trains:
             raise UserError(f"{workdir} holds no checkpoint to evaluate; train there first")
-        weights = hosts.together(lambda: _weights(config, data))
+        weights = hosts.on_all(lambda: _weights(config, data))
     stops.check_alone()
     lock = contextlib.ExitStack()
     if trains:
-        hosts.agree(lambda: lock.enter_context(locked(workdir)))
+        hosts.on_first(lambda: lock.enter_context(locked(workdir)))
         hosts.check_shared(workdir)
     cache_programs(config.run.cache_dir)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
@@ -159,47 +174,47 @@ def open_run(
     executables = create_executables(config, mesh, state)
     stops.check_now()
     pieces = executables, checkpoints, clocks, stops, lock, trained_on
-    return Run(config, workdir, schedule, mesh, data, *pieces), state
+    return Session(config, workdir, schedule, mesh, data, *pieces), state
 
 
 def _check_workdir(config, workdir: pathlib.Path, data: DataSource, *, trains: bool) -> TrainedOn:
-    """Makes sure that what the work directory holds, if anything, belongs to config and data.
+    """Checks that the work directory's checkpoints, if any, belong to config and data.
 
     Returns:
-      On which videos it was trained, as far as that is known.
+      Which videos the run was trained on; without stretches if that is not known.
     """
-    # A finished model may be tried on another split.
+    # Evaluating alone may use another split.
     free = () if trains else ("data.eval_split",)
-    hosts.agree(lambda: check_config(workdir, config, free=free))
-    hosts.agree(lambda: check_classes(workdir, data.classes))
+    hosts.on_first(lambda: check_config(workdir, config, free=free))
+    hosts.on_first(lambda: check_classes(workdir, data.classes))
     if trains and not config.run.accept_other_videos:
-        hosts.agree(
+        hosts.on_first(
             lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
         )
-    rows = hosts.agree(lambda: (read_trained_on(workdir) or TrainedOn()).rows())
+    rows = hosts.on_first(lambda: (read_trained_on(workdir) or TrainedOn()).rows())
     return TrainedOn.of_rows(rows)
 
 
 def _state(
     config, mesh: Mesh, checkpoints: Checkpoints, weights: Loaded | None, *, repair: bool
 ) -> tuple[TrainState, Clocks]:
-    """The newest checkpoint's, or a new one, with weights where they are given; the same on all."""
+    """The newest checkpoint's state and clocks, or a new state, started from weights if given."""
     state, clocks = create_state(config, mesh), Clocks()
     restored = checkpoints.restore(state, mesh, repair=repair)
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
-    else:  # of several processes some may have weights and some not
+    else:  # some processes may have weights and others not; _check_same_state finds it
         fresh = state
-        state = hosts.together(lambda: start_from(weights, fresh, mesh) if weights else fresh)
+        state = hosts.on_all(lambda: start_from(weights, fresh, mesh) if weights else fresh)
     _check_same_state(state, config, restored=restored is not None)
     return state, clocks
 
 
 def _check_same_data(config, data: DataSource) -> None:
-    """Makes sure that all processes have prepared the same videos in the same way."""
+    """Checks that all processes have prepared the same videos in the same way."""
     parts = {
         "names of classes": json.dumps(data.classes),
-        "how frames are stored": hosts.together(lambda: str(stored(config))),
+        "how frames are stored": hosts.on_all(lambda: str(stored(config))),
     }
     splits = {config.data.train_split: data.train, config.data.eval_split: data.evaluation}
     for name, split in splits.items():
@@ -213,7 +228,7 @@ def _check_same_data(config, data: DataSource) -> None:
 
 
 def _check_same_state(state: TrainState, config, *, restored: bool) -> None:
-    """Makes sure that all processes train, or evaluate, the same weights."""
+    """Checks that all processes train or evaluate the same weights."""
     if jax.process_count() == 1:
         return
     origin, advice = "initial weights", "All need the same versions of mg_jax and of JAX"
@@ -227,7 +242,7 @@ def _check_same_state(state: TrainState, config, *, restored: bool) -> None:
 
 
 def _weights(config, data: DataSource) -> Loaded | None:
-    """What config.init_from holds, if it is set."""
+    """The weights of config.init_from, if it is set."""
     if not config.init_from:
         return None
     path = pathlib.Path(config.init_from).expanduser()
@@ -236,8 +251,8 @@ def _weights(config, data: DataSource) -> Loaded | None:
 
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:
-    """The state with weights in their places; says what became of every tensor."""
-    hosts.say(weights.account)
+    """A state with its variables replaced by weights; prints what became of every tensor."""
+    hosts.print_once(weights.account)
     variables = weights.variables(
         lambda: jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
     )

@@ -1,0 +1,99 @@
+"""Which checkpoints a work directory keeps, and what an evaluation adds to one."""
+
+import jax
+import numpy as np
+import pytest
+
+from mg_jax.runtime import parallel
+from mg_jax.runtime.state import TrainState
+from mg_jax.workdir.checkpoint import Checkpoints, read_best
+from mg_jax.workdir.config import steps_in, write_config
+from tests import tiny
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    write_config(tmp_path, tiny.get_config(), ["a", "b"])
+    return tmp_path
+
+
+def state_at(step):
+    """A small state whose arrays tell its step."""
+    arrays = {"w": np.full(3, step, np.float32)}
+    state = TrainState(np.int32(step), arrays, {"mean": arrays["w"]}, {"trace": arrays["w"]})
+    return parallel.replicate(state, parallel.make_mesh())
+
+
+def write(workdir, scores, keep):
+    """Saves a checkpoint at each step of `scores` and adds the evaluation, where there is one."""
+    checkpoints = Checkpoints(workdir, keep, read_only=False)
+    for step, top1 in scores.items():
+        state = state_at(step)
+        checkpoints.save(state, step, {"train_s": float(step)})
+        if top1 is not None:
+            precise = jax.tree.map(lambda x: x + 0.5, state.batch_stats)
+            clocks = {"train_s": float(step), "eval_s": 7.0}
+            checkpoints.add_evaluation(step, {"loss": 1.0, "top1": top1}, precise, clocks)
+    checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    ("scores", "keep", "kept"),
+    [
+        ({1: None, 2: None, 3: None, 4: None}, 2, {3, 4}),
+        ({1: 0.9, 2: None, 3: 0.5, 4: None, 5: None}, 2, {1, 4, 5}),
+        # The last is the best: the one that was goes once the score is known.
+        ({1: 0.7, 2: None, 3: None, 4: 0.8}, 2, {3, 4}),
+        ({1: 0.7, 2: 0.6, 3: 0.9}, 1, {3}),
+        ({1: 0.7, 2: 0.6, 3: 0.7}, 1, {3}),  # of equal ones the last
+    ],
+)
+def test_the_newest_and_the_best_are_kept_though_scores_come_after_the_save(
+    workdir, scores, keep, kept
+):
+    write(workdir, scores, keep)
+    assert steps_in(workdir / "checkpoints") == kept
+
+
+def test_scores_of_an_earlier_session_count(workdir):
+    write(workdir, {1: 0.9, 2: None}, 1)
+    write(workdir, {3: None, 4: 0.5}, 1)
+    assert steps_in(workdir / "checkpoints") == {1, 4}
+    best = read_best(workdir)
+    assert (best.step, best.evaluated) == (1, True)
+
+
+def test_an_evaluated_checkpoint_holds_precise_statistics_and_the_clocks_of_then(workdir):
+    write(workdir, {1: None, 2: 0.5}, 2)
+    best = read_best(workdir)
+    np.testing.assert_array_equal(best.variables["params"]["w"], np.full(3, 2))
+    np.testing.assert_array_equal(best.variables["batch_stats"]["mean"], np.full(3, 2.5))
+    checkpoints = Checkpoints(workdir, keep=2, read_only=True)
+    assert [checkpoints.evaluated(step) for step in (1, 2)] == [False, True]
+    state, clocks = checkpoints.restore(state_at(0), parallel.make_mesh(), repair=False)
+    checkpoints.close()
+    assert clocks == {"train_s": 2.0, "eval_s": 7.0}
+    # Training goes on with the running statistics.
+    np.testing.assert_array_equal(state.batch_stats["mean"], np.full(3, 2))
+
+
+def test_an_evaluation_that_was_cut_off_leaves_the_checkpoint_as_it_was(workdir, monkeypatch):
+    from mg_jax.workdir import checkpoint
+
+    def killed(path, content):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(workdir, {1: 0.5}, 1)
+    assert not read_best(workdir).evaluated
+    checkpoints = Checkpoints(workdir, keep=1, read_only=False)
+    assert not checkpoints.evaluated(1)
+    state, _ = checkpoints.restore(state_at(0), parallel.make_mesh(), repair=True)
+    precise = jax.tree.map(lambda x: x + 0.25, state.batch_stats)
+    checkpoints.add_evaluation(1, {"loss": 1.0, "top1": 0.5}, precise, {})
+    checkpoints.close()
+    best = read_best(workdir)
+    np.testing.assert_array_equal(best.variables["batch_stats"]["mean"], np.full(3, 1.25))
+    assert (best.step, best.evaluated) == (1, True)
