@@ -26,7 +26,7 @@ from data.listing.videos import FORMAT, Listing
 from data.preparation.parts import REMARKS, SKIPPED, Part, write_videos
 from data.preparation.prepare import (
     Settings,
-    locked,
+    locked_preparation,
     prepare_parts,
     read_report,
     resumable,
@@ -89,7 +89,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         # First of all, and while no folder is there yet.
         self.look()
         self.info.features["labels"].feature.names = self._listing.classes
-        with resumable(self._parts_dir, self.settings), locked(self._parts_dir):
+        with resumable(self._parts_dir, self.settings), locked_preparation(self._parts_dir):
             self.download_and_prepare(file_format="array_record")
             self.remove_leftovers()
 

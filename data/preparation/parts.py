@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +21,7 @@ from data.listing.videos import Video
 from data.preparation.video_file import VideoError
 from data.preparation.video_frames import Frames, read_frames
 from data.preparation.workers import Tally
+from mg_jax.machine.atomic_file import replaced, write_text
 
 SKIPPED = "skipped.csv"  # split, id, path and reason of videos that could not be read
 REMARKS = "remarks.csv"  # split, id, path and remark of videos that are stored, but are odd
@@ -96,7 +96,7 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
     """
     report = {"videos": [], "skipped": [], "remarks": []}
     path = part.path(folder)
-    with _whole_or_nothing(path) as unfinished:
+    with replaced(path) as unfinished:
         with _open_writer(unfinished) as writer:
             for video in part.videos:
                 try:
@@ -117,13 +117,12 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
                 report["remarks"] += [{**about, "remark": remark} for remark in frames.remarks]
                 tally.add_video(True)
         report["bytes"] = unfinished.stat().st_size
-    with _whole_or_nothing(part.report_path(folder)) as unfinished:
-        unfinished.write_text(json.dumps(report), encoding="utf-8")
+    write_text(part.report_path(folder), json.dumps(report))
 
 
 def write_videos(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
     """Writes the records of a split's videos."""
-    with _whole_or_nothing(path) as unfinished, _open_writer(unfinished) as writer:
+    with replaced(path) as unfinished, _open_writer(unfinished) as writer:
         for record in records:
             writer.write(_example({**record, "jpeg": b""}))
 
@@ -185,17 +184,6 @@ def _feature(value: str | bytes | float | int | list[int]) -> tf.train.Feature:
         return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
     numbers = value if isinstance(value, list) else [value]
     return tf.train.Feature(int64_list=tf.train.Int64List(value=numbers))
-
-
-@contextlib.contextmanager
-def _whole_or_nothing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to, renamed at the end; its own for each process, some may be left over."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        yield unfinished
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import functools
 import json
 import pathlib
@@ -20,7 +19,9 @@ from data.preparation.disk_space import check_space, in_words
 from data.preparation.parts import SKIPPED, Part, Stored, write_part
 from data.preparation.workers import Pool, Tally, progress
 from mg_jax.errors import UserError
+from mg_jax.machine.atomic_file import remove_unfinished
 from mg_jax.machine.cores import usable_cores
+from mg_jax.machine.lock import locked
 
 _REASONS_SHOWN = 5
 
@@ -135,7 +136,7 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
     Raises:
       UserError: if too many videos are broken, or the disk is too small.
     """
-    _remove_unfinished(folder)
+    remove_unfinished(folder)
     done = [part for part in parts if part.is_whole(folder)]
     todo = [part for part in parts if not part.is_whole(folder)]
     videos = [video for part in todo for video in part.videos]
@@ -162,13 +163,7 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
         try:
             Pool(min(settings.workers, len(todo)), watch).run(write, todo)
         finally:
-            _remove_unfinished(folder)
-
-
-def _remove_unfinished(folder: pathlib.Path) -> None:
-    """What killed workers were at."""
-    for path in folder.glob("*.tmp"):
-        path.unlink()
+            remove_unfinished(folder)
 
 
 @contextlib.contextmanager
@@ -212,17 +207,11 @@ def _too_many(broken: int, total: int, limit: float, skipped: pathlib.Path) -> s
     )
 
 
-@contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes out of a folder, which is created if need be.
+def locked_preparation(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes out of a folder in which a data set is prepared.
 
-    Raises:
-      UserError: if another process is in there.
+    Entering it raises:
+      Busy: if another process is preparing there.
+      OSError: if the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is preparing {folder}; wait for it") from error
-        yield
+    return locked(folder, f"another process is preparing {folder}; wait for it")

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from data.preparation.prepare import locked
+from data.preparation.prepare import locked_preparation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Replacement:
         Raises:
           UserError: if another process is in there.
         """
-        with locked(self.root):
+        with locked_preparation(self.root):
             try:
                 yield
             finally:

@@ -15,6 +15,7 @@ from data.listing.states import State
 from data.listing.videos import Listing, Video
 from data.preparation.parts import SKIPPED, Part, Stored
 from mg_jax.errors import UserError
+from mg_jax.machine.atomic_file import write_text
 
 # A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
 # keep their files open, of training and evaluation, and 1,024 open files are a common limit.
@@ -61,11 +62,11 @@ def resumed_parts(
     moves = {names[e["key"]]: name for name, e in entries.items() if e["key"] in names}
     if any(old != new for old, new in moves.items()) or before.keys() - moves.keys():
         # Until all files have their names nothing is known of them.
-        _write(path, {**settings, "parts": {}})
+        write_text(path, json.dumps({**settings, "parts": {}}))
         _move(folder, moves)
     elif not before:
         _move(folder, {})
-    _write(path, {**settings, "parts": entries})
+    write_text(path, json.dumps({**settings, "parts": entries}))
     _write_skipped(parts, folder)
     return parts
 
@@ -116,12 +117,6 @@ def _move(folder: pathlib.Path, moves: dict[str, str]) -> None:
             path.unlink()
     for path in folder.glob("*.moving"):
         path.rename(path.with_suffix(""))
-
-
-def _write(path: pathlib.Path, content: dict) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    unfinished.rename(path)
 
 
 def _write_skipped(parts: list[Part], folder: pathlib.Path) -> None:

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from mg_jax.errors import UserError
 from mg_jax.machine.cores import usable_cores
-from mg_jax.machine.lock import Busy, locked
+from mg_jax.machine.lock import Busy
 from mg_jax.machine.progress import has_terminal, say
 from mg_jax.report.runs import read_diverged, read_summary
+from mg_jax.workdir.lock import locked_workdir
 
 _MAIN = pathlib.Path(__file__).parents[2] / "main.py"
 _POLL_S = 0.5
@@ -182,7 +183,7 @@ def _wait_for_earlier(folder: pathlib.Path) -> None:
     said = False
     while True:
         try:
-            with locked(folder):
+            with locked_workdir(folder):
                 return
         except Busy:
             if not said:
