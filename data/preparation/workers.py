@@ -7,12 +7,11 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from tqdm import tqdm
+from mg_jax.machine.progress import Bar, say
 
 _SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
 # Shared by all workers; set in each when it starts.
@@ -111,36 +110,34 @@ def progress(
       initial: those of them that were done before.
       frames: of all others, about; 0 where that is not known.
     """
-    terminal = sys.stderr.isatty()
-    with tqdm(
-        desc=what,
+    with Bar(
+        what=what,
         total=total,
-        initial=initial,
         unit="video",
-        dynamic_ncols=True,
-        disable=not terminal,
+        initial=initial,
         smoothing=0,
+        miniters=0,  # Otherwise frames would not be shown before the next video is done.
     ) as bar:
         start = said = time.monotonic()
 
         def show(tally: Tally) -> None:
             nonlocal said
             count, now = tally.done + tally.failed, time.monotonic()
-            if terminal:
+            if bar.is_shown:
                 _show_on(bar, initial + count, tally.frames)
             elif now - said >= _SAY_EVERY_S:
                 said = now
                 at = _at(count, total - initial, tally.frames, frames, now - start)
-                print(f"{what}: {initial + count:,} of {total:,} videos, {at}", flush=True)
+                say(f"{what}: {initial + count:,} of {total:,} videos, {at}")
 
         yield show
 
 
-def _show_on(bar: tqdm, count: int, frames: int) -> None:
-    bar.update(count - bar.n)
+def _show_on(bar: Bar, count: int, frames: int) -> None:
     if frames and time.time() - bar.last_print_t >= bar.mininterval:
         rate = frames / max(bar.format_dict["elapsed"], 1e-9)
-        bar.set_postfix_str(f"{frames:,} frames, {rate:,.0f} frames/s")
+        bar.set_postfix_str(f"{frames:,} frames, {rate:,.0f} frames/s", refresh=False)
+    bar.advance_to(count)
 
 
 def _at(count: int, videos: int, frames: int, all_frames: float, seconds: float) -> str:
@@ -150,7 +147,7 @@ def _at(count: int, videos: int, frames: int, all_frames: float, seconds: float)
         at += f", {frames:,} frames, {frames / seconds:,.1f} a second"
     done = count / videos if count else min(frames / all_frames, 1.0) if all_frames else 0.0
     if done:
-        at += f", {tqdm.format_interval(seconds * (1 / done - 1))} left"
+        at += f", {Bar.format_interval(seconds * (1 / done - 1))} left"
     return at
 
 
