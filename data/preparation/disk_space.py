@@ -26,7 +26,7 @@ _FEWEST_BYTES = 16
 
 @dataclasses.dataclass(frozen=True)
 class _Estimate:
-    frames: float  # of the source
+    source_frames: float
     jpeg_bytes: float  # of one frame
     size: tuple[int, int]
 
@@ -50,15 +50,15 @@ def check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> fl
             f"{len(tried)} looked at can be read and tells its length"
         )
         return 0.0
-    source_frames = statistics.mean(estimate.frames for estimate in sampled)
-    frames = source_frames / stored.frame_step
-    mean = statistics.mean(e.frames * e.jpeg_bytes / stored.frame_step for e in sampled)
+    source_frames = statistics.mean(estimate.source_frames for estimate in sampled)
+    stored_frames = source_frames / stored.frame_step
+    mean = statistics.mean(e.source_frames * e.jpeg_bytes / stored.frame_step for e in sampled)
     need, free = mean * len(videos), shutil.disk_usage(folder).free
     width, height = sampled[-1].size
     print(
         f"{len(videos):,} videos will take about {in_words(need)} in {folder.parent}, "
-        f"{in_words(free)} free: {in_words(mean)} and {frames:.0f} frames of {width} x {height} "
-        f"a video, as estimated from a few frames of {len(sampled)}",
+        f"{in_words(free)} free: {in_words(mean)} and {stored_frames:.0f} frames of "
+        f"{width} x {height} a video, as estimated from a few frames of {len(sampled)}",
         flush=True,
     )
     if need > free:
