@@ -1,4 +1,4 @@
-"""Prepares all parts of a data set: what is done already is kept, the rest goes to the workers."""
+"""Prepares all parts of a data set: what is there is kept, the workers do the rest."""
 
 import collections
 import contextlib
@@ -37,14 +37,14 @@ class Settings:
       stored: how frames are stored.
       max_broken: share of the videos that may be unreadable.
       workers: processes.
-      train_split: that a run trains on.
-      eval_split: that a run evaluates on.
+      train_split: the split that a run trains on.
+      eval_split: the split that a run evaluates on.
       multi_label: whether videos may have any number of labels, not just one.
       validation_share: of the training videos that become `eval_split` where there is none.
-      group_pattern: finds in a video's path the name of its group, which stays on one side; empty
-        for none.
-      renew: prepare again what is there already, in place of it.
-      dry_run: only say what is understood of the source.
+      group_pattern: regular expression that finds the name of a video's group in its path; no group
+        is divided between splits; empty for no groups.
+      renew: prepare the data set again and replace the one that is there.
+      dry_run: only print what was found in the source.
     """
 
     source: pathlib.Path
@@ -71,7 +71,7 @@ def settings_from_config(config) -> Settings:
     """The checked `prepare` section of a config, and what it needs of the `data` section.
 
     Raises:
-      UserError: naming the setting, its value and what would do.
+      UserError: naming the setting, its value and what is allowed.
     """
     prepare = config.prepare
     for name in ("short_side", "frame_step"):
@@ -168,10 +168,10 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
 
 @contextlib.contextmanager
 def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
-    """Ends with how to go on where the disk is full or a worker is killed.
+    """Says how to go on where the disk is full or a worker is killed.
 
     Raises:
-      UserError: instead of what says so.
+      UserError: in place of WriteError, OSError or BrokenProcessPool.
     """
     kept = f"what is prepared so far stays in {folder}, and the same command goes on from there"
     try:
@@ -189,7 +189,7 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
 
 
 def read_report(part: Part, folder: pathlib.Path) -> dict[str, Any]:
-    """What a part holds: records of its `videos`, those `skipped`, `remarks` and `bytes`."""
+    """The report on a part: records of its `videos`, those `skipped`, `remarks` and `bytes`."""
     return json.loads(part.report_path(folder).read_text("utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""Runs tasks in a process per core, with progress that arrives while they run."""
+"""Runs tasks in several processes, and shows their progress meanwhile."""
 
 import concurrent.futures
 import contextlib
@@ -57,11 +57,11 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """How many processes, and what to do between their reports.
+    """Processes that share the tasks.
 
     Attributes:
-      workers: processes; one works in this process.
-      watch: called with the tally several times a second; raises to stop everything.
+      workers: number of processes; for 1 the tasks run in this process.
+      watch: called with the tally several times a second; may raise, which stops everything.
     """
 
     workers: int
@@ -71,7 +71,7 @@ class Pool:
         """Calls `function(task, tally)` for each task, in any order.
 
         Raises:
-          Exception: what the first failing task or `watch` raised; the other tasks are given up.
+          Exception: that of the first task that fails, or of `watch`; the other tasks are stopped.
         """
         # A fork would copy TensorFlow's threads in an undefined state.
         context = multiprocessing.get_context("spawn")
@@ -106,9 +106,9 @@ def progress(
 
     Args:
       what: the work.
-      total: videos that there are.
-      initial: those of them that were done before.
-      frames: of all others, about; 0 where that is not known.
+      total: number of all videos.
+      initial: number of those that were done before.
+      frames: number of source frames of the others, estimated; 0 where it is unknown.
     """
     with Bar(
         what=what,
@@ -170,7 +170,7 @@ def _call(function: Callable, task) -> None:
 
 
 def _kill(pool: concurrent.futures.ProcessPoolExecutor) -> None:
-    """Ends the workers in the middle of what they do; they only ever write files whole."""
+    """Ends the workers in the middle of their tasks; none leaves a file that looks whole."""
     pool.shutdown(wait=False, cancel_futures=True)
     for process in multiprocessing.active_children():
         process.terminate()
