@@ -26,7 +26,7 @@ from data.listing.videos import FORMAT, Listing
 from data.preparation.parts import REMARKS, SKIPPED, Part, write_videos
 from data.preparation.prepare import (
     Settings,
-    locked,
+    locked_preparation,
     prepare_parts,
     read_report,
     resumable,
@@ -89,7 +89,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         # First of all, and while no folder is there yet.
         self.look()
         self.info.features["labels"].feature.names = self._listing.classes
-        with resumable(self._parts_dir, self.settings), locked(self._parts_dir):
+        with resumable(self._parts_dir, self.settings), locked_preparation(self._parts_dir):
             self.download_and_prepare(file_format="array_record")
             self.remove_leftovers()
 
@@ -216,8 +216,8 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         records = [record for report in reports for record in report["videos"]]
         if not records:
             raise UserError(f"no video of split {split!r} could be read; see {folder}/*.json")
-        lengths = [record["num_frames"] for record in records]
-        firsts = itertools.accumulate(lengths, initial=0)
+        stored_frames = [record["num_frames"] for record in records]
+        firsts = itertools.accumulate(stored_frames, initial=0)
         records = [
             {**record, "first_frame": first} for record, first in zip(records, firsts, strict=False)
         ]
@@ -256,9 +256,9 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
 def _features() -> tfds.features.FeaturesDict:
     """The records' fields. Those of frames hold `id` and `jpeg`, those of videos all the others.
 
-    Label i holds from source frame `starts[i]` up to `ends[i]`. `first_frame` is a record number of
-    the split of frames; `num_frames` counts the stored ones, `source_frames` all of the video.
-    Sizes are those of the stored frames, in pixels.
+    Label i holds from source frame `starts[i]` up to `ends[i]`. `first_frame` is the index of a
+    record in the split of frames, `num_frames` the number of frames that are stored,
+    `source_frames` the number that the source has. Sizes are those of the stored frames, pixels.
     """
     return tfds.features.FeaturesDict(
         {

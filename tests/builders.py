@@ -20,7 +20,7 @@ def contents(config, split):
     table, frames = video_table(data_set, split), frame_records(data_set, split)
     found = {}
     for row, (name, first, count) in enumerate(
-        zip(table.ids.tolist(), table.first_frame, table.num_frames, strict=True)
+        zip(table.ids.tolist(), table.first_frame, table.source_frames, strict=True)
     ):
         assert videos.numbers(frames.jpegs(first + np.arange(count))) == list(range(count))
         found[name] = (np.flatnonzero(table.labels(np.array([row]))[0]).tolist(), int(count))

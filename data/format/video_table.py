@@ -31,7 +31,7 @@ class VideoTable:
     Attributes:
       ids: names, str.
       first_frame: record number of the first frame, int64.
-      num_frames: of the source, int64.
+      source_frames: that the source file has, int64; fewer are stored if `frame_step` is not 1.
       height: of the frames as stored, pixels, int64.
       width: of the frames as stored, pixels, int64.
       actions: labels.
@@ -41,7 +41,7 @@ class VideoTable:
 
     ids: np.ndarray
     first_frame: np.ndarray
-    num_frames: np.ndarray
+    source_frames: np.ndarray
     height: np.ndarray
     width: np.ndarray
     actions: Actions
@@ -62,7 +62,7 @@ class VideoTable:
         ids = hashlib.sha256(json.dumps(self.ids.tolist()).encode()).hexdigest()
         return {
             "ids": ids,
-            "frame counts": _sha256(self.num_frames, np.array([self.frame_step])),
+            "frame counts": _sha256(self.source_frames, np.array([self.frame_step])),
             "sizes": _sha256(self.height, self.width),
             "labels": _sha256(
                 *(actions.row, actions.label, actions.start, actions.end),
@@ -76,7 +76,7 @@ class VideoTable:
         Frames before the start or past the end repeat the first or last one; those that are not
         stored stand for the nearest stored one.
         """
-        last_B1 = self.num_frames[rows_B, None] - 1
+        last_B1 = self.source_frames[rows_B, None] - 1
         step = self.frame_step
         stored_BT = (np.clip(frames_BT, 0, last_B1) + step // 2) // step
         return self.first_frame[rows_B, None] + np.minimum(stored_BT, last_B1 // step)
@@ -92,7 +92,7 @@ class VideoTable:
     def labels_within(self, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
         """Labels that hold anywhere from a clip's first to its last source frame, `B K` uint8."""
         span_2B = np.stack([frames_BT.min(1), frames_BT.max(1)])
-        return self._multi_hot(rows_B, np.minimum(span_2B, self.num_frames[rows_B] - 1))
+        return self._multi_hot(rows_B, np.minimum(span_2B, self.source_frames[rows_B] - 1))
 
     def _multi_hot(self, rows_B: np.ndarray, span_2B: np.ndarray | None) -> np.ndarray:
         actions = self.actions

@@ -55,8 +55,8 @@ def draw_video(path: pathlib.Path, motion: str, rng: np.random.Generator) -> Non
 
 
 def encode(path: pathlib.Path, images, codec: str, fps: int) -> None:
-    """Encodes RGB images of one even size as a video file."""
-    with av.open(str(path), "w") as container:
+    """Encodes RGB images of one even size as an MP4 file, whatever its suffix."""
+    with av.open(str(path), "w", format="mp4") as container:
         stream = None
         for image in images:
             frame = av.VideoFrame.from_image(image)

@@ -9,6 +9,7 @@ from data.listing.findings import Findings
 from data.listing.videos import Action, Listing, Video
 from data.moving_shapes import drawing
 from data.preparation.workers import Pool, Tally, progress
+from mg_jax.machine.atomic_file import replaced
 
 VIDEOS = {"train": 1024, "validation": 1000}
 
@@ -44,7 +45,6 @@ def draw_videos(folder: pathlib.Path, split: str, count: int, workers: int) -> l
 
 def _draw(task: tuple[pathlib.Path, str, tuple[int, int]], tally: Tally) -> None:
     path, motion, seed = task
-    unfinished = path.with_suffix(".tmp.mp4")
-    drawing.draw_video(unfinished, motion, np.random.default_rng(seed))
-    unfinished.rename(path)
+    with replaced(path) as unfinished:
+        drawing.draw_video(unfinished, motion, np.random.default_rng(seed))
     tally.add_video(True)

@@ -20,13 +20,13 @@ from mg_jax.errors import UserError
 
 _VIDEOS = 8
 _FRAMES = 4  # of each
-# A frame takes some bytes in the file too, so a length that a jump of the clock made up is seen.
+# A frame takes at least this in its file, which bounds lengths that a jump of the clock made up.
 _FEWEST_BYTES = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class _Estimate:
-    frames: float  # of the source
+    source_frames: float
     jpeg_bytes: float  # of one frame
     size: tuple[int, int]
 
@@ -35,10 +35,10 @@ def check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> fl
     """Prints the disk space that the videos will take.
 
     Returns:
-      Their frames, those that are not stored included; 0 where there is no telling.
+      The number of their source frames, estimated; 0 where it is unknown.
 
     Raises:
-      UserError: if the folder has less.
+      UserError: if less is free.
     """
     step = max(1, len(videos) // _VIDEOS)
     tried = videos[::step][:_VIDEOS]
@@ -50,15 +50,15 @@ def check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> fl
             f"{len(tried)} looked at can be read and tells its length"
         )
         return 0.0
-    source_frames = statistics.mean(estimate.frames for estimate in sampled)
-    frames = source_frames / stored.frame_step
-    mean = statistics.mean(e.frames * e.jpeg_bytes / stored.frame_step for e in sampled)
+    source_frames = statistics.mean(estimate.source_frames for estimate in sampled)
+    stored_frames = source_frames / stored.frame_step
+    mean = statistics.mean(e.source_frames * e.jpeg_bytes / stored.frame_step for e in sampled)
     need, free = mean * len(videos), shutil.disk_usage(folder).free
     width, height = sampled[-1].size
     print(
         f"{len(videos):,} videos will take about {in_words(need)} in {folder.parent}, "
-        f"{in_words(free)} free: {in_words(mean)} and {frames:.0f} frames of {width} x {height} "
-        f"a video, as estimated from a few frames of {len(sampled)}",
+        f"{in_words(free)} free: {in_words(mean)} and {stored_frames:.0f} frames of "
+        f"{width} x {height} a video, as estimated from a few frames of {len(sampled)}",
         flush=True,
     )
     if need > free:
@@ -86,14 +86,14 @@ def _estimate(path: pathlib.Path, stored: Stored) -> _Estimate | None:
             return _estimate_of_folder(path, stored)
         return _estimate_of_file(path, stored)
     except Exception:
-        return None  # it will be listed when its turn comes
+        return None  # it is reported when it is prepared
 
 
 def _estimate_of_folder(path: pathlib.Path, stored: Stored) -> _Estimate | None:
     folder = ImageFolder(path)
     count = len(folder.files)
-    numbers = [count * i // _FRAMES for i in range(_FRAMES)] if count else []
-    images = [folder.image(folder.files[number]) for number in numbers]
+    indices = [count * i // _FRAMES for i in range(_FRAMES)] if count else []
+    images = [folder.image(folder.files[index]) for index in indices]
     size = scaled(*images[0].size, stored.short_side) if images else None
     images = [image.resize(size, Image.Resampling.BICUBIC) for image in images]
     return _from_images(images, count, stored.quality)
@@ -114,7 +114,7 @@ def _estimate_of_file(path: pathlib.Path, stored: Stored) -> _Estimate | None:
 def _spread_frames(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.VideoFrame]:
-    """One from each of equal spans; decoders begin at the key frame before."""
+    """The key frames before evenly spread times, since decoding begins at key frames."""
     start, duration = container.start_time or 0, container.duration or 0
     for i in range(_FRAMES):
         if i and duration:

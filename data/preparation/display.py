@@ -20,9 +20,9 @@ _TURNS = (
     (((0, 1), (1, 0)), Image.Transpose.TRANSPOSE),
     (((0, -1), (-1, 0)), Image.Transpose.TRANSVERSE),
 )
-_ALIKE = 0.9998  # cosine of one degree, below which FFmpeg takes a matrix for a right angle
+_ALIKE = 0.9998  # cosine of one degree: FFmpeg takes what is closer to a right angle for one
 
-# Pixels that are wider than high by more, or the other way round, are a mistake of the file.
+# A ratio of a pixel's sides above this is taken for a mistake of the file.
 _WIDEST_PIXEL = 5
 
 
@@ -31,10 +31,10 @@ class Display:
     """How the frames of a video are shown, at the size at which they are stored.
 
     Attributes:
-      width: of the decoded frames when scaled, pixels.
+      width: to which decoded frames are scaled, pixels.
       height: likewise.
-      turn: to be done after that.
-      remarks: what of the file was not followed.
+      turn: what is done with them then, if anything.
+      remarks: which statements of the file were not followed.
     """
 
     width: int
@@ -74,7 +74,7 @@ def scaled(width: int, height: int, short_side: int) -> tuple[int, int]:
 
 
 def _pixel_aspect(stream: av.VideoStream) -> tuple[fractions.Fraction, list[str]]:
-    """Width over height of a pixel; what the container says comes before what the codec says."""
+    """Width over height of a pixel, by the container or else by the codec, and remarks."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     if not aspect or aspect < 0:
         return fractions.Fraction(1), []

@@ -1,7 +1,7 @@
-"""One part of a split: some videos in one file of frames, written whole or not at all.
+"""One part of a split: some videos whose frames are in one file, written whole or not at all.
 
-Parts are what worker processes do and what a preparation that was cut off need not do again. Their
-files of frames become the shards of the prepared data set as they are.
+A part is what a worker process does at a time, and what a preparation that was interrupted need not
+do again. The files of frames become the shards of the prepared data set as they are.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -22,11 +21,12 @@ from data.listing.videos import Video
 from data.preparation.video_file import VideoError
 from data.preparation.video_frames import Frames, read_frames
 from data.preparation.workers import Tally
+from mg_jax.machine.atomic_file import replaced, write_text
 
 SKIPPED = "skipped.csv"  # split, id, path and reason of videos that could not be read
 REMARKS = "remarks.csv"  # split, id, path and remark of videos that are stored, but are odd
 
-# Each record alone, so that frames can be read singly; JPEGs do not get smaller.
+# A group for each record, so that frames can be read singly; JPEGs cannot be compressed further.
 _RECORDS = "group_size:1,uncompressed"
 
 
@@ -35,7 +35,7 @@ class Stored:
     """How frames are stored.
 
     Attributes:
-      short_side: at most, pixels.
+      short_side: largest length of a frame's short side, pixels.
       quality: of the JPEGs.
       frame_step: frames 0, step, 2 step ... of the source are kept.
     """
@@ -45,7 +45,7 @@ class Stored:
     frame_step: int
 
     def read(self, video: Video, folder: pathlib.Path, tally: Tally) -> Frames:
-        """The video's frames, which the tally counts; those of long videos wait in the folder.
+        """The video's frames, counted by the tally; those of long videos are kept in the folder.
 
         Raises:
           VideoError: if it cannot be read.
@@ -74,7 +74,7 @@ class Part:
         return folder / f"{self.split}-{self.index:05d}.array_record"
 
     def report_path(self, folder: pathlib.Path) -> pathlib.Path:
-        """What is in that file; there only when the part is whole."""
+        """The report on that file; it exists only when the part is whole."""
         return folder / f"{self.split}-{self.index:05d}.json"
 
     def is_whole(self, folder: pathlib.Path) -> bool:
@@ -96,7 +96,7 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
     """
     report = {"videos": [], "skipped": [], "remarks": []}
     path = part.path(folder)
-    with _whole_or_nothing(path) as unfinished:
+    with replaced(path) as unfinished:
         with _open_writer(unfinished) as writer:
             for video in part.videos:
                 try:
@@ -117,19 +117,18 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
                 report["remarks"] += [{**about, "remark": remark} for remark in frames.remarks]
                 tally.add_video(True)
         report["bytes"] = unfinished.stat().st_size
-    with _whole_or_nothing(part.report_path(folder)) as unfinished:
-        unfinished.write_text(json.dumps(report), encoding="utf-8")
+    write_text(part.report_path(folder), json.dumps(report))
 
 
 def write_videos(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
     """Writes the records of a split's videos."""
-    with _whole_or_nothing(path) as unfinished, _open_writer(unfinished) as writer:
+    with replaced(path) as unfinished, _open_writer(unfinished) as writer:
         for record in records:
             writer.write(_example({**record, "jpeg": b""}))
 
 
 def frame_example(video_id: str, jpeg: bytes) -> bytes:
-    """The record of a frame: what describes videos is empty."""
+    """The record of a frame; its fields for videos are empty."""
     return _example({"id": video_id, "jpeg": jpeg, **_NO_VIDEO})
 
 
@@ -147,7 +146,7 @@ _NO_VIDEO = {
 
 
 def _record(video: Video, frames: Frames) -> dict[str, Any]:
-    """All of a video but its first frame, which follows from the parts before."""
+    """The record of a video without `first_frame`, which depends on the parts before."""
     spans = [_span(action.start, action.end, frames) for action in video.actions]
     return {
         "id": video.id,
@@ -163,7 +162,7 @@ def _record(video: Video, frames: Frames) -> dict[str, Any]:
 
 
 def _span(start: float, end: float, frames: Frames) -> tuple[int, int]:
-    """Source frames [first, end) whose time, frame number / fps, lies in start ... end seconds."""
+    """Source frames [first, end) whose time, frame index / fps, lies in start ... end seconds."""
     first = math.ceil(start * frames.fps - 1e-6)
     if math.isinf(end):
         return first, frames.source_frames
@@ -188,24 +187,13 @@ def _feature(value: str | bytes | float | int | list[int]) -> tf.train.Feature:
 
 
 @contextlib.contextmanager
-def _whole_or_nothing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to, renamed at the end; its own for each process, some may be left over."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        yield unfinished
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
 def _open_writer(path: pathlib.Path) -> Iterator[ArrayRecordWriter]:
     writer = ArrayRecordWriter(str(path), _RECORDS)
     try:
         yield writer
         _check(writer, path)
     finally:
-        # What is written is buffered: a full disk may show here only.
+        # Writing is buffered, so that a full disk may show only here.
         try:
             writer.close()
         except RuntimeError as error:

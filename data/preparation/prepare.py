@@ -1,10 +1,9 @@
-"""Prepares all parts of a data set: what is done already is kept, the rest goes to the workers."""
+"""Prepares all parts of a data set: what is there is kept, the workers do the rest."""
 
 import collections
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import functools
 import json
 import pathlib
@@ -20,7 +19,9 @@ from data.preparation.disk_space import check_space, in_words
 from data.preparation.parts import SKIPPED, Part, Stored, write_part
 from data.preparation.workers import Pool, Tally, progress
 from mg_jax.errors import UserError
+from mg_jax.machine.atomic_file import remove_unfinished
 from mg_jax.machine.cores import usable_cores
+from mg_jax.machine.lock import locked
 
 _REASONS_SHOWN = 5
 
@@ -36,14 +37,14 @@ class Settings:
       stored: how frames are stored.
       max_broken: share of the videos that may be unreadable.
       workers: processes.
-      train_split: that a run trains on.
-      eval_split: that a run evaluates on.
+      train_split: the split that a run trains on.
+      eval_split: the split that a run evaluates on.
       multi_label: whether videos may have any number of labels, not just one.
       validation_share: of the training videos that become `eval_split` where there is none.
-      group_pattern: finds in a video's path the name of its group, which stays on one side; empty
-        for none.
-      renew: prepare again what is there already, in place of it.
-      dry_run: only say what is understood of the source.
+      group_pattern: regular expression that finds the name of a video's group in its path; no group
+        is divided between splits; empty for no groups.
+      renew: prepare the data set again and replace the one that is there.
+      dry_run: only print what was found in the source.
     """
 
     source: pathlib.Path
@@ -70,7 +71,7 @@ def settings_from_config(config) -> Settings:
     """The checked `prepare` section of a config, and what it needs of the `data` section.
 
     Raises:
-      UserError: naming the setting, its value and what would do.
+      UserError: naming the setting, its value and what is allowed.
     """
     prepare = config.prepare
     for name in ("short_side", "frame_step"):
@@ -135,7 +136,7 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
     Raises:
       UserError: if too many videos are broken, or the disk is too small.
     """
-    _remove_unfinished(folder)
+    remove_unfinished(folder)
     done = [part for part in parts if part.is_whole(folder)]
     todo = [part for part in parts if not part.is_whole(folder)]
     videos = [video for part in todo for video in part.videos]
@@ -162,21 +163,15 @@ def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -
         try:
             Pool(min(settings.workers, len(todo)), watch).run(write, todo)
         finally:
-            _remove_unfinished(folder)
-
-
-def _remove_unfinished(folder: pathlib.Path) -> None:
-    """What killed workers were at."""
-    for path in folder.glob("*.tmp"):
-        path.unlink()
+            remove_unfinished(folder)
 
 
 @contextlib.contextmanager
 def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
-    """Ends with how to go on where the disk is full or a worker is killed.
+    """Says how to go on where the disk is full or a worker is killed.
 
     Raises:
-      UserError: instead of what says so.
+      UserError: in place of WriteError, OSError or BrokenProcessPool.
     """
     kept = f"what is prepared so far stays in {folder}, and the same command goes on from there"
     try:
@@ -194,7 +189,7 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
 
 
 def read_report(part: Part, folder: pathlib.Path) -> dict[str, Any]:
-    """What a part holds: records of its `videos`, those `skipped`, `remarks` and `bytes`."""
+    """The report on a part: records of its `videos`, those `skipped`, `remarks` and `bytes`."""
     return json.loads(part.report_path(folder).read_text("utf-8"))
 
 
@@ -212,17 +207,11 @@ def _too_many(broken: int, total: int, limit: float, skipped: pathlib.Path) -> s
     )
 
 
-@contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes out of a folder, which is created if need be.
+def locked_preparation(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes out of a folder in which a data set is prepared.
 
-    Raises:
-      UserError: if another process is in there.
+    Entering it raises:
+      Busy: if another process is preparing there.
+      OSError: if the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is preparing {folder}; wait for it") from error
-        yield
+    return locked(folder, f"another process is preparing {folder}; wait for it")

@@ -13,7 +13,7 @@ _COLUMNS = ("split", "id", "path", "labels", "bytes", "modified_ns")
 
 
 def write_sources(path: pathlib.Path, listing: Listing, states: dict[str, list[State]]) -> None:
-    """Writes which videos and labels there were."""
+    """Writes the videos, their labels and the states of their files."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
@@ -44,7 +44,7 @@ def changes(path: pathlib.Path, listing: Listing, states: dict[str, list[State]]
     """What has changed since, a line for each kind; empty if nothing has.
 
     Args:
-      path: of what was written when the data set was prepared.
+      path: of the list that was written when the data set was prepared.
       listing: of the source now.
       states: of its videos, by split.
     """

@@ -6,17 +6,17 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from data.preparation.prepare import locked
+from data.preparation.prepare import locked_preparation
 
 
 @dataclasses.dataclass(frozen=True)
 class Replacement:
-    """Of a prepared data set by a newer one, which comes to be in a folder of its own.
+    """The replacement of a prepared data set by a newer one.
 
     Attributes:
       folder: of the data set.
-      root: the folder that the newer one is prepared in, and nothing else, on the same file system.
-      newer: of the newer one, in `root`; there only when it is whole.
+      root: folder in which the newer one is prepared, and nothing else; on the same file system.
+      newer: folder of the newer one, in `root`; it exists only when the data set is whole.
     """
 
     folder: pathlib.Path
@@ -25,12 +25,12 @@ class Replacement:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out of `root`, and removes it at the end if it is of no use.
+        """Keeps other processes out of `root`; at the end removes it if it holds nothing of use.
 
         Raises:
-          UserError: if another process is in there.
+          Busy: if another process is preparing there.
         """
-        with locked(self.root):
+        with locked_preparation(self.root):
             try:
                 yield
             finally:
@@ -40,7 +40,7 @@ class Replacement:
     def finish(self) -> None:
         """Puts the newer one, if it is whole, in the place of the one that is there.
 
-        A process that is killed in between leaves this to the next one.
+        If the process is killed in between, the next one finishes this.
         """
         if not self.newer.exists():
             return
@@ -52,7 +52,7 @@ class Replacement:
         self._remove()
 
     def tell_unfinished(self) -> None:
-        """Says what a renewal that was cut off has left."""
+        """Says where an interrupted renewal lies, and how to go on with it."""
         if self._is_unfinished():
             print(
                 f"a preparation that was to replace it was cut off; what there is of it is in "

@@ -1,8 +1,8 @@
-"""Cuts a listing into parts so that those of an earlier preparation that are right are kept.
+"""Cuts a listing into parts such that valid parts of an interrupted preparation are kept.
 
-A part is right if its videos are the same: ids, paths, labels, the sizes and times of their files,
-and whether they may be read. So videos that were mended, added or removed since cost the parts that
-they are in.
+A part is valid if its videos are the same as then: ids, paths, labels, the sizes and times of their
+files, and whether they may be read. Where videos were mended, added or removed, only the parts that
+they are in are prepared again.
 """
 
 import csv
@@ -15,9 +15,10 @@ from data.listing.states import State
 from data.listing.videos import Listing, Video
 from data.preparation.parts import SKIPPED, Part, Stored
 from mg_jax.errors import UserError
+from mg_jax.machine.atomic_file import write_text
 
-# A preparation that is cut off loses at most one part per worker. Parts stay few, since readers
-# keep their files open, of training and evaluation, and 1,024 open files are a common limit.
+# Parts are small, since an interrupted preparation loses one per worker, but few: the readers of
+# training and evaluation keep all files open, and 1,024 open files are a common limit.
 _VIDEOS_PER_PART = 16
 _MOST_PARTS = 256
 
@@ -29,14 +30,14 @@ def resumed_parts(
     stored: Stored,
     anew: bool,
 ) -> list[Part]:
-    """All videos in parts; the folder is left with those parts that are right.
+    """All videos in parts; only the valid parts are left in the folder.
 
     Args:
       listing: the videos.
       states: of the videos, by split.
       folder: of parts.
       stored: how frames are stored.
-      anew: whether parts that were stored in another way are thrown away.
+      anew: whether parts that were stored in another way are removed.
 
     Raises:
       UserError: if the folder holds parts that were stored in another way.
@@ -60,12 +61,12 @@ def resumed_parts(
     names = {entry["key"]: name for name, entry in before.items()}
     moves = {names[e["key"]]: name for name, e in entries.items() if e["key"] in names}
     if any(old != new for old, new in moves.items()) or before.keys() - moves.keys():
-        # Until all files have their names nothing is known of them.
-        _write(path, {**settings, "parts": {}})
+        # Until all files are renamed none counts as valid.
+        write_text(path, json.dumps({**settings, "parts": {}}))
         _move(folder, moves)
     elif not before:
         _move(folder, {})
-    _write(path, {**settings, "parts": entries})
+    write_text(path, json.dumps({**settings, "parts": entries}))
     _write_skipped(parts, folder)
     return parts
 
@@ -93,7 +94,7 @@ def _name(part: Part) -> str:
 
 
 def _keys(parts: list[Part], states: dict[str, list[State]]) -> list[str]:
-    """What parts are made of, in short."""
+    """A hash of what each part is made of, by which it is recognised."""
     left = {split: iter(of_split) for split, of_split in states.items()}
     keys = []
     for part in parts:
@@ -107,7 +108,7 @@ def _keys(parts: list[Part], states: dict[str, list[State]]) -> list[str]:
 
 
 def _move(folder: pathlib.Path, moves: dict[str, str]) -> None:
-    """Gives the files of parts their new names; those without one go."""
+    """Gives the files of parts their new names; removes those that get none."""
     files = [path for pattern in ("*.array_record", "*-*.json") for path in folder.glob(pattern)]
     for path in files:
         if path.stem in moves:
@@ -118,14 +119,8 @@ def _move(folder: pathlib.Path, moves: dict[str, str]) -> None:
         path.rename(path.with_suffix(""))
 
 
-def _write(path: pathlib.Path, content: dict) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    unfinished.rename(path)
-
-
 def _write_skipped(parts: list[Part], folder: pathlib.Path) -> None:
-    """Those of the parts that are kept; rows of others are of videos that are tried again."""
+    """Lists the skipped videos of the parts that are kept; those of others are tried again."""
     rows = [
         [part.split, *row.values()]
         for part in parts

@@ -1,4 +1,4 @@
-"""Video files: which stream of them, its frames as FFmpeg decodes them, and what it announces."""
+"""Video files: the stream that is shown, its frames by FFmpeg, and what the file announces."""
 
 import array
 import os
@@ -13,14 +13,14 @@ _STILLS = ("bmp", "gif", "mjpeg", "png", "webp")  # codecs of covers
 _COVER = 0x0400 | 0x0800  # ATTACHED_PIC, TIMED_THUMBNAILS
 _NO_TIMESTAMPS = 0x0080
 
-# Titles and the like may be in any encoding. PyAV takes that in its stride from version 19 on.
+# Titles and the like may be in any encoding; PyAV accepts all of them from version 19 on.
 _ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
-# A video that has fewer or more frames than its file announces, by more than both.
+# By how much frames may differ from what the file announces without a remark; the larger counts.
 _DIFFERS_SHARE = 0.05
 _DIFFERS_FRAMES = 2
 
-_PACKETS = (188, 192, 204)  # bytes, of transport streams
+_PACKETS = (188, 192, 204)  # sizes in MPEG transport streams, bytes
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 
 
@@ -29,7 +29,7 @@ class VideoError(Exception):
 
 
 def open_video(path: pathlib.Path) -> av.container.InputContainer:
-    """The file, whatever its name; FFmpeg takes what stands before a colon for a protocol."""
+    """Opens a file of any name; FFmpeg would take what stands before a colon for a protocol."""
     return av.open(f"file:{path}", **_ANY_TITLE)
 
 
@@ -42,7 +42,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
         raise VideoError("no video stream")
-    # Of a thumbnail that has a track of its own FFmpeg may not see in time that it stands still.
+    # FFmpeg may not recognise a thumbnail that has a track of its own; it has one frame.
     streams = [stream for stream in streams if stream.frames != 1] or streams
     best = container.streams.best("video")
     stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
@@ -71,7 +71,7 @@ class VideoFile:
         """The frames that are shown, in order.
 
         Raises:
-          av.error.FFmpegError: for damage, except where it is the end that is damaged.
+          av.error.FFmpegError: for damage, except at the end of the file.
         """
         for packet in self._container.demux(self.stream):
             if packet.size and self._failure:
@@ -101,7 +101,7 @@ class VideoFile:
 
     def _cut_off_remarks(self, fps: float) -> list[str]:
         count, remarks = len(self.times), []
-        # MP4 and MOV count frames too that their edit lists leave out.
+        # MP4 and MOV also count frames that their edit lists leave out.
         announced = 0 if "mov" in self._container.format.name else self.stream.frames
         if announced and abs(count - announced) > _many(announced):
             remarks.append(f"announces {announced} frames, but {count} are there")
@@ -117,7 +117,7 @@ class VideoFile:
 
 
 def announced_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """How long the file says that its video is, seconds; 0 where it does not."""
+    """Length of the video as its file announces it, seconds; 0 where it does not."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     for name, value in stream.metadata.items():  # Matroska's, of this stream alone
@@ -130,7 +130,7 @@ def announced_s(container: av.container.InputContainer, stream: av.VideoStream) 
 
 
 def announced_frames(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """How many frames the file says that it has, by its rate if need be; 0 where it does not."""
+    """Number of frames that the file announces, by its rate if need be; 0 where it does not."""
     return stream.frames or round(announced_s(container, stream) * (stream.average_rate or 0))
 
 

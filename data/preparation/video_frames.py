@@ -25,8 +25,8 @@ class Frames:
       height: pixels.
       width: pixels.
       fps: frames per second of the source, 0 where it does not say.
-      source_frames: frames of the source, those left out included.
-      remarks: what a person should know who looks at the video, in which it may differ.
+      source_frames: number of frames of the source, those that are not stored included.
+      remarks: for people: what is odd about the video, or shown in another way than it says.
     """
 
     jpegs: StoredJpegs
@@ -48,8 +48,8 @@ def read_frames(
 ) -> Frames:
     """Decodes a video and encodes every `step`-th frame, as a player shows it.
 
-    Videos of a variable rate are brought to their mean rate, so that equally many frames are
-    equally much time. They are decoded a second time if `step` is more than 1.
+    Videos of a variable frame rate are converted to their mean rate, so that any two neighbouring
+    frames are equally far apart in time. They are decoded a second time if `step` is more than 1.
 
     Args:
       path: any file that FFmpeg reads, or a folder of images, one per frame, in order of the
@@ -57,8 +57,8 @@ def read_frames(
       short_side: frames whose short side is longer are scaled down to it, pixels.
       quality: of the JPEGs, 1 ... 95.
       step: keep frames 0, step, 2 step ...
-      fps: of a folder of images.
-      folder: for JPEGs that do not fit into memory; by default the system's for such files.
+      fps: of a folder of images, frames per second.
+      folder: for JPEGs that do not fit into memory; by default the system's for temporary files.
       saw_frame: called after each decoded frame.
 
     Raises:
@@ -79,7 +79,7 @@ def read_frames(
 
 def _read_folder(path: pathlib.Path, encoder: "_Encoder", step: int, fps: float) -> Frames:
     images = ImageFolder(path)
-    count = encoder.encode(images, encoder.scaled_image, lambda number: number % step == 0)
+    count = encoder.encode(images, encoder.scaled_image, lambda index: index % step == 0)
     return encoder.frames(fps, count, images.remarks())
 
 
@@ -87,7 +87,7 @@ def _read_file(path: pathlib.Path, encoder: "_Encoder", step: int) -> Frames:
     with open_video(path) as container:
         file = VideoFile(container, path)
         to_image = encoder.displayed(file)
-        count = encoder.encode(file.frames(), to_image, lambda number: number % step == 0)
+        count = encoder.encode(file.frames(), to_image, lambda index: index % step == 0)
         times = timeline(file.times, float(file.stream.average_rate or 0))
         remarks = [*times.remarks, *file.remarks(times.fps)]
     if times.shown_N is not None:
@@ -99,16 +99,16 @@ def _read_file(path: pathlib.Path, encoder: "_Encoder", step: int) -> Frames:
 
 
 def _encode_again(path: pathlib.Path, encoder: "_Encoder", shown_K: list[int]) -> list[int]:
-    """Adds the JPEGs of certain frames; returns where each is among all JPEGs."""
-    places = {number: len(encoder.jpegs) + i for i, number in enumerate(sorted(set(shown_K)))}
+    """Adds the JPEGs of frames with given indices; returns the index of each among all JPEGs."""
+    places = {index: len(encoder.jpegs) + i for i, index in enumerate(sorted(set(shown_K)))}
     with open_video(path) as container:
         file = VideoFile(container, path)
         encoder.encode(file.frames(), encoder.displayed(file), places.__contains__)
-    return [places[number] for number in shown_K]
+    return [places[index] for index in shown_K]
 
 
 class _Encoder:
-    """Frames of one video into JPEGs of one size."""
+    """Encodes the frames of one video as JPEGs of one size."""
 
     def __init__(
         self, short_side: int, quality: int, jpegs: StoredJpegs, saw_frame: Callable[[], None]
@@ -129,7 +129,7 @@ class _Encoder:
         to_image: Callable[..., Image.Image],
         wanted: Callable[[int], bool],
     ) -> int:
-        """Adds the JPEGs of the frames whose number is wanted; returns how many frames came."""
+        """Adds the JPEGs of the frames whose index is wanted; returns the number of all frames."""
         count = 0
         for count, frame in enumerate(frames, 1):
             size = frame.width, frame.height
@@ -143,10 +143,10 @@ class _Encoder:
         return count
 
     def frames(self, fps: float, source_frames: int, remarks: list[str]) -> Frames:
-        """All that is encoded.
+        """The frames that are encoded, in the end.
 
         Raises:
-          VideoError: if that is nothing.
+          VideoError: if there are none.
         """
         if not len(self.jpegs):
             raise VideoError("no frames")

@@ -1,42 +1,42 @@
-"""From the times of a video's frames: its rate, and which frame is on screen when."""
+"""The frame rate of a video, and which frame is on screen when, from the times of its frames."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-# A video whose frames come this much earlier or later than a constant rate says, in units of the
-# time between two frames, has a variable rate. Containers round times to milliseconds.
+# The rate is variable if a frame comes earlier or later than at a constant rate by more than this,
+# in units of the time between two frames. Containers round times to milliseconds.
 _IRREGULAR = 0.75
 
-# Where a long gap between frames is a still, which a player shows, and where a jump of the clock,
-# which says nothing of the video. Each rule alone makes a jump of a gap:
-# 1. Time runs backwards, or stands still for longer than FFmpeg itself believes (its
-#    dts_delta_threshold), and than any rhythm of the frames suggests.
+# A long gap between frames is either a still, which a player shows, or a jump of the clock, which
+# says nothing of the video. It is a jump by any of these rules:
+# 1. Time runs backwards, or the gap is longer than FFmpeg itself accepts (its dts_delta_threshold)
+#    and out of proportion to the usual gap.
 _JUMP_S = 10.0
 _JUMP_GAPS = 100  # usual gaps
-# 2. All else is a constant rate, and such gaps are few. Where the rate changes they are many, and
-#    stills of a screen recording are many, or stand among other gaps of all lengths.
+# 2. Long gaps are few, and without them the rate is constant. Where the rate changes they are many;
+#    in a screen recording stills are many, or stand among other gaps of all lengths.
 _LONG_GAPS = 5  # usual gaps
 _FEW = 1 / 5  # of all gaps, but two at least
 _ALIKE = 0.25  # of the usual gap, by which nearly all of the rest may differ from it
 _NEARLY_ALL = 0.95
-# 3. Longer than a still is, few, and together so long that they decide the mean rate.
+# 3. Gaps longer than stills are few, and together so long that they decide the mean rate.
 _STILL_S = 1.0
 _STILL_GAPS = 20  # usual gaps; both must be exceeded
 _DECIDING = 1 / 3  # of the video
-# 4. One frame would be on screen for most of the video.
+# 4. Otherwise one frame would be on screen for most of the video.
 _MOSTLY = 2 / 3
 
-# Decoders put frames in order even where the container has their times in order of decoding, a few
-# frames off (H.264 holds back 16 at most).
+# Some containers have the times in order of decoding, a few frames off (H.264 holds back 16 at
+# most), while decoders return the frames in order of presentation.
 _REORDERED = 16
 
-# A rate that the file says is right if frames usually are that far apart, up to this share.
+# The rate that the file states is right if the usual gap agrees with it up to this share.
 _SAME_RATE = 0.01
-_OTHER_RATE = 0.05  # those that differ by more are worth a remark
+_OTHER_RATE = 0.05  # a share; rates that differ by more get a remark
 
-_LOST = 0.1  # of the frames, from which on it is worth a remark that they are never on screen
+_LOST = 0.1  # share of frames that are never on screen, from which on there is a remark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Timeline:
     """When frames are on screen.
 
     Attributes:
-      fps: frames per second, 0 where neither times nor file say.
-      shown_N: number of the frame at each tick of that rate; None if each frame has one tick.
+      fps: frames per second, 0 where neither the times nor the file tell.
+      shown_N: index of the frame at each tick of that rate; None if each frame has one tick.
       remarks: what a person should know of the times.
     """
 
@@ -55,13 +55,13 @@ class Timeline:
 
 
 def timeline(times: Sequence[float], stated: float) -> Timeline:
-    """The rate of frames; where it varies, as many ticks of the mean rate as there are frames.
+    """The frame rate, and where it varies which frames are on screen at ticks of the mean rate.
 
-    Jumps of the clock are closed: the frames around them are apart as frames usually are.
+    There are as many ticks as frames. Jumps of the clock are replaced by the usual gap.
 
     Args:
       times: seconds, of the frames in the order in which they are shown; NaN where missing.
-      stated: frames per second as the file has it, 0 where it does not say.
+      stated: frames per second that the file states, 0 where it states none.
     """
     times_N = np.asarray(times, float)
     known_N = times_N[np.isfinite(times_N)]
@@ -86,21 +86,21 @@ def timeline(times: Sequence[float], stated: float) -> Timeline:
 
 
 def _filled(times_N: np.ndarray) -> np.ndarray:
-    """Missing times between known ones; before and after all of them, at their mean gap."""
-    numbers_N = np.arange(len(times_N))
+    """Interpolates missing times; before and after all known ones, frames get the usual gap."""
+    indices_N = np.arange(len(times_N))
     (known_K,) = np.nonzero(np.isfinite(times_N))
-    filled_N = np.interp(numbers_N, known_K, times_N[known_K])
+    filled_N = np.interp(indices_N, known_K, times_N[known_K])
     gap = _usual(np.diff(filled_N[known_K[0] : known_K[-1] + 1]))
-    outside_N = np.minimum(numbers_N - known_K[0], 0) + np.maximum(numbers_N - known_K[-1], 0)
+    outside_N = np.minimum(indices_N - known_K[0], 0) + np.maximum(indices_N - known_K[-1], 0)
     return filled_N + outside_N * gap
 
 
 def _in_order(times_N: np.ndarray, stated: float) -> np.ndarray:
-    """Sorted where the container has times a few frames off; jumps are left as they are."""
+    """Sorts times that are only a few frames out of order; jumps are left as they are."""
     order_N = np.argsort(times_N, kind="stable")
     moved = np.abs(order_N - np.arange(len(times_N))).max()
     sorted_N = times_N[order_N]
-    # A single time that is far off would take a place that is not its own.
+    # Sorting would give a single time that is far off a place that is not its own.
     near_s = max(_STILL_S, _REORDERED * _usual(np.diff(sorted_N)))
     near = np.abs(sorted_N - times_N).max() <= near_s
     if near and moved <= min(_REORDERED, len(times_N) // 4):
@@ -110,7 +110,7 @@ def _in_order(times_N: np.ndarray, stated: float) -> np.ndarray:
 
 
 def _spread(times_N: np.ndarray) -> np.ndarray:
-    """Frames of one and the same time, evenly up to the next time."""
+    """Spreads frames that have the same time evenly up to the next time."""
     again_N = np.append(False, np.diff(times_N) == 0)
     return _filled(np.where(again_N, np.nan, times_N)) if again_N.any() else times_N
 
@@ -144,7 +144,7 @@ def _jumps(gaps_G: np.ndarray, usual: float) -> np.ndarray:
 
 
 def _is_steady(gaps_G: np.ndarray, usual: float) -> bool:
-    """A constant rate, and not by the mean alone, as a few mixed gaps may have it."""
+    """Whether the rate is constant and nearly all gaps are alike, not just their mean."""
     alike = (np.abs(gaps_G / usual - 1) <= _ALIKE).mean()
     return bool(alike >= _NEARLY_ALL) and _is_constant(np.append(0, np.cumsum(gaps_G)))
 
@@ -159,7 +159,7 @@ def _is_constant(times_N: np.ndarray) -> bool:
 
 
 def _on_screen(times_N: np.ndarray, rate: float) -> np.ndarray:
-    """At each tick the number of the last frame that has come; the last tick is the last frame."""
+    """At each tick the index of the last frame that has come; the last tick has the last frame."""
     ticks_N = np.arange(len(times_N))
     due_N = (times_N - times_N[0]) * rate - 1e-6
     shown_N = np.searchsorted(due_N, ticks_N, "right") - 1

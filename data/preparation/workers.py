@@ -1,4 +1,4 @@
-"""Runs tasks in a process per core, with progress that arrives while they run."""
+"""Runs tasks in several processes, and shows their progress meanwhile."""
 
 import concurrent.futures
 import contextlib
@@ -7,12 +7,11 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from tqdm import tqdm
+from mg_jax.machine.progress import Bar, say
 
 _SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
 # Shared by all workers; set in each when it starts.
@@ -58,11 +57,11 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """How many processes, and what to do between their reports.
+    """Processes that share the tasks.
 
     Attributes:
-      workers: processes; one works in this process.
-      watch: called with the tally several times a second; raises to stop everything.
+      workers: number of processes; for 1 the tasks run in this process.
+      watch: called with the tally several times a second; may raise, which stops everything.
     """
 
     workers: int
@@ -72,7 +71,7 @@ class Pool:
         """Calls `function(task, tally)` for each task, in any order.
 
         Raises:
-          Exception: what the first failing task or `watch` raised; the other tasks are given up.
+          Exception: that of the first task that fails, or of `watch`; the other tasks are stopped.
         """
         # A fork would copy TensorFlow's threads in an undefined state.
         context = multiprocessing.get_context("spawn")
@@ -107,40 +106,38 @@ def progress(
 
     Args:
       what: the work.
-      total: videos that there are.
-      initial: those of them that were done before.
-      frames: of all others, about; 0 where that is not known.
+      total: number of all videos.
+      initial: number of those that were done before.
+      frames: number of source frames of the others, estimated; 0 where it is unknown.
     """
-    terminal = sys.stderr.isatty()
-    with tqdm(
-        desc=what,
+    with Bar(
+        what=what,
         total=total,
-        initial=initial,
         unit="video",
-        dynamic_ncols=True,
-        disable=not terminal,
+        initial=initial,
         smoothing=0,
+        miniters=0,  # Otherwise frames would not be shown before the next video is done.
     ) as bar:
         start = said = time.monotonic()
 
         def show(tally: Tally) -> None:
             nonlocal said
             count, now = tally.done + tally.failed, time.monotonic()
-            if terminal:
+            if bar.is_shown:
                 _show_on(bar, initial + count, tally.frames)
             elif now - said >= _SAY_EVERY_S:
                 said = now
                 at = _at(count, total - initial, tally.frames, frames, now - start)
-                print(f"{what}: {initial + count:,} of {total:,} videos, {at}", flush=True)
+                say(f"{what}: {initial + count:,} of {total:,} videos, {at}")
 
         yield show
 
 
-def _show_on(bar: tqdm, count: int, frames: int) -> None:
-    bar.update(count - bar.n)
+def _show_on(bar: Bar, count: int, frames: int) -> None:
     if frames and time.time() - bar.last_print_t >= bar.mininterval:
         rate = frames / max(bar.format_dict["elapsed"], 1e-9)
-        bar.set_postfix_str(f"{frames:,} frames, {rate:,.0f} frames/s")
+        bar.set_postfix_str(f"{frames:,} frames, {rate:,.0f} frames/s", refresh=False)
+    bar.advance_to(count)
 
 
 def _at(count: int, videos: int, frames: int, all_frames: float, seconds: float) -> str:
@@ -150,7 +147,7 @@ def _at(count: int, videos: int, frames: int, all_frames: float, seconds: float)
         at += f", {frames:,} frames, {frames / seconds:,.1f} a second"
     done = count / videos if count else min(frames / all_frames, 1.0) if all_frames else 0.0
     if done:
-        at += f", {tqdm.format_interval(seconds * (1 / done - 1))} left"
+        at += f", {Bar.format_interval(seconds * (1 / done - 1))} left"
     return at
 
 
@@ -173,7 +170,7 @@ def _call(function: Callable, task) -> None:
 
 
 def _kill(pool: concurrent.futures.ProcessPoolExecutor) -> None:
-    """Ends the workers in the middle of what they do; they only ever write files whole."""
+    """Ends the workers in the middle of their tasks; none leaves a file that looks whole."""
     pool.shutdown(wait=False, cancel_futures=True)
     for process in multiprocessing.active_children():
         process.terminate()

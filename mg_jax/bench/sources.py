@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from data.preparation.workers import Pool, Tally
+from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.cores import usable_cores
 
 WIDTH, HEIGHT, FPS = 340, 256, 30
@@ -29,8 +30,7 @@ def make_videos(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.P
 def _make(task: tuple[pathlib.Path, int], tally: Tally, frames: int) -> None:
     path, seed = task
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp.mp4")
-    with av.open(str(unfinished), "w") as container:
+    with replaced(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         # FFmpeg's defaults, as common copies of Kinetics have them: a key frame in 250.
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -38,7 +38,6 @@ def _make(task: tuple[pathlib.Path, int], tally: Tally, frames: int) -> None:
         for image_HWC in _scene(seed, frames):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HWC, "rgb24")))
         container.mux(stream.encode())
-    unfinished.rename(path)
     tally.add_video(True)
 
 

@@ -162,7 +162,7 @@ def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:
     return VideoTable(
         ids=np.char.decode(ids.astype(bytes), "utf-8"),
         first_frame=numbers["first_frame"],
-        num_frames=numbers["source_frames"],
+        source_frames=numbers["source_frames"],
         height=numbers["height"],
         width=numbers["width"],
         actions=Actions(

@@ -133,7 +133,7 @@ def clips_of(
     flip_B = draws_BD[:, _FLIP] < 0.5 if augmentation.flip else np.zeros(count, bool)
     if augmentation.segments:
         draws_BT = uniforms(augmentation.seed, first, count, _SEGMENTS, grid.frames)
-        frames_BT = segment_frames(videos.num_frames[rows_B], draws_BT)
+        frames_BT = segment_frames(videos.source_frames[rows_B], draws_BT)
     else:
         frames_BT = _strided_frames(videos, grid, rows_B, draws_BD)
     return Clips(
@@ -185,15 +185,15 @@ def _strided_frames(
     low, high = grid.strides
     stride_B = low + np.floor(draws_BD[:, _STRIDE] * (high - low + 1)).astype(np.int64)
     span_B = (grid.frames - 1) * stride_B + 1
-    starts_B = np.maximum(videos.num_frames[rows_B] - span_B + 1, 1)
+    starts_B = np.maximum(videos.source_frames[rows_B] - span_B + 1, 1)
     start_B = np.floor(draws_BD[:, _START] * starts_B).astype(np.int64)
     return start_B[:, None] + stride_B[:, None] * np.arange(grid.frames)
 
 
-def segment_frames(num_frames_B: np.ndarray, draws_BT: np.ndarray) -> np.ndarray:
+def segment_frames(source_frames_B: np.ndarray, draws_BT: np.ndarray) -> np.ndarray:
     """Frame floor((i + u) n / T) for segment i of T, u its draw in [0, 1); `B T` int64."""
     T = draws_BT.shape[1]
-    return np.floor((np.arange(T) + draws_BT) * num_frames_B[:, None] / T).astype(np.int64)
+    return np.floor((np.arange(T) + draws_BT) * source_frames_B[:, None] / T).astype(np.int64)
 
 
 def _random_boxes(
@@ -228,7 +228,7 @@ def box_side(size: int, stored: np.ndarray, short_side: np.ndarray) -> np.ndarra
 
 def view_frames(videos: VideoTable, row: int, views: Views) -> np.ndarray:
     """Source frames of a test video's clips, `clips T`, spread evenly; one clip is the centre."""
-    count = int(videos.num_frames[row])
+    count = int(videos.source_frames[row])
     if views.stride is None:
         draws_C = (np.arange(views.clips) + 0.5) / views.clips
         draws_CT = np.tile(draws_C[:, None], (1, views.frames))

@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all, whenever the process is killed."""
+"""Files that are there whole or not at all, even if the process is killed while it writes."""
 
 import contextlib
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -9,13 +10,25 @@ from typing import Any
 
 @contextlib.contextmanager
 def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; what is there when the block ends becomes `path`."""
-    unfinished = path.with_name(path.name + ".tmp")
+    """A path to write to; when the block ends, the file that was written there becomes `path`.
+
+    If the block raises, `path` stays as it was. Nothing is synced to the disk (fsync): the kernel
+    keeps what a killed process has written and renamed; after a power cut the file may be empty.
+    """
+    # Each process has its own, so that none renames what another one is still writing: workers
+    # outlive a killed parent for a moment, and the same command may run twice.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield unfinished
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: pathlib.Path) -> None:
+    """Removes what killed processes left of files in a folder that no other process writes to."""
+    for path in folder.glob("*.tmp"):
+        path.unlink()
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""How many of the machine's cores this process may keep busy."""
+"""The number of cores that this process may keep busy."""
 
 import os
 import pathlib
@@ -9,14 +9,14 @@ _MEMBERSHIP = pathlib.Path("/proc/self/cgroup")
 
 
 def usable_cores(cgroups: pathlib.Path = _CGROUPS, membership: pathlib.Path = _MEMBERSHIP) -> int:
-    """Cores that this process may use: those it may run on, or as many as it gets time of.
+    """The number of cores that this process may use: its affinity, limited by its CPU quota.
 
-    A container with `--cpus=2` runs on all cores of its host, and is stopped for the rest of every
-    period once it has used two cores' time; more threads than that only wait.
+    A container with `--cpus=2` may run on all cores of its host, but is paused for the rest of each
+    period once it has used the time of two cores; more than two threads would only wait.
 
     Args:
       cgroups: where the kernel's control groups are mounted, version 1 or 2.
-      membership: says which groups this process is in, a line for each hierarchy.
+      membership: file that lists this process's control groups, a line for each hierarchy.
     """
     cores = len(os.sched_getaffinity(0))
     quota = cpu_quota(cgroups, membership)
@@ -35,9 +35,9 @@ def cpu_quota(
 
 
 def _groups(cgroups: pathlib.Path, membership: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The folders of the CPU controller's groups of this process, and of those around them.
+    """Folders of this process's control groups for CPU time, and of their ancestors.
 
-    In a container the path may be the one on its host, where its own group is the mount itself.
+    In a container the listed path may be that on its host, while the mount is its own group.
     """
     try:
         lines = membership.read_text(errors="surrogateescape").splitlines()
@@ -48,7 +48,7 @@ def _groups(cgroups: pathlib.Path, membership: pathlib.Path) -> Iterator[pathlib
         if controllers and "cpu" not in controllers.split(","):
             continue
         group = pathlib.PurePosixPath(path.lstrip("/"))
-        # Version 1 mounts controllers that go together in one folder, with links to it.
+        # Version 1 mounts controllers that belong together in one folder and links to it.
         mounts = {cgroups / controllers, cgroups / "cpu"} if controllers else {cgroups}
         for ancestor in (group, *group.parents):
             if ".." not in ancestor.parts:
@@ -56,7 +56,7 @@ def _groups(cgroups: pathlib.Path, membership: pathlib.Path) -> Iterator[pathlib
 
 
 def _quota(group: pathlib.Path) -> tuple[int, int] | None:
-    """Microseconds of CPU time in a period of as many, by either version's files."""
+    """CPU time per period, and the period, microseconds; None where there is no limit."""
     for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
         try:
             numbers = " ".join((group / name).read_text() for name in names).split()

@@ -1,6 +1,6 @@
-"""The statuses with which a program ends that was stopped: those that shells give for signals.
+"""Exit statuses of a program that a signal has stopped, as shells have them: 128 + signal number.
 
-Job chains go on after status 0 (make, SLURM's afterok), so it is only for what has been done.
+Status 0 is for finished work alone: job chains (make, SLURM's afterok) go on after it.
 """
 
 import signal

@@ -1,7 +1,7 @@
-"""Fonts that have the letters of a text, in pictures drawn by Pillow and by Matplotlib.
+"""Fonts that have the letters of a text, for pictures drawn by Pillow and by Matplotlib.
 
-Names of classes and folders may be in any script. Matplotlib brings a font with Latin, Greek and
-Cyrillic letters and more; others are looked for among the machine's.
+Names of classes and folders may be in any script. Matplotlib comes with a font that has Latin,
+Greek and Cyrillic letters and more; for other letters the installed fonts are searched.
 """
 
 import contextlib
@@ -18,29 +18,29 @@ from PIL import Image, ImageDraw, ImageFont
 
 # Comes first, so that pictures look alike everywhere.
 _USUAL = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-# Styles that are taken only where no other has the letters.
+# Words in the names of fonts that are used only where no plain font has the letters.
 _UNUSUAL = ("bold", "black", "italic", "oblique", "light", "thin", "mono", "condensed", "serif")
 _NAMED = 5  # letters, in a message
 
 
 @functools.cache
 def _letters(path: str) -> frozenset[int]:
-    """Code points of a font; none of what cannot be read, or consists of pictures of one size."""
+    """Code points of a font; none if it cannot be read, or holds only bitmaps of fixed sizes."""
     try:
-        font = FT2Font(path)  # which keeps its file open for as long as it lives
+        font = FT2Font(path)  # keeps its file open as long as it exists
     except (RuntimeError, OSError, UnicodeDecodeError):
         return frozenset()
     return frozenset(font.get_charmap()) if font.scalable else frozenset()
 
 
 def _needs_glyph(letter: str) -> bool:
-    """Whether a letter is drawn at all: not blanks, nor what joins and directs its neighbours."""
+    """Whether a letter is drawn: blanks, joiners and direction marks are not."""
     return not letter.isspace() and unicodedata.category(letter) not in ("Cc", "Cf")
 
 
 @functools.cache
 def _installed() -> tuple[str, ...]:
-    """The machine's fonts, plain ones first; looked for anew in each process."""
+    """Paths of the installed fonts, plain ones first; each process searches once."""
     paths = set(font_manager.findSystemFonts())
     return tuple(sorted(paths, key=lambda path: (_is_unusual(path), path)))
 
@@ -50,29 +50,29 @@ def _is_unusual(path: str) -> bool:
 
 
 def fonts_for(text: str) -> list[str]:
-    """Paths of the fonts to draw a text with, each for what those before it lack."""
+    """Paths of the fonts to draw a text with: the usual one, then others for what it lacks."""
     fonts = [str(_USUAL), *filter(None, map(_font_for, sorted(set(text))))]
     return list(dict.fromkeys(fonts))
 
 
 @functools.cache
 def _font_for(letter: str) -> str | None:
-    """The first font that has a letter, or need not have it; None where none has."""
+    """The first font that has a letter, the usual one if it is not drawn; None if none has it."""
     if not _needs_glyph(letter) or ord(letter) in _letters(str(_USUAL)):
         return str(_USUAL)
     return next((path for path in _installed() if ord(letter) in _letters(path)), None)
 
 
 def say_missing(texts: Iterable[str]) -> str:
-    """What no font here has of some texts, and what to install; empty where nothing is missing."""
+    """Which letters of some texts no font has, and what to install; empty if none is missing."""
     missing = [x for x in dict.fromkeys("".join(texts)) if _font_for(x) is None]
     if not missing:
         return ""
     shown = ", ".join(map(_name, missing[:_NAMED]))
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return (
-        f"no font here has {shown}{more}; boxes stand for them. Debian's packages fonts-noto-cjk "
-        "(Chinese, Japanese, Korean) and fonts-noto-core (other scripts) have most"
+        f"no installed font has {shown}{more}; they are drawn as boxes. Debian's packages "
+        "fonts-noto-cjk (Chinese, Japanese, Korean) and fonts-noto-core (other scripts) have most"
     )
 
 
@@ -83,9 +83,9 @@ def _name(letter: str) -> str:
 
 @contextlib.contextmanager
 def matplotlib_fonts(texts: Iterable[str]) -> Iterator[None]:
-    """Figures that are made and saved within it have the letters of the texts.
+    """Within it figures are drawn and saved with fonts that have the letters of the texts.
 
-    `say_missing` says what they lack, not Matplotlib, which would for each letter.
+    Matplotlib does not warn of each missing letter then; `say_missing` tells of all at once.
     """
     families = []
     for path in fonts_for("".join(texts)):
@@ -105,14 +105,14 @@ class Writer:
         self._fonts: dict[str, ImageFont.FreeTypeFont] = {}
 
     def width(self, text: str) -> float:
-        """Pixels that a line takes."""
+        """Width of a line, pixels."""
         return sum(font.getlength(piece) for piece, font in self._pieces(text))
 
     def draw(
         self, image: Image.Image, x: float, y: float, text: str, colour: tuple[int, int, int]
     ) -> None:
         """Writes a line whose top left corner is at x, y."""
-        # Fonts differ in how far their letters rise; a line's letters stand on one base.
+        # Fonts differ in their ascent; all pieces of a line stand on one baseline.
         base = y + self._font(str(_USUAL)).getmetrics()[0]
         canvas = ImageDraw.Draw(image)
         for piece, font in self._pieces(text):
@@ -120,7 +120,7 @@ class Writer:
             x += font.getlength(piece)
 
     def _pieces(self, text: str) -> Iterator[tuple[str, ImageFont.FreeTypeFont]]:
-        """A line cut where the font changes. Marks stay with the letter they are set on."""
+        """The line, split where the font changes; combining marks stay with their letter."""
         piece, current = "", str(_USUAL)
         for letter in text:
             wanted = current

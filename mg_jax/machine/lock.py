@@ -1,44 +1,47 @@
-"""One run at a time in a work directory, however the one before ended."""
+"""A folder for one process at a time, however the process before it ended."""
 
 import contextlib
 import errno
-import fcntl
 import pathlib
 from collections.abc import Iterator
 
+import filelock
+
 from mg_jax.errors import UserError
 
+# With what flock(2) fails on file systems that have no locks.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class Busy(UserError):
-    """Another run is in there."""
+    """Another process holds the lock of a folder."""
 
 
 @contextlib.contextmanager
-def locked(workdir: pathlib.Path) -> Iterator[None]:
-    """Keeps other runs out of a work directory, which is created if need be.
+def locked(folder: pathlib.Path, busy: str) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is created if need be.
+
+    The lock is flock(2) on the file `lock` in the folder: the kernel releases it however the
+    process ends, and NFS and SMB pass it on to the server, so that it holds for all hosts. On a
+    file system without locks a line says so, and the folder is not locked.
+
+    Args:
+      folder: may hold other files.
+      busy: what to say if another process holds the lock.
 
     Raises:
-      Busy: if another run is in there.
-      UserError: if it cannot be written to.
+      Busy: if another process holds the lock.
+      OSError: if the folder cannot be written to.
     """
+    # Without flock(2) filelock would fall back to a file that a killed process leaves behind.
+    lock = filelock.FileLock(folder / "lock", blocking=False, fallback_to_soft=False)
     with contextlib.ExitStack() as stack:
         try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((workdir / "lock").open("a"))
-        except OSError as error:
-            raise UserError(
-                f"--workdir={workdir} cannot be written to ({error.strerror}); choose another one"
-            ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Busy(
-                f"another run trains in {workdir}; wait for it, or choose another --workdir"
-            ) from error
+            stack.enter_context(lock)
+        except filelock.Timeout as error:
+            raise Busy(busy) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                raise UserError(f"--workdir={workdir} cannot be locked: {error}") from error
-            print(f"{workdir} lies where there are no locks; start only one run there")
+                raise
+            print(f"{folder} lies where there are no locks; start only one run there")
         yield

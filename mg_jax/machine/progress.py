@@ -1,55 +1,73 @@
-"""Bars on a terminal: how far, how fast, how long still."""
+"""Bars on a terminal: how far, how fast, how much longer."""
 
 import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 
-def has_terminal() -> bool:
-    """Whether there is a terminal with room for a bar; some have no width."""
-    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+class Bar(tqdm):
+    """A bar on a terminal; shows nothing where there is none, or one without a width."""
+
+    def __init__(
+        self,
+        items: Iterable | None = None,
+        what: str | None = None,
+        total: int | None = None,
+        unit: str = "it",
+        *,
+        show: bool = True,
+        **options: Any,
+    ):
+        """A bar that is updated by hand, or by iterating over it.
+
+        Args:
+          items: to iterate over; lines are printed meanwhile by `say`.
+          what: the work.
+          total: how many items there are.
+          unit: what an item is.
+          show: False on all but the first process of several.
+          options: others of tqdm.
+        """
+        shown = show and _has_terminal()
+        super().__init__(
+            items, what, total, unit=unit, dynamic_ncols=True, disable=not shown, **options
+        )
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether people see it; where not, lines may stand for it."""
+        return not self.disable
+
+    def advance_to(self, count: int) -> None:
+        """Shows that so many items are done."""
+        self.update(count - self.n)
 
 
 def shown(
     items: Iterable[T], what: str, unit: str, total: int, *, show: bool = True
 ) -> Iterator[T]:
-    """The items, under a bar that disappears when they end.
-
-    Args:
-      items: that work goes through; lines are printed meanwhile by `say`.
-      what: the work.
-      unit: an item.
-      total: how many there are.
-      show: False on all but the first process of several.
-    """
-    if not show or not has_terminal():
-        return iter(items)
-    return iter(tqdm(items, what, total, leave=False, unit=unit, dynamic_ncols=True))
+    """The items, under a bar that disappears when they end; arguments as of `Bar`."""
+    return iter(Bar(items, what, total, unit, show=show, leave=False))
 
 
 @contextlib.contextmanager
 def waiting(what: str, *, show: bool = True) -> Iterator[Callable[[], None]]:
-    """A line with the time that passes, which disappears in the end.
+    """A line with the time that passes, which disappears when the block ends.
 
     Args:
       what: is waited for.
-      show: as of `shown`.
+      show: as of `Bar`.
 
     Returns:
       What to call now and then.
     """
-    with tqdm(
-        desc=what,
-        bar_format="{desc}: {elapsed}",
-        leave=False,
-        disable=not show or not has_terminal(),
-    ) as line:
+    with Bar(what=what, show=show, leave=False, bar_format="{desc}: {elapsed}") as line:
         yield line.refresh
 
 
@@ -57,3 +75,7 @@ def say(line: str) -> None:
     """Prints a line at once, without tearing a bar."""
     tqdm.write(line)
     sys.stdout.flush()
+
+
+def _has_terminal() -> bool:
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0

@@ -20,7 +20,7 @@ class Program:
       kind: train, statistics (of precise BN) or views (of test videos).
       batch: clips, or test videos, over all devices.
       frames: of a clip.
-      size: pixels.
+      size: height and width of the frames, pixels.
       sub_batch: clips that share batch-norm statistics; 0 for test videos.
       views: of each test video; 0 for clips.
     """
@@ -50,7 +50,12 @@ class Executables:
     def __init__(
         self, lower: Callable[[Program], jax.stages.Lowered], memory_bytes: int | None = None
     ):
-        """Takes the function that lowers the program of a key, and what a device's memory holds."""
+        """Nothing is compiled yet.
+
+        Args:
+          lower: lowers the program of a key.
+          memory_bytes: of each device, None for no limit; a program that needs more is an error.
+        """
         self.stall_s = 0.0
         self.compiled: list[Program] = []
         self._lower = lower
@@ -78,7 +83,7 @@ class Executables:
     def format_left(self, count: int) -> str:
         """Text: the number of programs left and the estimated time to compile them."""
         each = statistics.fmean(self._seconds) if self._seconds else 0
-        # Where programs come from disk it is not worth a word.
+        # Programs that come from the cache on disk take next to no time.
         long = f", about {each:.0f} s each, {count * each:.0f} s in all" if each >= 0.5 else ""
         return f"; programs to go: {count}{long}"
 
@@ -101,7 +106,7 @@ class Executables:
             self.stall_s += time.perf_counter() - start
 
     def check(self) -> None:
-        """Raises what has become of programs that cannot be compiled, before they are needed."""
+        """Raises the error of a compilation that has failed, before its program is needed."""
         for future in self._futures.values():
             if future.done():
                 future.result()
@@ -113,7 +118,7 @@ class Executables:
                 del self._futures[key]
 
     def close(self) -> None:
-        """Drops what is queued; what has begun ends by itself."""
+        """Cancels what is queued; a compilation that has begun ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self, key: Program) -> jax.stages.Compiled:

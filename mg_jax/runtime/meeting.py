@@ -1,4 +1,4 @@
-"""How the processes of a run meet, one to a host or to a GPU."""
+"""Connects the processes of a run, one per host or one per GPU."""
 
 import contextlib
 import faulthandler
@@ -15,10 +15,10 @@ from mg_jax.errors import UserError
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
 from mg_jax.runtime import hosts
 
-# What a job's launcher sets where it has started more than one process.
+# Environment variables in which launchers tell how many processes they have started.
 _COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 _KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
-# Seconds until a process that gives no sign of life counts as dead, and the others end.
+# Seconds without a sign of life after which a process counts as dead, and the others end.
 _HEARTBEAT_S = 30
 
 
@@ -31,10 +31,10 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
     Args:
       coordinator: HOST:PORT of process 0.
       processes: how many there are.
-      process: number of this one.
+      process: index of this one.
 
     Raises:
-      UserError: for arguments that do not do, or if the others cannot be reached.
+      UserError: for arguments that do not fit, or if the others cannot be reached.
     """
     launcher = _launcher()
     if (coordinator, processes, process) != (None, None, None):
@@ -44,7 +44,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
         where, others = "the host that the launcher's environment names", launcher
     else:
         return
-    # It would take SIGTERM for itself, and Orbax asks it by another count of steps than we would.
+    # That service would handle SIGTERM itself, and Orbax counts steps in another way when it asks.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         with _exiting_on_signals():
@@ -59,7 +59,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
             "the same command on every host, with --coordinator=HOST:PORT --num_processes=N "
             "--process_id=0 ... N-1 where no launcher says so"
         ) from error
-    # If another process dies JAX ends this one, and its reason is to be the last that is printed.
+    # If another process dies, JAX ends this one; its reason is to be the last that is printed.
     faulthandler.disable()
 
 
@@ -67,14 +67,15 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
 def _exiting_on_signals() -> Iterator[None]:
     """Ends the process at once after Ctrl-C or SIGTERM.
 
-    Waiting happens outside of Python, whose handlers would wait along; this thread does not.
+    The process waits outside of Python, which calls handlers of signals between two statements
+    only. So a thread reads the numbers of the signals from a socket instead.
     """
     words = {
         signal.SIGINT: ("interrupted", INTERRUPTED),
         signal.SIGTERM: ("stopped by SIGTERM", TERMINATED),
     }
     reader, writer = socket.socketpair()
-    writer.setblocking(False)  # as Python asks for
+    writer.setblocking(False)  # which set_wakeup_fd requires
 
     def watch() -> None:
         while number := reader.recv(1):
@@ -83,7 +84,7 @@ def _exiting_on_signals() -> Iterator[None]:
                 hosts.exit_now(f"{said} before the processes of the run had met", status)
 
     threading.Thread(target=watch, daemon=True).start()
-    # Between two statements of Python its handlers would be the first, with other words.
+    # Python's own handlers might come first and would print something else.
     handlers = {number: signal.signal(number, lambda *_: None) for number in words}
     previous = signal.set_wakeup_fd(writer.fileno())
     try:
@@ -118,7 +119,7 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
 
 
 def _launcher() -> str | None:
-    """What says that there are other processes, if anything does."""
+    """The processes that a launcher has started, in words; None if there are no others."""
     for name in _COUNTS:
         count = os.environ.get(name, "1")
         if count.isdecimal() and int(count) > 1:

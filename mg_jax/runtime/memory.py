@@ -1,9 +1,9 @@
-"""What memory is in use."""
+"""The memory of this process and of its devices: in use, needed and available."""
 
 import jax
 import psutil
 
-# Batches on the devices ahead of the one that trains.
+# Batches that wait on the devices for their iteration.
 DEVICE_AHEAD = 2
 
 
@@ -13,9 +13,9 @@ def host_bytes() -> int:
 
 
 def needed_bytes(program: jax.stages.Compiled) -> int:
-    """Memory of one device while a program runs: what it is given, makes and keeps meanwhile.
+    """Memory of one device while a program runs: its arguments, results and temporaries.
 
-    By the compiler's plan, which is the allocator's minimum.
+    As the compiler plans it; the allocator takes at least that.
     """
     plan = program.memory_analysis()
     held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
@@ -23,13 +23,13 @@ def needed_bytes(program: jax.stages.Compiled) -> int:
 
 
 def limit_bytes() -> int | None:
-    """Memory that the smallest of this process's devices has for programs; None if none tells."""
+    """Memory for programs on the smallest of this process's devices; None if none tells."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     return min((s["bytes_limit"] for s in stats if s and "bytes_limit" in s), default=None)
 
 
 def in_use_gb() -> dict[str, float]:
-    """Gigabytes of this process, and of its fullest device where devices tell."""
+    """Gigabytes in use by this process, and on its fullest device where devices tell."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     on_devices = [s["bytes_in_use"] for s in stats if s]
     used = {"host_gb": host_bytes() / 1e9}

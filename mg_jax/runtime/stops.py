@@ -14,18 +14,18 @@ from mg_jax.runtime import hosts, parallel
 
 CONTINUES = "the same command continues from the newest checkpoint"
 
-# What the processes tell each other, the higher the more urgent.
+# What the processes tell each other; the highest number wins.
 _GO_ON, _PREEMPTED, _CTRL_C = range(3)
 
 
 class Preempted(Exception):
-    """SIGTERM has come; the run is to write a checkpoint and end."""
+    """SIGTERM has arrived; the run is to write a checkpoint and end."""
 
 
 class Stops:
-    """Hears of signals and passes them on where a run can stop in good order.
+    """Records signals, and raises them at checks, where a run can stop in good order.
 
-    An exception that Python raises in the middle of anything can be lost in a library's callback.
+    Raised in the middle of anything, an exception could be lost in a library's callback.
     """
 
     def __init__(self):
@@ -35,7 +35,7 @@ class Stops:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Holds back signals for the checks; a second Ctrl-C ends at once."""
+        """Records signals for the checks; a second Ctrl-C ends the process at once."""
         handlers = {signal.SIGINT: self._interrupt, signal.SIGTERM: self._terminate}
         previous = {number: signal.signal(number, handlers[number]) for number in handlers}
         try:
@@ -45,15 +45,15 @@ class Stops:
                 signal.signal(number, handler)
 
     def check(self) -> None:
-        """To be called by all processes as often and at the same places.
+        """Raises what a signal asks for; all processes call it as often and at the same places.
 
         Raises:
           KeyboardInterrupt: after Ctrl-C to any process, on all of them at the same call.
-          Preempted: after a SIGTERM to any process, as well.
+          Preempted: after SIGTERM to any process, likewise.
         """
         if jax.process_count() == 1:
             return self.check_alone()
-        # What the processes said at the last check: devices have long agreed, nothing waits.
+        # What the processes said at the last check: the devices have it by now, nothing waits.
         said, self._said = self._said, hosts.highest(self._wanted, self._mesh)
         return None if said is None else _raise(int(said))
 
@@ -69,11 +69,11 @@ class Stops:
         return _raise(int(hosts.highest(self._wanted, self._mesh)))
 
     def check_alone(self) -> None:
-        """While one process waits for itself; several go on to the next `check`.
+        """As `check_now`, but does nothing where there are several processes.
 
         Raises:
           KeyboardInterrupt: after Ctrl-C, where this process is the only one.
-          Preempted: after SIGTERM, as well.
+          Preempted: after SIGTERM, likewise.
         """
         if jax.process_count() == 1:
             _raise(self._wanted)
@@ -93,7 +93,7 @@ class Stops:
 
     def _interrupt(self, signum, frame) -> None:
         if self._interrupted.is_set():
-            # Libraries log an exception in their midst as if something had failed.
+            # Libraries would log an exception that is raised in them as a failure.
             hosts.exit_now(f"interrupted; {CONTINUES}, if there is one", INTERRUPTED)
         self._interrupted.set()
 

@@ -15,7 +15,6 @@ from ml_collections import config_flags
 
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
-from mg_jax.machine.lock import locked
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
@@ -24,6 +23,7 @@ from mg_jax.study.runs import CellRun, run_all, shares
 from mg_jax.tools import command_line
 from mg_jax.workdir.config import check_same_config
 from mg_jax.workdir.diverged import RECORD
+from mg_jax.workdir.lock import locked_workdir
 
 flags.adopt_module_key_flags(command_line)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Holds a work directory for each run.")
@@ -75,7 +75,7 @@ def _study(config, workdir: pathlib.Path) -> None:
     def report() -> None:
         write_results(_config_file().stem, shlex.join(_flags({})), runs, _AT_ONCE.value, workdir)
 
-    with locked(workdir):
+    with locked_workdir(workdir):
         print(
             f"runs: {len(asked)}, {sum(run.iterations for run in asked):,} iterations; output in "
             f"{workdir}/CELL_seedN/output.txt",

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tqdm import tqdm
-
 from mg_jax.errors import UserError
 from mg_jax.machine.cores import usable_cores
-from mg_jax.machine.lock import Busy, locked
-from mg_jax.machine.progress import has_terminal, say
+from mg_jax.machine.lock import Busy
+from mg_jax.machine.progress import Bar, say
 from mg_jax.report.runs import read_diverged, read_summary
+from mg_jax.workdir.lock import locked_workdir
 
 _MAIN = pathlib.Path(__file__).parents[2] / "main.py"
 _POLL_S = 0.5
@@ -133,7 +132,7 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
                 say(f"{said} ({len(waiting) + len(running)} of {len(runs)} runs to go)")
                 report()
             left = sum(_left(run) for run in [*waiting, *(run for run, *_ in running)])
-            bar.update(total - left - bar.n)
+            bar.advance_to(total - left)
             bar.set_description_str(" and ".join(_doing(run) for run, *_ in running), False)
     finally:
         bar.close()
@@ -144,17 +143,11 @@ def run_all(runs: list[CellRun], free: list[list[int]], report: Callable[[], Non
     return failed
 
 
-def _bar(runs: list[CellRun]) -> tqdm:
+def _bar(runs: list[CellRun]) -> Bar:
     """Of iterations; on different grids they take about as long (paper, Eq. 1)."""
     total, left = sum(run.iterations for run in runs), sum(map(_left, runs))
-    return tqdm(
-        total=total,
-        initial=total - left,
-        unit="it",
-        smoothing=0,  # runs take their time to start
-        dynamic_ncols=True,
-        disable=not has_terminal(),
-    )
+    # The mean rate since the start: runs take their time to start.
+    return Bar(total=total, initial=total - left, smoothing=0)
 
 
 def _left(run: CellRun) -> int:
@@ -182,7 +175,7 @@ def _wait_for_earlier(folder: pathlib.Path) -> None:
     said = False
     while True:
         try:
-            with locked(folder):
+            with locked_workdir(folder):
                 return
         except Busy:
             if not said:

@@ -78,7 +78,7 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
     table = VideoTable(
         ids=np.array(["video"]),
         first_frame=np.array([0]),
-        num_frames=np.array([frames.source_frames]),
+        source_frames=np.array([frames.source_frames]),
         height=np.array([frames.height]),
         width=np.array([frames.width]),
         actions=Actions(none, none, none, none),

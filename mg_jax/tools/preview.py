@@ -142,10 +142,10 @@ def _class_names(label: np.ndarray, classes: list[str]) -> str:
 
 def _clip_notes(split: Split, augmentation: Augmentation, grid: Grid, read: Clips, b: int) -> str:
     videos, row, frames_T = split.videos, read.rows_B[b], read.frames_BT[b]
-    frames = f"frames {frames_T[0]}-{frames_T[-1]} of {videos.num_frames[row]}"
+    frames = f"frames {frames_T[0]}-{frames_T[-1]} of {videos.source_frames[row]}"
     if not augmentation.segments and len(frames_T) > 1:
         frames += f", stride {frames_T[1] - frames_T[0]}"
-    if frames_T[-1] >= videos.num_frames[row]:
+    if frames_T[-1] >= videos.source_frames[row]:
         frames += ", the last repeated"
     # Crops are rounded to whole stored pixels.
     short_side = grid.size * min(videos.height[row], videos.width[row]) / read.boxes_B3[b, 2]

@@ -5,10 +5,8 @@ import json
 import pathlib
 from typing import Any
 
-from tqdm import tqdm
-
 from mg_jax.machine.atomic_file import write_text
-from mg_jax.machine.progress import has_terminal
+from mg_jax.machine.progress import Bar, say
 from mg_jax.runtime import hosts
 from mg_jax.training.events import EventFile
 
@@ -39,11 +37,7 @@ class RunLog:
         self._file = self.path.open("a")
         # Events after `start` are those of a run that was stopped after its newest checkpoint.
         self._events = EventFile(workdir, purge_from=start + 1)
-        self._bar = (
-            tqdm(total=iterations, initial=start, unit="it", dynamic_ncols=True)
-            if has_terminal()
-            else None
-        )
+        self._bar = Bar(total=iterations, initial=start)
         self._iterations = iterations
 
     def scalars(self, step: int, values: dict[str, Any], kind: str = "train") -> None:
@@ -65,32 +59,25 @@ class RunLog:
         tagged = {f"{kind}/{name}": value for name, value in values.items()}
         self._events.scalars(step, tagged)
         text = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
-        if self._bar is None:
-            print(f"{kind} {step}/{self._iterations}  {text}", flush=True)
-        elif kind == "train":
+        if kind == "train" and self._bar.is_shown:
             self._bar.set_postfix_str(_brief(values), refresh=False)
         else:
-            self.say(f"{kind} {step}/{self._iterations}  {text}")
+            say(f"{kind} {step}/{self._iterations}  {text}")
 
     def advance(self, step: int) -> None:
         """Moves the progress bar to `step`."""
-        if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+        self._bar.advance_to(step)
 
     def say(self, text: str) -> None:
         """Prints a line above the progress bar."""
-        if self._bar is None:
-            print(text, flush=True)
-        else:
-            self._bar.write(text)
+        say(text)
 
     def close(self) -> None:
         """Closes the files; an error of writing has been raised before."""
         with contextlib.suppress(OSError):
             self._file.close()
         self._events.close()
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
     def _drop_after(self, start: int, evaluated: bool) -> None:
         """Drops the lines that the run will log again."""

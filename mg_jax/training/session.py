@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from mg_jax.errors import UserError
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
-from mg_jax.machine.lock import locked
 from mg_jax.machine.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import hosts, parallel
@@ -28,6 +27,7 @@ from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir.checkpoint import Checkpoints
 from mg_jax.workdir.checkpoint_record import state_checksums
 from mg_jax.workdir.config import check_classes, check_config, has_checkpoint, shared_settings
+from mg_jax.workdir.lock import locked_workdir
 from mg_jax.workdir.trained_on import TrainedOn, check_videos, read_trained_on
 
 
@@ -166,7 +166,7 @@ def open_session(
     stops.check_alone()
     lock = contextlib.ExitStack()
     if trains:
-        hosts.on_first(lambda: lock.enter_context(locked(workdir)))
+        hosts.on_first(lambda: lock.enter_context(locked_workdir(workdir)))
         hosts.check_shared(workdir)
     cache_programs(config.run.cache_dir)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)

@@ -209,7 +209,7 @@ def _rows(table: VideoTable) -> dict[str, list]:
     actions = table.actions
     labels = np.stack([actions.label, actions.start, actions.end], 1).tolist()
     edges = np.searchsorted(actions.row, np.arange(len(table) + 1)).tolist()
-    columns = zip(table.ids.tolist(), table.num_frames.tolist(), strict=True)
+    columns = zip(table.ids.tolist(), table.source_frames.tolist(), strict=True)
     return {
         name: [frames, labels[edges[i] : edges[i + 1]]] for i, (name, frames) in enumerate(columns)
     }

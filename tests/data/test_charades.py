@@ -77,7 +77,7 @@ def test_clips_carry_the_labels_of_their_frames_and_videos_all(source, kind, fps
     config = charades_config(source, frame_step=frame_step)
     prepare(config)
     table = video_table(open_data_set(config), "train")
-    assert table.num_frames.tolist() == lengths
+    assert table.source_frames.tolist() == lengths
 
     frame_labels = [
         [{k for k, start, end in a if start <= i / fps <= end} for i in range(length)]

@@ -78,11 +78,11 @@ def test_prepared_frames_are_those_of_the_video_files(data_dir):
     videos = video_table(data_set, "validation")
     assert len(videos) == 11
     frames = frame_records(data_set, "validation")
-    assert len(frames) == videos.num_frames.sum()
+    assert len(frames) == videos.source_frames.sum()
     for row in (0, 5, 10):
         path = data_dir / "downloads" / "moving_shapes" / "validation" / f"{videos.ids[row]}.mp4"
         expected = read_frames(path, short_side=48, quality=90)
-        numbers = videos.first_frame[row] + np.arange(videos.num_frames[row])
+        numbers = videos.first_frame[row] + np.arange(videos.source_frames[row])
         assert frames.jpegs(numbers) == list(expected.jpegs)
         assert (videos.height[row], videos.width[row]) == (expected.height, expected.width)
 
@@ -91,7 +91,7 @@ def test_classes_take_turns_and_videos_vary_in_size_length_and_codec(data_dir):
     config = config_for(data_dir)
     videos = video_table(open_data_set(config), "train")
     np.testing.assert_array_equal(videos.label(np.arange(48)), np.arange(48) % 4)
-    assert len(set(videos.num_frames)) > 10
+    assert len(set(videos.source_frames)) > 10
     assert len(set(zip(videos.height, videos.width, strict=True))) > 20
     codecs, rates = set(), set()
     for path in (data_dir / "downloads" / "moving_shapes" / "train").iterdir():

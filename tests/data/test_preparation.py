@@ -84,10 +84,10 @@ def test_broken_videos_are_skipped_listed_and_counted(mixed, capsys):
     data_set = open_data_set(config)
     table, frames = video_table(data_set, "train"), frame_records(data_set, "train")
     assert table.ids.tolist() == [f"run/{i:02d}.mp4" for i in range(27)]
-    assert table.num_frames.tolist() == [3 + i % 5 for i in range(27)]
-    assert table.first_frame.tolist() == [0, *np.cumsum(table.num_frames)[:-1]]
-    assert len(frames) == table.num_frames.sum()
-    for first, count in zip(table.first_frame, table.num_frames, strict=True):
+    assert table.source_frames.tolist() == [3 + i % 5 for i in range(27)]
+    assert table.first_frame.tolist() == [0, *np.cumsum(table.source_frames)[:-1]]
+    assert len(frames) == table.source_frames.sum()
+    for first, count in zip(table.first_frame, table.source_frames, strict=True):
         assert videos.numbers(frames.jpegs(first + np.arange(count))) == list(range(count))
 
     names = [f"run/{i:02d}_{kind}.mp4" for i, kind in enumerate(BROKEN)]

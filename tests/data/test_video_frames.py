@@ -57,7 +57,7 @@ def test_steps_reach_the_stored_data_set(tmp_path):
     (video,) = data_set.as_data_source("train")
     assert (video["num_frames"], video["source_frames"], video["ends"]) == (3, 10, [10])
     table, records = video_table(data_set, "train"), frame_records(data_set, "train")
-    assert (table.num_frames.tolist(), table.frame_step, len(records)) == ([10], 4, 3)
+    assert (table.source_frames.tolist(), table.frame_step, len(records)) == ([10], 4, 3)
     # The nearest that is stored: of 0, 4 and 8.
     wanted = table.records(np.array([0]), np.arange(-1, 11)[None])[0]
     nearest = [0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 8]

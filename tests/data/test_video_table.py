@@ -10,7 +10,7 @@ from data.format.video_table import Actions, VideoTable
 TABLE = VideoTable(
     ids=np.array(["1", "11", "ü/日本 b"]),
     first_frame=np.array([0, 40, 80]),
-    num_frames=np.array([40, 40, 12]),
+    source_frames=np.array([40, 40, 12]),
     height=np.array([64, 64, 48]),
     width=np.array([96, 80, 64]),
     actions=Actions(
@@ -30,7 +30,7 @@ def with_actions(**changed):
 def rows(*order):
     """Some of the videos, without labels."""
     none = np.array([], np.int64)
-    columns = ("ids", "first_frame", "num_frames", "height", "width")
+    columns = ("ids", "first_frame", "source_frames", "height", "width")
     return VideoTable(
         **{name: getattr(TABLE, name)[list(order)] for name in columns},
         actions=Actions(none, none, none, none),
@@ -43,7 +43,7 @@ def rows(*order):
     [
         dataclasses.replace(TABLE, ids=np.array(["11", "1", "ü/日本 b"])),
         dataclasses.replace(TABLE, ids=np.array(["1", '1", "1', "ü/日本 b"])),
-        dataclasses.replace(TABLE, num_frames=np.array([40, 41, 12])),
+        dataclasses.replace(TABLE, source_frames=np.array([40, 41, 12])),
         dataclasses.replace(TABLE, height=np.array([64, 64, 49])),
         dataclasses.replace(TABLE, width=np.array([96, 80, 65])),
         dataclasses.replace(TABLE, height=TABLE.width, width=TABLE.height),
@@ -74,7 +74,7 @@ def test_the_order_and_the_number_of_videos_change_it():
 def test_where_frames_are_stored_and_how_numbers_are_held_does_not():
     moved = dataclasses.replace(TABLE, first_frame=TABLE.first_frame + 100)
     wider = with_actions(label=TABLE.actions.label.astype(np.int64))
-    strided = dataclasses.replace(TABLE, num_frames=np.repeat(TABLE.num_frames, 2)[::2])
+    strided = dataclasses.replace(TABLE, source_frames=np.repeat(TABLE.source_frames, 2)[::2])
     longer = dataclasses.replace(TABLE, ids=TABLE.ids.astype("U100"))
     for other in (moved, wider, strided, longer):
         assert other.fingerprints() == TABLE.fingerprints()

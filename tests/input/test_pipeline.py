@@ -166,7 +166,7 @@ def test_a_gradient_video_lands_to_half_a_pixel_and_one_frame(tmp_path, axis, sh
     table = VideoTable(
         ids=np.array(["gradient"]),
         first_frame=np.array([0]),
-        num_frames=np.array([stored.source_frames]),
+        source_frames=np.array([stored.source_frames]),
         height=np.array([stored.height]),
         width=np.array([stored.width]),
         actions=Actions(*(np.array([0]) for _ in range(3)), np.array([count])),
@@ -233,7 +233,7 @@ def damaged(source, data_dir, tmp_path):
     for name, split in (("train", source.train), ("validation", source.evaluation)):
         (path,) = folder.rglob(f"*{name}_frames*-00000-of-*")
         content = bytearray(path.read_bytes())
-        first, count = split.videos.first_frame[5], split.videos.num_frames[5]
+        first, count = split.videos.first_frame[5], split.videos.source_frames[5]
         for jpeg in split.frames.jpegs(first + np.arange(count)):
             content[content.find(jpeg) + len(jpeg) // 2] ^= 1
         path.write_bytes(content)

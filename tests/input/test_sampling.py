@@ -17,18 +17,18 @@ PLAIN = Augmentation(seed=5, flip=True, inverse_uniform=False)
 
 def make_videos(count=37, seed=0):
     rng = np.random.default_rng(seed)
-    num_frames = rng.integers(3, 90, count)
+    source_frames = rng.integers(3, 90, count)
     return VideoTable(
         ids=np.array([f"v{i}" for i in range(count)]),
-        first_frame=np.cumsum(num_frames) - num_frames,
-        num_frames=num_frames,
+        first_frame=np.cumsum(source_frames) - source_frames,
+        source_frames=source_frames,
         height=rng.integers(60, 200, count),
         width=rng.integers(60, 200, count),
         actions=Actions(
             row=np.arange(count),
             label=rng.integers(0, 5, count).astype(np.int32),
             start=np.zeros(count, np.int64),
-            end=num_frames,
+            end=source_frames,
         ),
         classes=5,
     )
@@ -78,10 +78,10 @@ def test_frames_lie_in_the_video_at_one_stride_of_the_grids_range(grid):
     clips = sample_clips(videos, grid, PLAIN, 0, count)
     rows = sampling.video_rows(PLAIN.seed, len(videos), 0, count)
     local_BT = videos.records(rows, clips.frames_BT) - videos.first_frame[rows, None]
-    last_B = videos.num_frames[rows] - 1
+    last_B = videos.source_frames[rows] - 1
     assert local_BT.min() >= 0
     assert np.all(local_BT <= last_B[:, None])
-    long = videos.num_frames[rows] > (grid.frames - 1) * grid.strides[1]
+    long = videos.source_frames[rows] > (grid.frames - 1) * grid.strides[1]
     strides = np.diff(local_BT[long])
     assert np.all(strides == strides[:, :1])
     counts = np.bincount(strides[:, 0], minlength=grid.strides[1] + 1)
@@ -91,7 +91,7 @@ def test_frames_lie_in_the_video_at_one_stride_of_the_grids_range(grid):
 
 
 def test_starts_are_uniform_over_the_room_that_the_span_leaves():
-    videos = dataclasses.replace(make_videos(1), num_frames=np.array([24]))
+    videos = dataclasses.replace(make_videos(1), source_frames=np.array([24]))
     starts = sample_clips(videos, FULL, PLAIN, 0, 20_000).frames_BT[:, 0]
     counts = np.bincount(starts)
     assert len(counts) == 24 - 15 + 1
@@ -99,7 +99,7 @@ def test_starts_are_uniform_over_the_room_that_the_span_leaves():
 
 
 def test_videos_shorter_than_the_clip_repeat_their_last_frame():
-    videos = dataclasses.replace(make_videos(1), num_frames=np.array([5]))
+    videos = dataclasses.replace(make_videos(1), source_frames=np.array([5]))
     clips = sample_clips(videos, FULL, PLAIN, 0, 1)
     (numbers,) = videos.records(clips.rows_B, clips.frames_BT)
     np.testing.assert_array_equal(numbers, [0, 2, 4, 4, 4, 4, 4, 4])
@@ -147,7 +147,7 @@ SEGMENTS = dataclasses.replace(PLAIN, segments=True)
 
 
 def test_segments_give_one_frame_each_uniform_over_the_video():
-    videos = dataclasses.replace(make_videos(1), num_frames=np.array([50]))
+    videos = dataclasses.replace(make_videos(1), source_frames=np.array([50]))
     frames_BT = sample_clips(videos, FULL, SEGMENTS, 0, 20_000).frames_BT
     edges = np.arange(FULL.frames + 1) * 50 / FULL.frames
     assert np.all(frames_BT >= np.floor(edges[:-1]))
@@ -171,7 +171,7 @@ def test_segments_do_not_move_what_else_is_drawn():
 
 @settings(max_examples=200, deadline=None)
 @given(
-    num_frames=st.integers(1, 2_000),
+    source_frames=st.integers(1, 2_000),
     height=st.integers(1, 3_000),
     width=st.integers(1, 3_000),
     shape=st.sampled_from([Shape(1, 1), Shape(2, 1), Shape(2, 2), Shape(4, 2), Shape(4, 4)]),
@@ -185,13 +185,13 @@ def test_segments_do_not_move_what_else_is_drawn():
     ),
 )
 def test_any_clip_of_any_video_can_be_read(
-    num_frames, height, width, shape, size, jitter, stride, step, first, augmentation
+    source_frames, height, width, shape, size, jitter, stride, step, first, augmentation
 ):
     """Whatever the video and the grid, frames exist and the crop lies within them."""
     videos = dataclasses.replace(
         make_videos(1),
         first_frame=np.array([1_000]),
-        num_frames=np.array([num_frames]),
+        source_frames=np.array([source_frames]),
         height=np.array([height]),
         width=np.array([width]),
         frame_step=step,
@@ -200,13 +200,13 @@ def test_any_clip_of_any_video_can_be_read(
     base = BaseGrid(4, 16, size, 4, stride, short_sides=(low, low * (1 + jitter)))
     grid = base.at(shape, 1)
     clips = sample_clips(videos, grid, augmentation, first, 5)
-    stored = -(-num_frames // step)
+    stored = -(-source_frames // step)
     numbers_BT = videos.records(clips.rows_B, clips.frames_BT) - 1_000
     assert numbers_BT.shape == (5, grid.frames)
     assert 0 <= numbers_BT.min() <= numbers_BT.max() < stored
     assert np.all(np.diff(clips.frames_BT) >= 0)
     # The stored frame is the nearest to the source frame there is.
-    wanted_BT = np.minimum(clips.frames_BT, num_frames - 1)
+    wanted_BT = np.minimum(clips.frames_BT, source_frames - 1)
     nearest_BT = np.abs(wanted_BT[..., None] - step * np.arange(stored)).min(-1)
     np.testing.assert_array_equal(np.abs(wanted_BT - step * numbers_BT), nearest_BT)
     top_B, left_B, side_B = clips.boxes_B3.T
@@ -232,7 +232,7 @@ def test_a_clip_carries_the_labels_within_its_span_and_a_video_all():
     frames_BT = first_B[:, None] + 3 * np.arange(4)
     found_BK = videos.labels_within(rows_B, frames_BT)
     for b in range(300):
-        last = videos.num_frames[rows_B[b]] - 1
+        last = videos.source_frames[rows_B[b]] - 1
         span = {min(f, last) for f in range(frames_BT[b, 0], frames_BT[b, -1] + 1)}
         expected = {
             label
@@ -256,7 +256,7 @@ def views_of(clips=1, crops=1, size=32):
 
 
 def test_test_clips_spread_from_start_to_end():
-    videos = dataclasses.replace(make_videos(1), num_frames=np.array([60]))
+    videos = dataclasses.replace(make_videos(1), source_frames=np.array([60]))
     views = sampling.view_frames(videos, 0, views_of(clips=10))
     assert views.shape == (10, 8)
     assert views[0, 0] == 0

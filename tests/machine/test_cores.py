@@ -76,7 +76,7 @@ def test_usable_are_the_fewer_of_affinity_and_quota(tmp_path):
 
 
 def test_a_process_on_one_core_uses_one():
-    program = "import mg_jax.machine.cores; print(data.cores.usable_cores())"
+    program = "import mg_jax.machine.cores; print(mg_jax.machine.cores.usable_cores())"
     core = min(os.sched_getaffinity(0))
     done = subprocess.run(
         ["taskset", "-c", str(core), sys.executable, "-c", program],

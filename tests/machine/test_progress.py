@@ -15,13 +15,27 @@ for i in shown(range(40), "evaluating", "batch", 40):
         say("half of it")
 """
 
+TASKS = """
+import time
+from data.preparation import workers
+workers._SAY_EVERY_S = 0.0
 
-def output_of(columns):
+def add(task, tally):
+    time.sleep(0.2)  # a bar is drawn ten times a second
+    tally.add_frame()
+    tally.add_video(True)
+
+with workers.progress("preparing", 8, 5) as show:
+    workers.Pool(1, show).run(add, range(3))
+"""
+
+
+def output_of(columns, program=PROGRAM):
     """What the program shows on a terminal of a width, and what it prints."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     printed = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         cwd=runs.ROOT,
         stdout=subprocess.PIPE,
         stderr=theirs,
@@ -49,3 +63,15 @@ def test_a_terminal_shows_how_far_how_fast_and_how_long_still():
 
 def test_a_terminal_without_a_width_shows_nothing():
     assert output_of(columns=0) == ("", "half of it\n")
+
+
+def test_workers_show_a_bar_where_there_is_room_and_lines_where_there_is_none():
+    shown, printed = output_of(100, TASKS)
+    assert "preparing:" in shown
+    assert "8/8 [" in shown
+    assert "3 frames" in shown
+    assert printed == ""
+    shown, printed = output_of(0, TASKS)
+    assert shown == ""
+    assert printed.splitlines()[-1].startswith("preparing: 8 of 8 videos, ")
+    assert printed.count("3 frames") == 2

@@ -114,7 +114,7 @@ def test_grids_and_clips_are_described(config):
             first, last, count, stride, short_side = map(int, numbers)
             (row,) = np.flatnonzero(videos.ids == name)
             assert videos.label(np.array([row])) == batch["label"][b]
-            assert count == videos.num_frames[row]
+            assert count == videos.source_frames[row]
             assert low <= stride <= high
             assert last == first + stride * (grid.frames - 1) < count
             assert grid.short_sides[0] - 1 <= short_side <= grid.short_sides[1] + 1
@@ -237,7 +237,7 @@ class DamagedOnce:
     def __init__(self, split, row):
         self._frames = split.frames
         first = split.videos.first_frame[row]
-        self._damaged = range(first, first + split.videos.num_frames[row])
+        self._damaged = range(first, first + split.videos.source_frames[row])
 
     def jpegs(self, numbers):
         if int(numbers[0]) in self._damaged:
@@ -257,7 +257,7 @@ def test_notes_tell_of_the_video_that_takes_a_damaged_ones_place(config):
     first, last, count, stride, short_side = map(int, numbers)
     (shown,) = np.flatnonzero(videos.ids == name)
     assert shown != bad
-    assert count == videos.num_frames[shown]
+    assert count == videos.source_frames[shown]
     assert clip.classes == source.classes[videos.label(np.array([shown]))[0]]
     # Cut out of that video as the notes say, it is what is shown.
     grid = schedule.grid(0)

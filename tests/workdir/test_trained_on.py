@@ -35,7 +35,7 @@ def table(*names, label=(), frames=30):
     return VideoTable(
         ids=np.array(names),
         first_frame=frames * np.arange(count),
-        num_frames=np.full(count, frames),
+        source_frames=np.full(count, frames),
         height=np.full(count, 40),
         width=np.full(count, 40),
         actions=Actions(np.arange(count), labels, np.zeros(count, int), np.full(count, frames)),

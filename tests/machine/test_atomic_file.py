@@ -1,0 +1,48 @@
+"""Files are there whole or not at all."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mg_jax.machine.atomic_file import remove_unfinished, replaced, write_json, write_text
+from tests import runs
+
+KILLED = """
+import os, pathlib, signal, sys
+from mg_jax.machine.atomic_file import replaced
+with replaced(pathlib.Path(sys.argv[1])) as unfinished:
+    unfinished.write_text("ne")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_is_there_stays_until_the_new_file_is_whole(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with replaced(path) as unfinished:
+        unfinished.write_text("ne")
+        assert path.read_text() == "old"
+        unfinished.write_text("new")
+    assert path.read_text() == "new"
+    with pytest.raises(KeyError), replaced(path) as unfinished:
+        unfinished.write_text("ne")
+        raise KeyError
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_killed_process_leaves_the_old_file_and_what_can_be_told_from_it(tmp_path):
+    path = tmp_path / "file"
+    write_json(path, {"old": 1})
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=runs.ROOT)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_text() == '{\n "old": 1\n}\n'
+    with replaced(path) as unfinished:
+        assert not unfinished.exists()  # another process's is not taken over
+        unfinished.write_text("new")
+    assert path.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
