@@ -51,8 +51,11 @@ def evaluate(run: Run, state: TrainState, views: Views) -> dict[str, float]:
 def precise_batch_stats(run: Run, state: TrainState, grid: Grid) -> Any:
     """Batch-norm statistics averaged over many batches with the current parameters.
 
-    The running statistics mix several grids and past parameters (paper, Sec. 4.1).
+    The running statistics mix several grids and past parameters (paper, Sec. 4.1). A network
+    without batch norm has none, and no batch is read.
     """
+    if not state.batch_stats:
+        return state.batch_stats
     split = run.data.train
     dataset = clip_batches(
         split,

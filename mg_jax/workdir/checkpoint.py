@@ -96,7 +96,8 @@ class Checkpoints:
         items = {"state": ocp.args.StandardSave(state)}
         checksums = state_checksums(state)
         if evaluation is not None:
-            items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
+            if evaluation.batch_stats:  # Orbax refuses empty items
+                items["batch_stats"] = ocp.args.StandardSave(evaluation.batch_stats)
             checksums["precise_batch_stats"] = checksum(evaluation.batch_stats)
             self._scores[step] = headline(evaluation.metrics)
         metrics = evaluation and evaluation.metrics
@@ -117,8 +118,9 @@ class Checkpoints:
         record["metrics"] = evaluation.metrics
         record["checksums"]["precise_batch_stats"] = checksum(evaluation.batch_stats)
         with self._disk_errors():
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
+            if evaluation.batch_stats:
+                with ocp.StandardCheckpointer() as checkpointer:
+                    checkpointer.save(folder / "batch_stats", evaluation.batch_stats, force=True)
             path = folder / RECORD / "metadata"
             hosts.agree(lambda: write_json(path, with_checksum(record)))
         self._scores[step] = headline(evaluation.metrics)
@@ -327,7 +329,7 @@ def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     record, state = read_record(checkpoint), _read_arrays(checkpoint / "state")
     variables = {name: state[name] for name in ("params", "batch_stats")}
     check_checksums({name: checksum(tree) for name, tree in variables.items()}, record)
-    if record["metrics"] is not None:
+    if record["metrics"] is not None and variables["batch_stats"]:
         precise = _read_arrays(checkpoint / "batch_stats")
         check_checksums({"precise_batch_stats": checksum(precise)}, record)
         variables["batch_stats"] = precise
