@@ -1,8 +1,14 @@
-"""Which models there are, as plain data: a plan can be checked where JAX is not installed."""
+"""The architectures by name and their settings, as plain data.
+
+A plan checks them where JAX is not installed, so networks are named here and imported elsewhere.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from mg_jax.errors import UserError
 
-MODELS = ("i3d", "slowfast")
 DTYPES = ("float32", "bfloat16")
 AFFINITIES = ("dot_product", "softmax")
 
@@ -10,35 +16,69 @@ AFFINITIES = ("dot_product", "softmax")
 BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network that `model.name` can name.
+
+    Attributes:
+      module: its Python module, whose `create(config, parts)` builds the network.
+      check: raises UserError for invalid values of the settings that this architecture has.
+      frame_unit: the setting that must divide the frames of every clip; None where any number of
+        frames will fit.
+    """
+
+    module: str
+    check: Callable[[Any], None]
+    frame_unit: str | None = None
+
+
 def check_model(config) -> None:
     """Checks the `model` section of a config.
 
     Raises:
-      UserError: for a value that cannot be, naming those that can.
+      UserError: for an invalid value, naming the valid ones.
     """
     if config.name not in MODELS:
-        raise UserError(f"model.name={config.name!r} is not known; there are {', '.join(MODELS)}")
-    for name in ("width", "alpha"):
-        if config[name] < 1:
-            raise UserError(f"model.{name}={config[name]} must be at least 1")
+        raise UserError(f"model.name={config.name!r} is not known; use {' or '.join(MODELS)}")
     if config.num_classes < 0:
         raise UserError(
             f"model.num_classes={config.num_classes} must be at least 1, or 0 for as many as the "
             "data set has"
         )
     if not 0 <= config.dropout < 1:
-        raise UserError(f"model.dropout={config.dropout} must lie in 0 ... 1, below 1")
-    if config.depth not in BLOCKS:
-        depths = ", ".join(map(str, BLOCKS))
-        raise UserError(f"model.depth={config.depth} does not exist; there are {depths}")
-    _check_non_local(config.non_local, BLOCKS[config.depth])
+        raise UserError(f"model.dropout={config.dropout} must be at least 0 and below 1")
     if config.dtype not in DTYPES:
         raise UserError(f"model.dtype={config.dtype!r} is not supported; use {' or '.join(DTYPES)}")
-    if config.name == "slowfast" and round(config.width * config.beta) < 1:
+    MODELS[config.name].check(config)
+
+
+def frame_unit(config) -> int:
+    """The number of frames that divides those of every clip that the model takes."""
+    setting = MODELS[config.name].frame_unit
+    return config[setting] if setting else 1
+
+
+def _check_resnet(config) -> None:
+    _check_at_least_1(config, "width")
+    if config.depth not in BLOCKS:
+        depths = ", ".join(map(str, BLOCKS))
+        raise UserError(f"model.depth={config.depth} does not exist; use one of {depths}")
+    _check_non_local(config.non_local, BLOCKS[config.depth])
+
+
+def _check_slowfast(config) -> None:
+    _check_resnet(config)
+    _check_at_least_1(config, "alpha")
+    if round(config.width * config.beta) < 1:
         raise UserError(
             f"model.beta={config.beta:g} of model.width={config.width} leaves the fast pathway "
             "without channels; make their product at least 1"
         )
+
+
+def _check_at_least_1(config, name: str) -> None:
+    if config[name] < 1:
+        raise UserError(f"model.{name}={config[name]} must be at least 1")
 
 
 def _check_non_local(config, blocks: tuple[int, ...]) -> None:
@@ -49,9 +89,9 @@ def _check_non_local(config, blocks: tuple[int, ...]) -> None:
     )
     if not fits:
         raise UserError(
-            f"model.non_local.positions={positions} must name, for each of res2 ... res5, blocks "
-            f"that a non-local block follows, counted from 0; the stages have {blocks} blocks. "
-            "For example ((), (1, 3), (1, 3, 5), ())"
+            f"model.non_local.positions={positions} must list, for each of res2 ... res5, the "
+            "blocks that a non-local block follows, counted from 0; the stages have "
+            f"{blocks} blocks. For example ((), (1, 3), (1, 3, 5), ())"
         )
     if config.instantiation not in AFFINITIES:
         raise UserError(
@@ -61,6 +101,12 @@ def _check_non_local(config, blocks: tuple[int, ...]) -> None:
     pool = tuple(config.pool)
     if len(pool) != 3 or not all(isinstance(size, int) and size > 0 for size in pool):
         raise UserError(
-            f"model.non_local.pool={pool} must be whole numbers for time, height and width, for "
-            "example (1, 2, 2)"
+            f"model.non_local.pool={pool} must be three positive whole numbers, for time, height "
+            "and width, for example (1, 2, 2)"
         )
+
+
+MODELS = {
+    "i3d": Architecture("mg_jax.models.i3d", _check_resnet),
+    "slowfast": Architecture("mg_jax.models.slowfast", _check_slowfast, frame_unit="alpha"),
+}

@@ -4,7 +4,7 @@ import itertools
 import math
 
 from mg_jax import grid as grid_lib
-from mg_jax.architectures import check_model
+from mg_jax.architectures import MODELS, check_model, frame_unit
 from mg_jax.errors import UserError
 from mg_jax.grid import BaseGrid, Shape
 from mg_jax.schedule import (
@@ -270,15 +270,15 @@ def _check_fixed_shape(shape: Shape) -> None:
 
 
 def _check_frames(config, shapes: list[Shape]) -> None:
-    """Checks that T is a multiple of every temporal divisor in use times SlowFast's alpha."""
-    alpha = config.model.alpha if config.model.name == "slowfast" else 1
-    _check_positive(alpha, "model.alpha")
-    unit = math.lcm(*(shape.time * alpha for shape in shapes))
+    """Checks that T is a multiple of every temporal divisor times the model's own, if any."""
+    of_model = frame_unit(config.model)
+    unit = math.lcm(*(shape.time * of_model for shape in shapes))
     if config.frames % unit == 0:
         return
     divisor = max(shape.time for shape in shapes)
     reasons = [f"the coarsest grid has 1/{divisor} of them"] if divisor > 1 else []
-    reasons += [f"SlowFast takes 1 in model.alpha={alpha}"] if alpha > 1 else []
+    setting = MODELS[config.model.name].frame_unit
+    reasons += [f"model.{setting}={of_model} must divide those of a clip"] if of_model > 1 else []
     other = "baseline.time_divisor" if is_baseline(config) else "multigrid.long_shapes"
     raise UserError(
         f"frames={config.frames} must be a multiple of {unit}: {' and '.join(reasons)}; use "

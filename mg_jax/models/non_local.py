@@ -1,12 +1,10 @@
 """Non-local blocks (Wang et al., *Non-local Neural Networks*, CVPR 2018)."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-ModuleDef = Any
+from mg_jax.models.parts import ModuleDef
 
 
 class NonLocal(nn.Module):

@@ -1,4 +1,4 @@
-"""3-D ResNets: the stem, bottleneck stages and head that I3D and SlowFast share, and I3D itself.
+"""3-D ResNets: the stem, bottleneck stages and head that I3D and SlowFast share.
 
 Modules are named as in the published PyTorch checkpoints (`s2.pathway0_res0.branch2.a` and so on).
 """
@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.architectures import BLOCKS
 from mg_jax.models.conv import max_pool_3x3
+from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import at_least_float32
-
-ModuleDef = Any
+from mg_jax.models.parts import ModuleDef, Parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,17 +185,16 @@ class Head(nn.Module):
         return jnp.where(mask_BC, features_BC / keep, 0.0)
 
 
-class I3D(nn.Module):
-    """The paper's I3D: a ResNet with temporal kernels of 3 in every block of res4 and res5.
-
-    With non-local blocks it is the paper's I3D-NL.
+class ResNet3D(nn.Module):
+    """The fields of a network of such stages.
 
     Attributes:
       num_classes: K.
-      depth: of the ResNet, a key of architectures.BLOCKS.
-      width: channels of the stem.
+      depth: of every pathway's ResNet, a key of architectures.BLOCKS.
+      width: channels of the stem; with two pathways, of the slow one's.
       dropout: before the classifier.
-      positions: blocks of res2 ... res5, counted from 0, that a non-local block follows.
+      positions: blocks of the first pathway's res2 ... res5, counted from 0, that a non-local block
+        follows.
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
       non_local: non-local block, called with conv and norm.
@@ -215,17 +213,25 @@ class I3D(nn.Module):
     non_local: ModuleDef
     block: ModuleDef
     train: bool
-    axis_name: str | None = None
+    axis_name: str | None
 
-    @nn.compact
-    def __call__(self, clips_BTHWC: jax.Array) -> jax.Array:
-        """Logits `B K` in float32 of normalised clips."""
-        pathways = (
-            Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3), non_local=self.positions),
-        )
-        common = {"conv": self.conv, "norm": self.norm}
-        parts = {**common, "non_local": self.non_local, "block": self.block}
-        x = Stems(pathways, **common, name="s1")([clips_BTHWC])
-        for i, blocks in enumerate(BLOCKS[self.depth]):
-            x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
-        return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)
+
+def resnet_fields(config, parts: Parts) -> dict[str, Any]:
+    """The fields of a ResNet3D by the `model` section of a config."""
+    return {
+        "num_classes": config.num_classes,
+        "depth": config.depth,
+        "width": config.width,
+        "dropout": config.dropout,
+        "positions": tuple(map(tuple, config.non_local.positions)),
+        "conv": parts.conv,
+        "norm": parts.norm,
+        "non_local": partial(
+            NonLocal,
+            instantiation=config.non_local.instantiation,
+            pool=tuple(config.non_local.pool),
+        ),
+        "block": nn.remat(ResBlock) if parts.remat else ResBlock,
+        "train": parts.train,
+        "axis_name": parts.axis_name,
+    }

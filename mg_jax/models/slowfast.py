@@ -6,11 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from mg_jax.architectures import BLOCKS
-from mg_jax.models.resnet3d import Head, ModuleDef, Pathway, Stage, Stems
+from mg_jax.models.parts import ModuleDef, Parts
+from mg_jax.models.resnet3d import Head, Pathway, ResNet3D, Stage, Stems, resnet_fields
 
 # Lateral connections: kernel size in time, and channels relative to the fast pathway's.
 FUSION_FRAMES = 7
 FUSION_RATIO = 2
+
+
+def create(config, parts: Parts) -> "SlowFast":
+    """The network by the `model` section of a config."""
+    return SlowFast(alpha=config.alpha, beta=config.beta, **resnet_fields(config, parts))
 
 
 class FuseFastToSlow(nn.Module):
@@ -30,39 +36,16 @@ class FuseFastToSlow(nn.Module):
         return [jnp.concatenate([slow_BTHWC, fused], -1), fast_BTHWC]
 
 
-class SlowFast(nn.Module):
+class SlowFast(ResNet3D):
     """A slow pathway on every alpha-th frame and a thin fast one on all of them.
 
     Attributes:
-      num_classes: K.
-      depth: of both ResNets, a key of architectures.BLOCKS.
-      width: channels of the slow pathway's stem.
       alpha: frames of the fast pathway per frame of the slow one.
       beta: channels of the fast pathway relative to the slow one's.
-      dropout: before the classifier.
-      positions: blocks of the slow pathway's res2 ... res5, counted from 0, that a non-local block
-        follows.
-      conv: convolution, called with (features, kernel, strides).
-      norm: normalisation.
-      non_local: non-local block, called with conv and norm.
-      block: residual block, called with inner, frames, stride, conv and norm.
-      train: training or inference.
-      axis_name: the mapped axis over which the batch is split, or None.
     """
 
-    num_classes: int
-    depth: int
-    width: int
     alpha: int
     beta: float
-    dropout: float
-    positions: tuple[tuple[int, ...], ...]
-    conv: ModuleDef
-    norm: ModuleDef
-    non_local: ModuleDef
-    block: ModuleDef
-    train: bool
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array) -> jax.Array:

@@ -61,12 +61,15 @@ def with_precise_statistics(session: Session, state: TrainState) -> TrainState:
 def precise_batch_stats(session: Session, state: TrainState, grid: Grid) -> Any:
     """Batch-norm statistics averaged over many batches of a grid, with the current parameters.
 
-    The running statistics mix several grids and past parameters (paper, Sec. 4.1).
+    The running statistics mix several grids and past parameters (paper, Sec. 4.1). A network
+    without batch norm has none, and no batch is read.
 
     Raises:
       KeyboardInterrupt: after Ctrl-C.
       Preempted: after SIGTERM.
     """
+    if not state.batch_stats:
+        return state.batch_stats
     split, count = session.data.train, session.config.eval.precise_bn_batches
     dataset = clip_batches(
         split,

@@ -12,7 +12,7 @@ from mg_jax.models import create_model
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
-from mg_jax.training.preprocess import flip, normalize
+from mg_jax.training.preprocess import normalize, preprocess
 from mg_jax.training.step import batch_shapes
 
 
@@ -38,7 +38,7 @@ def lower_statistics_step(
     )
 
     def step(state, batch, total):
-        clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]))
+        clips_BTHWC = preprocess(batch)
         _, updated = model.apply(
             {"params": state.params, "batch_stats": state.batch_stats},
             clips_BTHWC,

@@ -37,4 +37,8 @@ def with_learning_rate(opt_state: Any, learning_rate: jax.Array) -> Any:
 
 def decayed(params: Any) -> Any:
     """A tree of bools: True for the parameters with weight decay, all but those of batch norm."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: not path[-2].key.endswith("bn"), params)
+
+    def is_decayed(path, _) -> bool:
+        return not any(module.key.endswith("bn") for module in path[-2:-1])
+
+    return jax.tree_util.tree_map_with_path(is_decayed, params)

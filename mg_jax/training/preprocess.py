@@ -8,6 +8,15 @@ PIXEL_MEAN = 0.45
 PIXEL_STD = 0.225
 
 
+def preprocess(batch: dict[str, jax.Array]) -> jax.Array:
+    """What the network takes of a batch of training: its clips, augmented and normalised, float32.
+
+    Args:
+      batch: of `step.batch_shapes`.
+    """
+    return normalize(flip(batch["clips"], batch["flip"]))
+
+
 def normalize(clips_BTHWC: jax.Array) -> jax.Array:
     """Network input of uint8 pixels: (x / 255 - mean) / std in float32, of the same shape."""
     return (clips_BTHWC.astype(jnp.float32) / 255 - PIXEL_MEAN) / PIXEL_STD

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from mg_jax.architectures import frame_unit
 from mg_jax.models import create_model
 from mg_jax.runtime import parallel
 from mg_jax.runtime.state import TrainState
@@ -37,6 +38,7 @@ def _init_state(config) -> TrainState:
 def init_variables(config) -> dict[str, Any]:
     """Newly initialised `params` and `batch_stats`, drawn from the config's seed."""
     model = create_model(config.model, train=False)
-    # Shapes of variables do not depend on the grid, so the smallest input is enough.
-    clips_BTHWC = jnp.zeros((1, 2 * config.model.alpha, 32, 32, 3))
-    return model.init(jax.random.key(config.seed), clips_BTHWC)
+    # Shapes of variables do not depend on the grid, so the input may be small.
+    clips_BTHWC = jnp.zeros((1, 2 * frame_unit(config.model), 32, 32, 3))
+    # A network without batch norm has no statistics.
+    return {"batch_stats": {}, **model.init(jax.random.key(config.seed), clips_BTHWC)}

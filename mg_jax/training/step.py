@@ -14,7 +14,7 @@ from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
-from mg_jax.training.preprocess import flip, normalize
+from mg_jax.training.preprocess import preprocess
 
 
 def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
@@ -94,7 +94,7 @@ def _train_step(
     batch: dict[str, jax.Array],
     learning_rate: jax.Array,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]))
+    clips_BTHWC = preprocess(batch)
     dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_fn(params):

@@ -5,10 +5,6 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-# O I T H W of PyTorch from our T H W I O, and back.
-_TO_OITHW = (4, 3, 0, 1, 2)
-_TO_THWIO = (2, 3, 4, 1, 0)
-
 _STATISTICS = {"mean": "running_mean", "var": "running_var"}
 
 
@@ -33,12 +29,10 @@ def to_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
         *path, leaf = name.split(".")
         if leaf in _STATISTICS.values():
             batch_stats[*path, leaf.removeprefix("running_")] = value
-        elif leaf == "bias":
-            params[*path, "bias"] = value
-        elif value.ndim == 5:
-            params[*path, "kernel"] = value.transpose(_TO_THWIO)
-        elif value.ndim == 2:
-            params[*path, "kernel"] = value.T
+        elif leaf != "weight":
+            params[*path, leaf] = value
+        elif value.ndim > 1:
+            params[*path, "kernel"] = np.moveaxis(value, (0, 1), (-1, -2))
         else:
             params[*path, "scale"] = value
     return {"params": unflatten_dict(params), "batch_stats": unflatten_dict(batch_stats)}
@@ -47,6 +41,6 @@ def to_variables(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
 def _to_leaf(leaf: str, value: np.ndarray) -> tuple[str, np.ndarray]:
     if leaf in _STATISTICS:
         return _STATISTICS[leaf], value
-    if leaf == "kernel":
-        return "weight", value.transpose(_TO_OITHW) if value.ndim == 5 else value.T
-    return ("weight" if leaf == "scale" else "bias"), value
+    if leaf == "kernel":  # input and output channels last; PyTorch has output and input first
+        return "weight", np.moveaxis(value, (-1, -2), (0, 1))
+    return ("weight" if leaf == "scale" else leaf), value

@@ -119,11 +119,12 @@ def load_weights(
         return fit(f"{path}, {best}", tensors, shapes)
     content = _without_prefix(path, read_tensors(path))
     tensors = {n: tensor for n, tensor in content.items() if not _TRAINING_ONLY.fullmatch(n)}
-    source = names_lib.scheme(tensors)
+    source = names_lib.scheme(tensors, _places(shapes))
     if source is None:
         raise WeightsError(
-            f"{path} has names of no known kind, such as {_abridged(sorted(tensors))}; known are "
-            "PySlowFast's, PyTorchVideo's, Caffe2's and those of torchvision's and timm's ResNets"
+            f"the names in {path}, such as {_abridged(sorted(tensors))}, are of no known kind; "
+            "known are PySlowFast's, PyTorchVideo's, Caffe2's and those of torchvision's and "
+            "timm's ResNets"
         )
     translated = {name: names_lib.to_pyslowfast(name, source) for name in tensors}
     found = {ours: tensors[name] for name, ours in translated.items() if ours is not None}
@@ -160,7 +161,7 @@ def fit(
     Raises:
       WeightsError: if they are another network's.
     """
-    wanted = to_tensors(jax.tree.map(lambda x: np.broadcast_to(x.dtype.type(), x.shape), shapes))
+    wanted = _places(shapes)
     _check_network(source, found, wanted, images)
     tensors, extended = {}, []
     for name, place in wanted.items():
@@ -184,6 +185,11 @@ def fit(
         unused=tuple(name for name in found if name not in wanted),
     )
     return Loaded(tensors, account)
+
+
+def _places(shapes: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The model's tensors by name, as arrays of zeros that take no memory."""
+    return to_tensors(jax.tree.map(lambda x: np.broadcast_to(x.dtype.type(), x.shape), shapes))
 
 
 def _check_tensor(source: str, name: str, tensor: np.ndarray, expected: tuple[int, ...]) -> None:

@@ -70,10 +70,15 @@ _CAFFE2_LEAVES = {
 }
 
 
-def scheme(names: Iterable[str]) -> str | None:
-    """Whose names these are: pyslowfast, pytorchvideo, caffe2, imagenet, or None of them."""
+def scheme(names: Iterable[str], own: Iterable[str]) -> str | None:
+    """The naming scheme of a file: pyslowfast, pytorchvideo, caffe2, imagenet, or None.
+
+    Args:
+      names: of the file's tensors.
+      own: of the model's tensors, which count as PySlowFast's where the model is not of its kind.
+    """
     names = set(names)
-    if any(name.startswith("s1.pathway0_stem.") for name in names):
+    if any(name.startswith("s1.pathway0_stem.") for name in names) or not names.isdisjoint(own):
         return "pyslowfast"
     if any(name.startswith("blocks.0.") for name in names):
         return "pytorchvideo"

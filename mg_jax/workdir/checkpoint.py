@@ -118,8 +118,9 @@ class Checkpoints:
         record |= {"clocks": clocks, "metrics": metrics}
         record["checksums"]["precise_batch_stats"] = checksum(batch_stats)
         with self._disk_errors():
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(folder / "batch_stats", batch_stats, force=True)
+            if batch_stats:  # Orbax refuses empty items
+                with ocp.StandardCheckpointer() as checkpointer:
+                    checkpointer.save(folder / "batch_stats", batch_stats, force=True)
             path = folder / RECORD / "metadata"
             hosts.on_first(lambda: write_json(path, with_checksum(record)))
             self._scores[step] = headline(metrics)
@@ -341,7 +342,7 @@ def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     record, state = read_record(checkpoint), _read_arrays(checkpoint / "state")
     variables = {name: state[name] for name in ("params", "batch_stats")}
     check_checksums({name: checksum(tree) for name, tree in variables.items()}, record)
-    if record["metrics"] is not None:
+    if record["metrics"] is not None and variables["batch_stats"]:
         precise = _read_arrays(checkpoint / "batch_stats")
         check_checksums({"precise_batch_stats": checksum(precise)}, record)
         variables["batch_stats"] = precise

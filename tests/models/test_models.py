@@ -257,10 +257,10 @@ def test_a_new_non_local_block_passes_its_input_on():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "slowfats"}, "model.name='slowfats' is not known; there are i3d, slowfast"),
+        ({"name": "slowfats"}, "model.name='slowfats' .* i3d or slowfast"),
         ({"num_classes": 0}, "model.num_classes=0 must be at least 1"),
-        ({"dropout": 1.0}, r"model.dropout=1.0 must lie in 0 ... 1"),
-        ({"depth": 51}, "model.depth=51 does not exist; there are 14, 50, 101"),
+        ({"dropout": 1.0}, "model.dropout=1.0 .* below 1"),
+        ({"depth": 51}, "model.depth=51 .* 14, 50, 101"),
         ({"dtype": "float16"}, "model.dtype='float16' is not supported"),
         (
             {"non_local": {"positions": ((), (4,), (), ())}},

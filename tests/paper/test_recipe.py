@@ -29,7 +29,10 @@ BAD = [
     ({"schedule.steps": (0, 44_000)}, "schedule.steps=(0, 44000) must ascend"),
     ({"schedule.steps": ()}, "fine-tuning takes the place of the last learning-rate stage"),
     ({"frames": 36}, "frames=36 must be a multiple of 16: the coarsest grid has 1/4 of them"),
-    ({"frames": 36}, "SlowFast takes 1 in model.alpha=4; use 32 or 48, or a smaller mult"),
+    (
+        {"frames": 36},
+        "model.alpha=4 must divide those of a clip; use 32 or 48, or a smaller mult",
+    ),
     ({"frames": 8}, "frames=8 must be a multiple of 16"),
     ({"batch": 36}, "sub_batch=8 does not divide batch=36; use a batch of 32 or 40"),
     ({"batch": 512 * 80_000}, "batch=40960000: a learning-rate stage is left without iterations"),
