@@ -92,15 +92,15 @@ def reported(once, flags, undisturbed):
 
 @pytest.fixture(scope="session")
 def compared_seeds(reported):
-    """The groups of three seeds each of baseline and multigrid, and their operations by clip."""
-    from mg_jax.report.cost import flops_by_clip
+    """The comparison of three seeds each of baseline and multigrid, the baseline first."""
+    from mg_jax.report.comparison import compared_with_first
+    from mg_jax.report.cost import with_flops
     from mg_jax.report.groups import group_runs
     from mg_jax.report.runs import read_runs
 
     names = ("baseline", "multigrid")
     folders = [reported / f"{name}_seed{seed}" for name in names for seed in range(3)]
-    groups = group_runs(read_runs(folders))
-    return groups, flops_by_clip(groups)
+    return compared_with_first(with_flops(group_runs(read_runs(folders))))
 
 
 @pytest.fixture(autouse=True)

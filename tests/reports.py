@@ -22,7 +22,7 @@ import runpy, sys
 sys.modules["tensorflow"] = None
 runpy.run_path("main.py", run_name="__main__")
 """
-TOLD = ("config.json", "classes.json", "log.jsonl", "summary.json")
+KEPT = ("config.json", "classes.json", "data.json", "log.jsonl", "summary.json")
 
 
 def report(out, *folders):
@@ -41,9 +41,9 @@ def report(out, *folders):
 
 
 def copied(source, folder):
-    """What a work directory tells of its run, in another one."""
+    """A copy of a finished run's work directory, without its checkpoints."""
     folder.mkdir(parents=True)
-    for name in TOLD:
+    for name in KEPT:
         shutil.copy(source / name, folder / name)
     return folder
 
@@ -108,7 +108,6 @@ def make(folder, flags, multigrid):
     ]
     (folder / "output").write_text(report(folder / "seeds", *six))
     strange = copied(multigrid, folder / "strange" / STRANGE)
-    older(strange)
     cut = unfinished(folder / "real", folder / "cut", 40)
     other = copied(multigrid, folder / LONG)
     change(other / "config.json", schedule__learning_rate=0.00002)
@@ -119,14 +118,3 @@ def whole_lines(folder):
     """The lines of a log that is being written."""
     path = folder / "log.jsonl"
     return map(json.loads, path.read_text().split("\n")[:-1]) if path.exists() else []
-
-
-def older(folder):
-    """Makes a run one of before evaluations were logged with clocks and some settings existed."""
-    clocks = ("epochs", "train_s", "compile_s", "eval_s")
-    change_log(folder, lambda line: {k: v for k, v in line.items() if k not in clocks})
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    del config["multigrid"]["short_cycle_rate"]
-    path.write_text(json.dumps(config))
-    (folder / "classes.json").unlink()

@@ -1,10 +1,10 @@
 """Floating-point operations of training, from the compiler's count of inference."""
 
+import dataclasses
 import json
 
 from mg_jax.machine.progress import shown
 from mg_jax.report.groups import Group
-from mg_jax.schedule import Schedule
 from mg_jax.tools.complexity import multiply_adds
 
 # A multiply-add is two operations; the backward pass computes the gradients of both factors and
@@ -12,10 +12,10 @@ from mg_jax.tools.complexity import multiply_adds
 _FLOPS_OF_MULTIPLY_ADD = 3 * 2
 
 
-def flops_by_clip(groups: list[Group]) -> list[dict[tuple[int, int], float]]:
-    """For each group the operations of training on one clip, by its frames and size.
+def with_flops(groups: list[Group]) -> list[Group]:
+    """The groups with their `clip_flops` counted.
 
-    Takes a second or more for each model and clip; shows how far it is.
+    Takes a second or more for each model and shape of a clip, under a progress bar.
     """
     wanted = {}
     for group in groups:
@@ -26,18 +26,15 @@ def flops_by_clip(groups: list[Group]) -> list[dict[tuple[int, int], float]]:
         for key, config in shown(wanted.items(), "counting operations", "clip", len(wanted))
     }
     return [
-        {key[1:]: flops for key, flops in counted.items() if key[0] == _model(group)}
+        dataclasses.replace(
+            group,
+            clip_flops={
+                key[1:]: flops for key, flops in counted.items() if key[0] == _model(group)
+            },
+        )
         for group in groups
     ]
 
 
 def _model(group: Group) -> str:
     return json.dumps(group.config.model.to_dict(), sort_keys=True)
-
-
-def training_flops(schedule: Schedule, step: int, by_clip: dict[tuple[int, int], float]) -> float:
-    """Operations of the iterations before `step`; evaluation is no part of them."""
-    return sum(
-        count * grid.batch * by_clip[grid.frames, grid.size]
-        for grid, count in schedule.grid_counts(step).items()
-    )

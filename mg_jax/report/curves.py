@@ -1,30 +1,30 @@
 """What the figures show as numbers: accuracy against what it costs, and training as it went."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from mg_jax.metrics import NAMES
-from mg_jax.report.cost import training_flops
-from mg_jax.report.groups import Group, Spread, spread, with_wall_clock
-from mg_jax.report.runs import LoggedRun
-from mg_jax.report.units import flops_unit, time_unit
+from mg_jax.report.formatting import flops_unit, time_unit
+from mg_jax.report.groups import Group, Spread, spread
+from mg_jax.report.runs import RunRecord
 
 _POINTS = 200  # of a training curve; more lines of a log are averaged
+# What a run has cost at an evaluation: of its group, itself and the evaluation.
+_Cost = Callable[[Group, RunRecord, dict[str, Any]], float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """What accuracy is drawn against.
+    """The cost that accuracy is drawn against.
 
     Attributes:
-      name: of the picture's file.
-      title: of the picture.
-      label: of the axis, its unit included.
-      unit: by which values are divided.
+      name: for the picture's file.
+      title: for the picture.
+      label: for the axis, with the unit.
+      unit: the unit's size, by which costs are divided.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class AccuracyCurve:
-    """Accuracy of a group's runs along the way, on one centre view, and in the end, on all views.
+    """Accuracy of a group's runs during training, on one centre view, and at the end, on all views.
 
     Attributes:
-      runs: for each run its points, (cost, accuracy in percent) by row; shape (points, 2).
+      runs: for each run its evaluations, (cost, accuracy in percent) by row; shape (points, 2).
       mean_P2: the mean, over the runs that the group averages, of the points that all of them have.
       deviation_P: the accuracy's sample standard deviation there, or None for a single run.
-      final: cost and accuracy of the finished runs in the end, or None.
+      final: cost and accuracy of the finished runs at the end, or None.
     """
 
     runs: list[np.ndarray]
@@ -56,62 +56,40 @@ class AccuracyCurve:
         return max(costs + ([self.final[0].mean] if self.final else []))
 
 
-def accuracy_curves(
-    groups: list[Group], by_clip: list[dict[tuple[int, int], float]]
-) -> dict[Axis, list[AccuracyCurve]]:
-    """For each axis the groups' curves; axes for which nothing is logged are left out.
-
-    Args:
-      groups: to be compared.
-      by_clip: for each group the operations of training on a clip, by frames and size.
-    """
+def accuracy_curves(groups: Sequence[Group]) -> dict[Axis, list[AccuracyCurve]]:
+    """For each cost the curves of the groups, which know their FLOPs; none before an evaluation."""
     found = {}
     for name, cost in _COSTS.items():
-        curves = [
-            _accuracy_curve(group, functools.partial(cost, by_clip=flops))
-            for group, flops in zip(groups, by_clip, strict=True)
-        ]
+        curves = [_accuracy_curve(group, cost) for group in groups]
         largest = max(curve.largest for curve in curves)
         if largest > 0:
             found[_axis(name, largest)] = curves
     return found
 
 
-def _accuracy_curve(
-    group: Group, cost: Callable[[LoggedRun, dict[str, Any]], float | None]
-) -> AccuracyCurve:
-    points = {}
-    for run in group.runs:
-        for step, line in sorted(run.evaluations.items()):
-            at = cost(run, with_wall_clock(line))
-            if at is not None:
-                points[run.name, step] = (at, 100 * line[group.metric])
-    shown = group.averaged
-    common = [s for s in group.evaluated if all((run.name, s) in points for run in shown)]
-    if common:
-        shared_RP2 = np.array([[points[run.name, s] for s in common] for run in shown])
-    else:
-        shared_RP2 = np.empty((1, 0, 2))
+def _accuracy_curve(group: Group, cost: _Cost) -> AccuracyCurve:
+    def points(run: RunRecord, steps: list[int]) -> np.ndarray:
+        lines = [run.evaluations[step] for step in steps]
+        rows = [(cost(group, run, line), 100 * line[group.metric]) for line in lines]
+        return np.array(rows, float).reshape(-1, 2)
+
+    runs = [points(run, sorted(run.evaluations)) for run in group.runs]
+    shared = [points(run, group.evaluated) for run in group.averaged]
+    shared_RP2 = np.array(shared or np.empty((1, 0, 2)))
     deviation_P = shared_RP2[..., 1].std(0, ddof=1) if len(shared_RP2) > 1 else None
-    runs = [
-        np.array([points[name, s] for name, s in points if name == run.name]).reshape(-1, 2)
-        for run in group.runs
-    ]
     return AccuracyCurve(runs, shared_RP2.mean(0), deviation_P, _final(group, cost))
 
 
-def _final(
-    group: Group, cost: Callable[[LoggedRun, dict[str, Any]], float | None]
-) -> tuple[Spread, Spread] | None:
+def _final(group: Group, cost: _Cost) -> tuple[Spread, Spread] | None:
     if not group.finished:
         return None
     ends = [{**run.summary, "step": run.schedule.iterations} for run in group.finished]
-    costs = [cost(run, end) for run, end in zip(group.finished, ends, strict=True)]
+    costs = [cost(group, run, end) for run, end in zip(group.finished, ends, strict=True)]
     return spread(costs), spread([100 * end["metrics"][group.metric] for end in ends])
 
 
 def _axis(name: str, largest: float) -> Axis:
-    """For costs up to a largest one."""
+    """The axis of a cost, with a unit for values up to the largest."""
     if name == "wall_clock":
         unit, unit_name = time_unit(largest)
         return Axis(
@@ -123,25 +101,24 @@ def _axis(name: str, largest: float) -> Axis:
     return Axis(name, name, name)
 
 
-# What a run has cost at a line of its log, None where nothing tells: (run, line, operations of
-# training on a clip) -> cost.
-_COSTS = {
-    "wall_clock": lambda run, line, by_clip: line.get("wall_clock_s"),
-    "iterations": lambda run, line, by_clip: line["step"],
-    "epochs": lambda run, line, by_clip: run.epochs(line["step"]),
-    "flops": lambda run, line, by_clip: training_flops(run.schedule, line["step"], by_clip),
+_COSTS: dict[str, _Cost] = {
+    "wall_clock": lambda group, run, line: line["wall_clock_s"],
+    "iterations": lambda group, run, line: line["step"],
+    "epochs": lambda group, run, line: run.trained_on.epochs(run.schedule, line["step"]),
+    "flops": lambda group, run, line: group.flops(line["step"]),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCurve:
-    """A scalar of training over the iterations, averaged over short spans.
+    """A scalar of training over the iterations, averaged over short spans of them.
 
     Attributes:
-      steps_P: middle of the iterations that each span's lines cover, spans without lines left out.
-      runs_RP: for each run that logs it the mean over each span; NaN where it has none.
-      mean_P: the mean over those that have got that far and did not diverge, or over all where all
-        did; NaN where there is none.
+      steps_P: middle of the iterations that each span's lines cover; spans without lines are left
+        out.
+      runs_RP: for each run that logs the scalar its mean over each span; NaN where it has no line.
+      mean_P: the mean over the runs that did not diverge, or over all where all did; of those that
+        have lines there, NaN where none has.
     """
 
     steps_P: np.ndarray
@@ -150,9 +127,9 @@ class TrainingCurve:
 
 
 def training_curve(group: Group, name: str) -> TrainingCurve | None:
-    """The curve of a scalar of the log's lines on training, or None where no run logs it.
+    """The curve of a scalar that training logs, shares such as top1 in percent.
 
-    Shares, such as top1, are in percent.
+    None where no run logs it.
     """
     scale = 100 if name in NAMES else 1
     runs = [run for run in group.runs if any(name in line for line in run.train.values())]
@@ -163,27 +140,38 @@ def training_curve(group: Group, name: str) -> TrainingCurve | None:
         for run in runs
     ]
     sound_R = [run.diverged is None for run in runs]
-    # No narrower than the lines lie apart, so that each span has one.
+    # No narrower than the distance between lines, so that each span has one.
     spacing = max(max(values) / len(values) for values in logged)
     spans = max(1, min(_POINTS, int(group.schedule.iterations / spacing)))
     edges_E = np.linspace(0, group.schedule.iterations, spans + 1)
-    runs_RP = np.full((len(logged), spans), np.nan)
-    middles_RP = runs_RP.copy()
-    for row_P, middle_P, values in zip(runs_RP, middles_RP, logged, strict=True):
-        # A line covers the iterations from the line before up to its step.
-        ends_L = np.array(list(values), float)
-        counts_L = np.diff(ends_L, prepend=0)
-        middles_L = ends_L - counts_L / 2
-        spans_L = np.searchsorted(edges_E, middles_L, side="left") - 1
-        covered_P = np.bincount(spans_L, counts_L, spans)
-        there_P = covered_P > 0
-        for means_P, of_L in ((row_P, np.array(list(values.values()))), (middle_P, middles_L)):
-            sums_P = np.bincount(spans_L, counts_L * of_L, spans)
-            means_P[there_P] = sums_P[there_P] / covered_P[there_P]
+    averaged = [_averaged(values, edges_E) for values in logged]
+    middles_RP, runs_RP = (np.array(rows) for rows in zip(*averaged, strict=True))
     lines_P = np.isfinite(middles_RP).any(0)
     runs_RP = runs_RP[:, lines_P]
     mean_P = _mean_of_known(runs_RP[sound_R] if any(sound_R) else runs_RP)
     return TrainingCurve(_mean_of_known(middles_RP[:, lines_P]), runs_RP, mean_P)
+
+
+def _averaged(values: dict[int, float], edges_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each span the middle of the iterations that its lines cover, and the lines' mean.
+
+    NaN in spans without lines.
+
+    Args:
+      values: by step; a line covers the iterations from the line before up to its step.
+      edges_E: of the spans, in iterations; one more than there are spans.
+    """
+    ends_L = np.array(list(values), float)
+    counts_L = np.diff(ends_L, prepend=0)
+    middles_L = ends_L - counts_L / 2
+    spans_L = np.searchsorted(edges_E, middles_L, side="left") - 1
+    covered_P = np.bincount(spans_L, counts_L, len(edges_E) - 1)
+    covered_P[covered_P == 0] = np.nan
+    means = (
+        np.bincount(spans_L, counts_L * of_L, len(edges_E) - 1) / covered_P
+        for of_L in (middles_L, np.array(list(values.values())))
+    )
+    return tuple(means)
 
 
 def _mean_of_known(values_RP: np.ndarray) -> np.ndarray:

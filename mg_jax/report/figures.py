@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -30,16 +31,16 @@ _STYLE = {
 _STAR = {"marker": "*", "markersize": 15, "markeredgecolor": "white"}
 _WIDTH, _DPI = 4.8, 220  # inches; 12 points are 12 pixels where the picture is 370 wide
 _LONGEST = 42  # letters of a name that fit into a legend
-_BAND = 0.28  # opacity of the grid's
+_BAND = 0.28  # opacity of the bands that show the grid
 
 
 def colour(index: int) -> str:
-    """Of a group, by its place among the groups."""
+    """The colour of a group, by its place among the groups."""
     return COLOURS[index % len(COLOURS)]
 
 
 def line_style(index: int) -> dict[str, str]:
-    """Of a group; no two of the first 49 are alike."""
+    """Colour, marker and dashes of a group, by its place; no two of the first 49 are alike."""
     rounds = index // len(COLOURS)
     return {
         "color": colour(index),
@@ -48,7 +49,7 @@ def line_style(index: int) -> dict[str, str]:
     }
 
 
-def accuracy_figure(axis: Axis, groups: list[Group], curves: list[AccuracyCurve]) -> bytes:
+def accuracy_figure(axis: Axis, groups: Sequence[Group], curves: list[AccuracyCurve]) -> bytes:
     """Accuracy against a cost as a PNG: a curve for each group, a star for its final result."""
     with matplotlib.rc_context(_STYLE):
         metric = NAMES[groups[0].metric]
@@ -58,7 +59,7 @@ def accuracy_figure(axis: Axis, groups: list[Group], curves: list[AccuracyCurve]
         names = [group.name for group in groups]
         if any(curve.final is not None for curve in curves):
             handles.append(Line2D([], [], color="#777777", linestyle="", **_STAR))
-            names.append("in the end, on all views")
+            names.append("at the end, on all views")
         figure = Figure(figsize=(_WIDTH, 3.5 + 0.24 * len(names)), layout="constrained")
         axes = figure.subplots()
         for index, curve in enumerate(curves):
@@ -75,7 +76,7 @@ def accuracy_figure(axis: Axis, groups: list[Group], curves: list[AccuracyCurve]
 
 
 def _draw_accuracy(axes: Axes, index: int, curve: AccuracyCurve, unit: float) -> None:
-    """The mean over the runs with its deviation as a band, single runs faint."""
+    """Draws the mean over the runs with its deviation as a band, single runs faint."""
     style = line_style(index)
     if len(curve.runs) > 1:
         for points_P2 in curve.runs:
@@ -102,12 +103,12 @@ def _draw_accuracy(axes: Axes, index: int, curve: AccuracyCurve, unit: float) ->
 def training_figure(
     group: Group, curves: dict[str, TrainingCurve], limits: dict[str, tuple[float, float]]
 ) -> bytes:
-    """Scalars of training over the iterations as a PNG, behind them the grid as a coloured band.
+    """Scalars of training over the iterations as a PNG; coloured bands behind them show the grid.
 
     Args:
       group: whose runs are drawn.
-      curves: by name.
-      limits: of the vertical axes, by name, so that groups can be compared.
+      curves: by the scalar's name.
+      limits: of the vertical axes, by the scalar's name, the same for all groups.
     """
     with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
         patches = shape_patches(group.schedule, _BAND)
@@ -135,7 +136,7 @@ def training_figure(
 
 
 def _draw_bands(axes: Axes, group: Group) -> None:
-    """A band for each phase of the schedule in the colour of its long-cycle shape."""
+    """Draws a band for each phase of the schedule, in the colour of its long-cycle shape."""
     base = group.schedule.recipe.base
     for phase in group.schedule.phases:
         fill = shape_colour(phase.grids[-1], base)
@@ -155,7 +156,7 @@ def _draw_known(axes: Axes, x_P: np.ndarray, y_P: np.ndarray, **style) -> None:
 
 
 def _legend(figure: Figure, handles: list[Line2D], names: list[str]) -> None:
-    # Set afterwards, since labels that begin with _ would be left out.
+    # The names are set afterwards: matplotlib leaves out labels that begin with _.
     blank = [" "] * len(names)
     legend = figure.legend(
         handles, blank, loc="outside lower left", frameon=False, borderaxespad=0.2
@@ -166,7 +167,7 @@ def _legend(figure: Figure, handles: list[Line2D], names: list[str]) -> None:
 
 
 def _shortened(name: str) -> str:
-    """Without its middle, where it is too long."""
+    """The name without its middle, where it is too long."""
     half = _LONGEST // 2
     return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
 

@@ -1,6 +1,7 @@
-"""Runs of one config under several seeds as one: what they measured, mean and spread."""
+"""Groups of seeds: runs of one config as one, with mean and standard deviation of their metrics."""
 
 import dataclasses
+import functools
 import json
 import re
 import statistics
@@ -8,7 +9,7 @@ import statistics
 from mg_jax.errors import UserError
 from mg_jax.metrics import NAMES
 from mg_jax.recipe import is_baseline
-from mg_jax.report.runs import CLOCKS, TRAINING_VIDEOS, LoggedRun
+from mg_jax.report.runs import CLOCKS, RunRecord
 from mg_jax.workdir.config import result_settings
 
 
@@ -33,10 +34,13 @@ class Group:
     Attributes:
       name: what the names of its runs have in common.
       runs: at least one.
+      clip_flops: floating-point operations of training on one clip, by its frames and size; None
+        where they were not counted.
     """
 
     name: str
-    runs: tuple[LoggedRun, ...]
+    runs: tuple[RunRecord, ...]
+    clip_flops: dict[tuple[int, int], float] | None = None
 
     @property
     def config(self):
@@ -51,72 +55,81 @@ class Group:
         return "baseline" if is_baseline(self.config) else "multigrid"
 
     @property
-    def finished(self) -> list[LoggedRun]:
-        return [run for run in self.runs if run.summary is not None]
-
-    @property
-    def averaged(self) -> list[LoggedRun]:
-        """Those whose evaluations along the way are averaged: evaluated, and not diverged."""
-        return [run for run in self.runs if run.evaluations and run.diverged is None]
-
-    @property
     def metric(self) -> str:
-        """The one that counts: top1 or map."""
+        """The metric by which runs are judged: top1 or map."""
         return "map" if self.config.data.multi_label else "top1"
 
     @property
-    def epochs(self) -> float | None:
-        """Of the whole schedule, or None where nothing tells."""
-        of_runs = (run.epochs(self.schedule.iterations) for run in self.runs)
-        return next((epochs for epochs in of_runs if epochs is not None), None)
+    def finished(self) -> list[RunRecord]:
+        return [run for run in self.runs if run.summary is not None]
+
+    @property
+    def diverged(self) -> list[RunRecord]:
+        return [run for run in self.runs if run.diverged is not None]
+
+    @property
+    def averaged(self) -> list[RunRecord]:
+        """The runs over which evaluations during training are averaged.
+
+        They have been evaluated and did not diverge.
+        """
+        return [run for run in self.runs if run.evaluations and run.diverged is None]
 
     @property
     def evaluated(self) -> list[int]:
-        """The steps along the way after which each of `averaged` was evaluated, ascending."""
+        """The steps after which each of `averaged` was evaluated during training, ascending."""
         steps = [set(run.evaluations) for run in self.averaged]
         return sorted(set.intersection(*steps)) if steps else []
 
+    @property
+    def epochs(self) -> float:
+        """Of the whole schedule."""
+        run = self.runs[0]
+        return run.trained_on.epochs(run.schedule, run.schedule.iterations)
 
-def measured(group: Group) -> dict[str, Spread]:
-    """Metrics and seconds of the finished runs or, before there is one, of the newest evaluation.
+    @functools.cached_property
+    def values(self) -> dict[str, Spread]:
+        """Metrics as shares of one, loss, and seconds (`CLOCKS` and `wall_clock_s`), by name.
 
-    Of unfinished runs it is the newest that all of `averaged` have; what they did not log is left
-    out.
-    """
-    if group.finished:
-        rows = [{**run.summary, **run.summary["metrics"]} for run in group.finished]
-    elif group.evaluated:
-        rows = [with_wall_clock(run.evaluations[group.evaluated[-1]]) for run in group.averaged]
-    else:
-        return {}
-    names = [*NAMES, "loss", *CLOCKS, "wall_clock_s"]
-    return {
-        name: spread([row[name] for row in rows])
-        for name in names
-        if all(name in row for row in rows)
-    }
+        Of the finished runs. Before there is one, of the newest evaluation that all of `averaged`
+        have; empty where there is none either.
+        """
+        if self.finished:
+            rows = [{**run.summary, **run.summary["metrics"]} for run in self.finished]
+        elif self.evaluated:
+            rows = [run.evaluations[self.evaluated[-1]] for run in self.averaged]
+        else:
+            return {}
+        names = [*NAMES, "loss", *CLOCKS, "wall_clock_s"]
+        return {
+            name: spread([row[name] for row in rows])
+            for name in names
+            if all(name in row for row in rows)
+        }
+
+    def flops(self, step: int) -> float:
+        """Floating-point operations of the first `step` iterations, without evaluation."""
+        return sum(
+            count * grid.batch * self.clip_flops[grid.frames, grid.size]
+            for grid, count in self.schedule.grid_counts(step).items()
+        )
 
 
-def with_wall_clock(line: dict[str, float]) -> dict[str, float]:
-    """A line of an evaluation with the sum of its clocks, where it has them."""
-    if not all(clock in line for clock in CLOCKS):
-        return line
-    return {**line, "wall_clock_s": sum(line[clock] for clock in CLOCKS)}
+def group_runs(runs: list[RunRecord]) -> list[Group]:
+    """Puts runs together that differ in their seeds alone.
 
-
-def group_runs(runs: list[LoggedRun]) -> list[Group]:
-    """Puts runs together whose configs differ in nothing that matters but the seed.
-
-    Nor in the videos they trained on, as far as they know them.
+    Settings on which results do not depend, such as where the data lie, may differ too.
 
     Raises:
-      UserError: for runs whose accuracies are not of the same kind, naming two.
+      UserError: for runs whose accuracies cannot be compared, naming two.
     """
     check_comparable(runs)
-    members: dict[str, list[LoggedRun]] = {}
+    members: dict[str, list[RunRecord]] = {}
     for run in runs:
-        members.setdefault(_identity(run), []).append(run)
-    groups = [group for alike in members.values() for group in _by_videos(alike)]
+        kept = result_settings(run.settings)
+        del kept["seed"]
+        members.setdefault(json.dumps(kept, sort_keys=True), []).append(run)
+    groups = list(members.values())
     names = [_common_name([run.name for run in group]) for group in groups]
     return [
         Group(name if name and names.count(name) == 1 else _first_name(group), tuple(group))
@@ -124,28 +137,9 @@ def group_runs(runs: list[LoggedRun]) -> list[Group]:
     ]
 
 
-def _identity(run: LoggedRun) -> str:
-    """What runs share that are to be averaged, beside their videos."""
-    kept = result_settings(run.settings)
-    for name in ("seed", TRAINING_VIDEOS):
-        kept.pop(name, None)
-    return json.dumps(kept, sort_keys=True)
-
-
-def _by_videos(alike: list[LoggedRun]) -> list[list[LoggedRun]]:
-    """Runs of one config apart where they trained on different videos.
-
-    Those that do not know theirs pass for the others', where these have the same.
-    """
-    parts: dict[str | None, list[LoggedRun]] = {}
-    for run in alike:
-        parts.setdefault(run.settings.get(TRAINING_VIDEOS), []).append(run)
-    return [alike] if len(parts.keys() - {None}) < 2 else list(parts.values())
-
-
 def _common_name(names: list[str]) -> str:
     """The words that all names have in the same places, if any."""
-    # Words at even places, what separates them at odd ones.
+    # Words at even places, separators at odd ones.
     words = [re.split(r"([/_\- ]+)", name) for name in names]
     if len(names) == 1:
         return names[0]
@@ -160,40 +154,41 @@ def _common_name(names: list[str]) -> str:
     return "".join(common).strip("/_- ")
 
 
-def _first_name(group: list[LoggedRun]) -> str:
+def _first_name(group: list[RunRecord]) -> str:
     more = f" and {len(group) - 1} more" if len(group) > 1 else ""
     return group[0].name + more
 
 
-def check_comparable(runs: list[LoggedRun]) -> None:
-    """Makes sure that accuracies of runs are of the same kind.
+def check_comparable(runs: list[RunRecord]) -> None:
+    """Makes sure that runs were evaluated on the same videos with the same classes and metric.
 
     Raises:
-      UserError: naming two runs where they are not, and what differs.
+      UserError: naming two runs for which this does not hold, and what differs.
     """
     first, *others = runs
     for other in others:
-        for name in ("data.multi_label", "data.name", "data.eval_split"):
-            here, there = first.settings[name], other.settings[name]
-            if here != there:
-                raise UserError(
-                    f"{first.folder} and {other.folder} cannot be compared: {name} is {here} in "
-                    f"one and {there} in the other. Make a report of each"
-                )
-    named = [run for run in runs if run.classes is not None]
-    for other in named[1:]:
-        if other.classes != named[0].classes:
+        if difference := _difference(first, other):
             raise UserError(
-                f"{named[0].folder} and {other.folder} cannot be compared: their classes differ "
-                f"({len(named[0].classes)} and {len(other.classes)}); see classes.json in both. "
-                "Make a report of each"
+                f"{first.folder} and {other.folder} cannot be compared: {difference}. Make a "
+                "report of each"
             )
-    evaluated = [run for run in runs if run.trained_on is not None]
-    for other in evaluated[1:]:
-        here, there = (run.trained_on.stretches[-1].evaluation for run in (evaluated[0], other))
-        if any(here.fingerprints[part] != there.fingerprints[part] for part in ("ids", "labels")):
-            raise UserError(
-                f"{evaluated[0].folder} and {other.folder} cannot be compared: they were evaluated "
-                f"on other videos ({here.videos:,} and {there.videos:,}); see data.json in both. "
-                "Make a report of each"
-            )
+
+
+def _difference(first: RunRecord, other: RunRecord) -> str:
+    """What keeps the accuracies of two runs from being compared; empty where nothing does."""
+    for name in ("data.multi_label", "data.name", "data.eval_split"):
+        here, there = first.settings[name], other.settings[name]
+        if here != there:
+            return f"{name} is {here} in one and {there} in the other"
+    if first.classes != other.classes:
+        return (
+            f"their classes differ ({len(first.classes)} and {len(other.classes)}); see "
+            "classes.json in both"
+        )
+    here, there = (run.trained_on.stretches[-1].evaluation for run in (first, other))
+    if any(here.fingerprints[part] != there.fingerprints[part] for part in ("ids", "labels")):
+        return (
+            f"they were evaluated on other videos ({here.videos:,} and {there.videos:,}); see "
+            "data.json in both"
+        )
+    return ""

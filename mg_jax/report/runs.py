@@ -1,4 +1,4 @@
-"""What work directories tell of their runs: config, schedule, log, and how they ended."""
+"""Reads runs from their work directories: config, schedule, log, and how they ended."""
 
 import dataclasses
 import json
@@ -11,33 +11,36 @@ from ml_collections import ConfigDict
 from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
-from mg_jax.workdir.config import settings, stored_config
+from mg_jax.workdir.config import read_classes, settings, stored_config
 from mg_jax.workdir.diverged import RECORD
-from mg_jax.workdir.trained_on import TrainedOn, read_trained_on
+from mg_jax.workdir.trained_on import DATA_RECORD, TrainedOn, read_trained_on
 
-# What `summary.json` and, of runs that log them, evaluations say of time, in seconds.
+# Clocks of `summary.json` and of logged evaluations, in seconds; the wall clock is their sum.
 CLOCKS = ("train_s", "compile_s", "eval_s")
-# Among the settings of a run that knows it.
+# A run's key to the videos it trained on, among its settings.
 TRAINING_VIDEOS = "training videos"
-_SUMMARY = ("iterations", "epochs", "examples", "wall_clock_s", *CLOCKS, "metrics")
+# What is read of a `summary.json`.
+_SUMMARY = ("metrics", "wall_clock_s", *CLOCKS, "devices")
+_WRITTEN_FIRST = ("config.json", "classes.json", DATA_RECORD)
 
 
 @dataclasses.dataclass(frozen=True)
-class LoggedRun:
-    """A run as its work directory tells it.
+class RunRecord:
+    """A run, finished or not, as read from its work directory.
 
     Attributes:
-      name: as much of the folder's path as tells it from the other runs'.
+      name: the end of the folder's path, long enough to differ from the other runs'.
       folder: the work directory.
-      config: of the run; what it was too old to know has its usual value.
-      settings: the config's values by name, and where it is known on which videos it trained.
-      schedule: that the config describes.
-      classes: names of the classes; None where a run is too old to have kept them.
+      config: of the run.
+      settings: the config's values by name, such as `model.depth`, and `TRAINING_VIDEOS`.
+      schedule: the schedule that the config describes.
+      classes: names of the classes.
+      trained_on: the videos it was trained and evaluated on.
       train: the log's lines on training, by step.
-      evaluations: those on evaluations along the way, on one centre view.
-      summary: of a finished run, or None.
-      diverged: the step at which a run diverged and the reason, or None.
-      trained_on: on which videos, or None where a run is too old to have kept it.
+      evaluations: the log's lines on evaluations during training, on one centre view, by step; each
+        with `wall_clock_s`.
+      summary: the content of `summary.json`; None while the run is unfinished.
+      diverged: `step` and `reason` of the divergence; None for a run that did not diverge.
     """
 
     name: str
@@ -45,12 +48,12 @@ class LoggedRun:
     config: ConfigDict
     settings: dict[str, Any]
     schedule: Schedule
-    classes: list[str] | None
+    classes: list[str]
+    trained_on: TrainedOn
     train: dict[int, dict[str, Any]]
     evaluations: dict[int, dict[str, Any]]
     summary: dict[str, Any] | None
     diverged: dict[str, Any] | None
-    trained_on: TrainedOn | None
 
     @property
     def step(self) -> int:
@@ -61,35 +64,19 @@ class LoggedRun:
             return self.diverged["step"]
         return max([*self.train, *self.evaluations], default=0)
 
-    def epochs(self, step: int) -> float | None:
-        """Epochs after so many iterations, or None where nothing tells."""
-        if self.trained_on is not None:
-            return self.trained_on.epochs(self.schedule, step)
-        videos = self._logged_videos()
-        return self.schedule.position(step) / videos if videos else None
 
-    def _logged_videos(self) -> float | None:
-        """How many videos a run that is too old to say so trains on."""
-        if self.summary is not None:
-            return self.summary["examples"] / self.summary["epochs"]
-        for step, line in self.evaluations.items():
-            if "epochs" in line:
-                return self.schedule.position(step) / line["epochs"]
-        return None
-
-
-def read_runs(folders: list[pathlib.Path]) -> list[LoggedRun]:
+def read_runs(folders: list[pathlib.Path]) -> list[RunRecord]:
     """Reads the work directories of runs, finished or not.
 
     Raises:
-      UserError: for a folder that is given twice, is no work directory, or holds what cannot be
-        read or does not go together; naming it.
+      UserError: for a folder that is given twice, is no work directory, or holds files that are
+        damaged or contradict each other; naming it.
     """
     return [_read_run(*pair) for pair in zip(run_names(folders), folders, strict=True)]
 
 
 def run_names(folders: list[pathlib.Path]) -> list[str]:
-    """A name for each folder: as much of the end of its path as tells them all apart.
+    """A name for each folder: the end of its path, long enough to tell them all apart.
 
     Raises:
       UserError: for a folder that is given twice.
@@ -110,7 +97,7 @@ def read_summary(folder: pathlib.Path) -> dict[str, Any] | None:
     """The `summary.json` of a finished run; None where there is none yet.
 
     Raises:
-      UserError: if it cannot be read.
+      UserError: if it is damaged.
     """
     path = folder / "summary.json"
     if not path.exists():
@@ -126,86 +113,90 @@ def read_diverged(folder: pathlib.Path) -> dict[str, Any] | None:
     """Step and reason of a run that diverged, or None.
 
     Raises:
-      UserError: if they cannot be read.
+      UserError: if the file that holds them is damaged.
     """
     path = folder / RECORD
     if not path.exists():
         return None
     diverged = _read_json(path)
     if not isinstance(diverged, dict) or not {"step", "reason"} <= diverged.keys():
-        raise UserError(f"{path} does not tell step and reason; put it back from a copy")
+        raise UserError(f"{path} lacks step or reason; restore it from a copy")
     return diverged
 
 
-def _read_run(name: str, folder: pathlib.Path) -> LoggedRun:
-    config = _read_config(folder)
+def _read_run(name: str, folder: pathlib.Path) -> RunRecord:
+    _check_begun(folder)
     path = folder / "config.json"
+    config = stored_config(path)
     try:
         schedule = schedule_from_config(config)
     except ValueError as error:
         raise UserError(f"{path} describes no schedule: {error}") from error
     summary, diverged = read_summary(folder), read_diverged(folder)
-    lines = _read_log(folder / "log.jsonl")
-    if not lines and summary is not None:
+    train, evaluations = _read_log(folder / "log.jsonl")
+    if not train and not evaluations and summary is not None:
         raise UserError(
-            f"{folder} has finished, but its log.jsonl is gone or empty; put it back from a copy"
+            f"{folder} has finished, but its log.jsonl is gone or empty; restore it from a copy"
         )
-    last = max((line["step"] for line in lines), default=0)
+    last = max([*train, *evaluations], default=0)
     if last > schedule.iterations:
         raise UserError(
             f"{folder} has logged step {last}, but by its config.json the run ends at "
             f"{schedule.iterations}; one of the two is not this run's"
         )
-    classes, trained_on = folder / "classes.json", read_trained_on(folder)
-    values = settings(config)
-    if trained_on is not None:
-        values[TRAINING_VIDEOS] = trained_on.training_videos
-    return LoggedRun(
+    trained_on = read_trained_on(folder)
+    return RunRecord(
         name=name,
         folder=folder,
         config=config,
-        settings=values,
+        settings={**settings(config), TRAINING_VIDEOS: trained_on.training_videos},
         schedule=schedule,
-        classes=_read_json(classes) if classes.exists() else None,
-        train={line["step"]: line for line in lines if line["kind"] == "train"},
-        evaluations={line["step"]: line for line in lines if line["kind"] == "eval"},
+        classes=read_classes(folder),
+        trained_on=trained_on,
+        train=train,
+        evaluations=evaluations,
         summary=summary,
         diverged=diverged,
-        trained_on=trained_on,
     )
 
 
-def _read_config(folder: pathlib.Path) -> ConfigDict:
+def _check_begun(folder: pathlib.Path) -> None:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "is not there"
         raise UserError(f"{folder} {what}; give the work directories of runs")
-    path = folder / "config.json"
-    if not path.exists():
+    missing = [name for name in _WRITTEN_FIRST if not (folder / name).exists()]
+    if missing:
         inside = sorted(path.parent for path in folder.glob("*/config.json"))
         hint = f"; it holds work directories, such as {inside[0]}" if inside else ""
         raise UserError(
-            f"{folder} is no work directory, or its run has not begun: it holds no config.json"
+            f"{folder} is no work directory, or its run has not begun: it holds no {missing[0]}"
             f"{hint or '; wait until it trains, or leave it out'}"
         )
-    return stored_config(path)
 
 
-def _read_log(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a log, but for a last one that is still being written."""
+def _read_log(path: pathlib.Path) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
+    """A log's lines on training and on evaluations, by step.
+
+    A last line that is still being written is left out.
+    """
     rows = path.read_text(errors="replace").splitlines() if path.exists() else []
-    lines = []
+    train, evaluations = {}, {}
     for number, row in enumerate(rows, 1):
         try:
             line = json.loads(row)
-            line["kind"], int(line["step"])
+            kind, step = line["kind"], int(line["step"])
+            if kind == "train":
+                train[step] = line
+            elif kind == "eval":
+                clocks = sum(line[clock] for clock in CLOCKS)
+                evaluations[step] = {**line, "wall_clock_s": clocks}
         except (ValueError, TypeError, KeyError) as error:
             if number == len(rows):
                 break
             raise UserError(
                 f"line {number} of {path} is damaged; restore it from a copy"
             ) from error
-        lines.append(line)
-    return lines
+    return train, evaluations
 
 
 def _read_json(path: pathlib.Path) -> Any:
@@ -213,5 +204,5 @@ def _read_json(path: pathlib.Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise UserError(
-            f"{path} is damaged ({error}); put it back from a copy, or leave the run out"
+            f"{path} is damaged ({error}); restore it from a copy, or leave the run out"
         ) from error

@@ -1,17 +1,24 @@
-"""The report's tables as text: what runs reached, what it cost, and how their configs differ."""
+"""The comparison as rows of text: what runs reached, what it cost, and how their configs differ."""
 
 import dataclasses
 import json
 from collections.abc import Callable
+from typing import Any
 
 from mg_jax.metrics import NAMES
-from mg_jax.report.cost import training_flops
-from mg_jax.report.groups import Group, Spread, measured
-from mg_jax.report.runs import TRAINING_VIDEOS
-from mg_jax.report.units import flops_unit, signed, time_unit
+from mg_jax.report.comparison import Comparison, Quantity
+from mg_jax.report.formatting import (
+    NOTHING,
+    flops_unit,
+    number,
+    percent,
+    signed,
+    time_unit,
+    times,
+)
+from mg_jax.report.groups import Group, Spread
+from mg_jax.report.words import state
 
-SPACE = "\N{NO-BREAK SPACE}"  # so that a number stays on a line
-_NOTHING = "\N{EN DASH}"
 # Rows of the comparison that the overview takes up.
 _TRAINING, _WALL_CLOCK = "speed-up: training time", "speed-up: wall clock"
 _ITERATIONS = "fewer iterations"
@@ -19,90 +26,30 @@ _ITERATIONS = "fewer iterations"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table: what it is about, and a text for each group; a second line is a remark."""
+    """A row of a table.
+
+    Attributes:
+      label: what the row is about.
+      cells: a text for each column; what follows a line break is a remark, shown in small print.
+    """
 
     label: str
     cells: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Compared:
-    """A group with its numbers.
+class Table:
+    """Rows with the heads of their cells' columns."""
 
-    Attributes:
-      group: the group.
-      values: metrics and seconds, of `groups.measured`.
-      flops: operations of its whole training.
-    """
-
-    group: Group
-    values: dict[str, Spread]
-    flops: float
-
-    @property
-    def state(self) -> str:
-        """How far its runs are."""
-        group = self.group
-        done, of = len(group.finished), len(group.runs)
-        if done == of:
-            return "finished"
-        open_runs = [run for run in group.runs if run.summary is None]
-        running = [f"{run.step:,}" for run in open_runs if run.diverged is None]
-        diverged = [f"{run.step:,}" for run in open_runs if run.diverged is not None]
-        parts = [
-            f"{done} of {of} runs finished" if done else "",
-            f"diverged at step {' and '.join(diverged)}" if diverged else "",
-            f"step {' and '.join(running)} of {group.schedule.iterations:,}" if running else "",
-        ]
-        return ", ".join(filter(None, parts))
-
-    @property
-    def accuracy(self) -> str:
-        """The metric that counts, for a sentence; of unfinished runs the newest evaluation's."""
-        name = self.group.metric
-        return f"{NAMES[name]} {number(self.values[name], 1, 100)} %"
+    heads: list[str]
+    rows: list[Row]
 
 
-def compared(groups: list[Group], by_clip: list[dict[tuple[int, int], float]]) -> list[Compared]:
-    """The numbers of groups, by operations of training on a clip of each frames and size."""
-    return [
-        Compared(
-            group,
-            measured(group),
-            training_flops(group.schedule, group.schedule.iterations, flops),
-        )
-        for group, flops in zip(groups, by_clip, strict=True)
-    ]
-
-
-def number(value: Spread, digits: int, scale: float = 1) -> str:
-    """A mean with its deviation, where it has one."""
-    text = f"{scale * value.mean:,.{digits}f}"
-    if value.deviation is not None:
-        text += f"{SPACE}±{SPACE}{scale * value.deviation:,.{digits}f}"
-    return text
-
-
-def gain(first: Compared, other: Compared, name: str) -> float | None:
-    """How many times less of `name`, in seconds, another group took; both must have finished."""
-    if not (first.group.finished and other.group.finished):
-        return None
-    return first.values[name].mean / other.values[name].mean
-
-
-def points(first: Compared, other: Compared) -> float | None:
-    """How many percent points better another group is in the end; both must have finished."""
-    if not (first.group.finished and other.group.finished):
-        return None
-    metric = first.group.metric
-    return 100 * (other.values[metric].mean - first.values[metric].mean)
-
-
-def overview(groups: list[Compared]) -> tuple[list[str], list[Row]]:
-    """What matters most, a row for each group: the heads of its columns, and the rows."""
-    sections = main_table(groups)
+def overview(comparison: Comparison) -> Table:
+    """What matters most, with a row for each group."""
+    sections = main_table(comparison)
     chosen = {row.label: row.cells for rows in sections.values() for row in rows}
-    metric = NAMES[groups[0].group.metric]
+    metric = NAMES[comparison.groups[0].metric]
     wanted = {
         f"{metric}, %": f"{metric}, %",
         _TRAINING: "training faster",
@@ -111,142 +58,145 @@ def overview(groups: list[Compared]) -> tuple[list[str], list[Row]]:
         _ITERATIONS: "fewer iterations",
     }
     heads = [head for label, head in wanted.items() if label in chosen]
-    cells = [chosen[label] for label in wanted if label in chosen]
-    return heads, [
-        Row(group.group.name, [row[index] for row in cells]) for index, group in enumerate(groups)
-    ]
+    columns = [chosen[label] for label in wanted if label in chosen]
+    rows = zip(comparison.groups, zip(*columns, strict=True), strict=True)
+    return Table(heads, [Row(group.name, list(cells)) for group, cells in rows])
 
 
-def main_table(groups: list[Compared]) -> dict[str, list[Row]]:
-    """The comparison as sections of rows, each row with a cell for each group."""
-    first, *others = groups
+def main_table(comparison: Comparison) -> dict[str, list[Row]]:
+    """Rows by the title of their section; each row has a cell for each group."""
+    groups = comparison.groups
+    longest = max((g.values["wall_clock_s"].mean for g in groups if g.values), default=0)
     sections = {
         "": _runs(groups),
-        "Result": _results(groups),
-        f"Against {first.group.name}": _against(groups) if others else [],
-        "Cost of the whole training": _costs(groups),
-        "Time": _times(groups),
+        "Result": results(groups),
+        f"Against {groups[0].name}": _ratios(comparison) if comparison.others else [],
+        "Cost of the whole training": costs(groups),
+        "Time": clocks(groups, *time_unit(longest)),
     }
     return {title: rows for title, rows in sections.items() if rows}
 
 
-def _runs(groups: list[Compared]) -> list[Row]:
-    counted = [g.group.finished or g.group.runs for g in groups]
-    seeds = [", ".join(str(run.config.seed) for run in runs) for runs in counted]
+def settings_table(comparison: Comparison) -> list[Row]:
+    """The settings in which runs differ."""
     return [
-        Row("schedule", [g.group.method for g in groups]),
-        Row("seeds", seeds),
-        Row("state", [g.state for g in groups]),
+        Row(name, [", ".join(map(_setting, values)) for values in of_groups])
+        for name, of_groups in comparison.differing_settings().items()
     ]
 
 
-def _results(groups: list[Compared]) -> list[Row]:
-    def shown(name: str, digits: int, scale: float) -> Callable[[Compared], str]:
-        return lambda group: _shown(group, name, digits, scale, "centre view, ")
-
-    rows = [(f"{text}, %", shown(name, 1, 100)) for name, text in NAMES.items()]
-    return _rows(groups, [*rows, ("loss", shown("loss", 3, 1))])
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
-def _shown(group: Compared, name: str, digits: int, scale: float, early: str) -> str:
-    """A number of the finished runs; before there is one, with a remark of which step it is."""
-    if name not in group.values:
-        return ""
-    text = number(group.values[name], digits, scale)
-    if group.group.finished:
-        return text
-    return f"{text}\n{early}step {group.group.evaluated[-1]:,}"
+def runs_table(comparison: Comparison) -> Table:
+    """A row for each run, with its folder."""
+    rows = [
+        Row(f"{run.name}\n{run.folder}", [group.name, str(run.config.seed), state((run,))])
+        for group in comparison.groups
+        for run in group.runs
+    ]
+    return Table(["column", "seed", "state"], rows)
 
 
-def _against(groups: list[Compared]) -> list[Row]:
-    first = groups[0]
+def _runs(groups: tuple[Group, ...]) -> list[Row]:
+    counted = [g.finished or g.runs for g in groups]
+    seeds = [", ".join(str(run.config.seed) for run in runs) for runs in counted]
+    return [
+        Row("schedule", [g.method for g in groups]),
+        Row("seeds", seeds),
+        Row("state", [state(g.runs) for g in groups]),
+    ]
 
-    def times(ratio: float | None) -> str:
-        return _NOTHING if ratio is None else f"{ratio:.2f}×"
 
-    def difference(group: Compared) -> str:
-        found = points(first, group)
-        return _NOTHING if found is None else f"{signed(found)} points"
-
-    def seconds(name: str) -> Callable[[Compared], str]:
-        return lambda group: times(gain(first, group, name))
-
-    iterations = first.group.schedule.iterations
+def results(groups: tuple[Group, ...]) -> list[Row]:
+    """Accuracies and loss."""
+    texts = {f"{text}, %": (name, percent) for name, text in NAMES.items()}
+    texts["loss"] = ("loss", lambda loss: number(loss, 3))
     return _rows(
         groups,
-        [
-            (_TRAINING, seconds("train_s")),
-            (_WALL_CLOCK, seconds("wall_clock_s")),
-            (_ITERATIONS, lambda g: times(iterations / g.group.schedule.iterations)),
-            ("fewer FLOPs", lambda g: times(first.flops / g.flops)),
-            (f"{NAMES[first.group.metric]}, difference", difference),
-        ],
+        {
+            label: lambda group, name=name, text=text: _value(group, name, text, "centre view, ")
+            for label, (name, text) in texts.items()
+        },
     )
 
 
-def _costs(groups: list[Compared]) -> list[Row]:
-    unit, name = flops_unit(max(g.flops for g in groups))
-
-    def epochs(group: Compared) -> str:
-        of_all = group.group.epochs
-        return _NOTHING if of_all is None else f"{of_all:.1f}"
-
-    return _rows(
-        groups,
-        [
-            ("iterations", lambda g: f"{g.group.schedule.iterations:,}"),
-            ("epochs", epochs),
-            ("clips", lambda g: f"{g.group.schedule.clips:,}"),
-            (name, lambda g: f"{g.flops / unit:,.3g}"),
-        ],
-    )
+def costs(groups: tuple[Group, ...]) -> list[Row]:
+    """What does not depend on the machine: iterations, epochs, clips and, if counted, FLOPs."""
+    rows = {
+        "iterations": lambda g: f"{g.schedule.iterations:,}",
+        "epochs": lambda g: f"{g.epochs:.1f}",
+        "clips": lambda g: f"{g.schedule.clips:,}",
+    }
+    if groups[0].clip_flops is not None:
+        unit, name = flops_unit(max(g.flops(g.schedule.iterations) for g in groups))
+        rows[name] = lambda g: f"{g.flops(g.schedule.iterations) / unit:,.3g}"
+    return _rows(groups, rows)
 
 
-def _times(groups: list[Compared]) -> list[Row]:
-    walls = [g.values["wall_clock_s"].mean for g in groups if "wall_clock_s" in g.values]
-    unit, name = time_unit(max(walls, default=0))
+def clocks(groups: tuple[Group, ...], unit: float, name: str) -> list[Row]:
+    """The wall clock and its parts.
+
+    Args:
+      groups: of the columns.
+      unit: of time, in seconds.
+      name: of the unit.
+    """
     digits = 1 if unit == 1 else 2
-
-    def shown(clock: str) -> Callable[[Compared], str]:
-        return lambda group: _shown(group, clock, digits, 1 / unit, "until ")
-
     labels = {
         "wall_clock_s": "wall clock",
         "train_s": "training",
         "compile_s": "compilation",
         "eval_s": "evaluation",
     }
-    return _rows(groups, [(f"{label}, {name}", shown(clock)) for clock, label in labels.items()])
+
+    def text(seconds: Spread) -> str:
+        return number(seconds, digits, 1 / unit)
+
+    return _rows(
+        groups,
+        {
+            f"{label}, {name}": lambda group, clock=clock: _value(group, clock, text, "until ")
+            for clock, label in labels.items()
+        },
+    )
 
 
-def _rows(groups: list[Compared], kinds: list[tuple[str, Callable[[Compared], str]]]) -> list[Row]:
-    """Rows of which at least one cell says something."""
-    rows = [Row(label, [show(group) for group in groups]) for label, show in kinds]
+def _value(group: Group, name: str, text: Callable[[Spread], str], early: str) -> str:
+    """A value of the finished runs; before there is one, with a remark of which step it is."""
+    if name not in group.values:
+        return ""
+    if group.finished:
+        return text(group.values[name])
+    return f"{text(group.values[name])}\n{early}step {group.evaluated[-1]:,}"
+
+
+def _ratios(comparison: Comparison) -> list[Row]:
+    def ratio(quantity: Quantity) -> Callable[[Group], str]:
+        def text(group: Group) -> str:
+            found = comparison.ratio(group, quantity)
+            return NOTHING if found is None else times(found)
+
+        return text
+
+    def difference(group: Group) -> str:
+        found = comparison.points(group)
+        return NOTHING if found is None else f"{signed(found)} points"
+
+    rows = {
+        _TRAINING: ratio("train_s"),
+        _WALL_CLOCK: ratio("wall_clock_s"),
+        _ITERATIONS: ratio("iterations"),
+        "fewer FLOPs": ratio("flops"),
+        f"{NAMES[comparison.groups[0].metric]}, difference": difference,
+    }
+    return _rows(comparison.groups, rows)
+
+
+def _rows(groups: tuple[Group, ...], texts: dict[str, Callable[[Group], str]]) -> list[Row]:
+    """The rows of which at least one cell says something, by what gives a group's cell."""
+    rows = [Row(label, [text(group) for group in groups]) for label, text in texts.items()]
     return [
-        Row(row.label, [cell or _NOTHING for cell in row.cells]) for row in rows if any(row.cells)
+        Row(row.label, [cell or NOTHING for cell in row.cells]) for row in rows if any(row.cells)
     ]
-
-
-def differing_settings(groups: list[Group]) -> list[Row]:
-    """The settings in which any two runs differ; where those of a group do, all its values.
-
-    Training videos differ where two runs that know theirs do.
-    """
-    runs = [run for group in groups for run in group.runs]
-    names = dict.fromkeys(name for run in runs for name in run.settings)
-    rows = []
-    for name in names:
-        cells = [
-            ", ".join(dict.fromkeys(_setting(run.settings.get(name)) for run in group.runs))
-            for group in groups
-        ]
-        known = [run for run in runs if name != TRAINING_VIDEOS or name in run.settings]
-        if len({_setting(run.settings.get(name)) for run in known}) > 1:
-            rows.append(Row(name, cells))
-    return rows
-
-
-def _setting(value) -> str:
-    if value is None:
-        return "not set"
-    return value if isinstance(value, str) and value else json.dumps(value)

@@ -1,8 +1,8 @@
 """`python -m mg_jax.study --config=FILE --workdir=DIR`: trains every cell with several seeds.
 
-Stop it at any time; the same command goes on. Each cell with a seed is a work directory of main.py,
-`DIR/CELL_seedN`; `DIR/study.md` and `DIR/study.json` hold what has come out so far of all that are
-there, in the end `DIR/report.html` too.
+Stop it at any time; the same command goes on. Each cell with a seed has a work directory of
+main.py, `DIR/CELL_seedN`. `DIR/study.md` and `DIR/study.json` hold the results of all runs there
+that have ended so far; at the end the report on them is written too, `DIR/report.html`.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
 from mg_jax.study.results import check_at_once, write_results
-from mg_jax.study.runs import CellRun, run_all, shares
+from mg_jax.study.trials import Trial, run_trials, shares
 from mg_jax.tools import command_line
 from mg_jax.workdir.config import check_same_config
 from mg_jax.workdir.diverged import RECORD
@@ -34,7 +34,7 @@ _CELLS = flags.DEFINE_list("cells", None, "Names of cells; all, where not given.
 _AT_ONCE = flags.DEFINE_integer(
     "at_once",
     1,
-    "Runs at a time, each on an equal share of the CPU's cores; where there are GPUs, 1.",
+    "Runs at a time, each on an equal share of the CPU's cores; where there are GPUs, give 1.",
     lower_bound=1,
 )
 
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     if config is None or _WORKDIR.value is None:
         sys.exit("error: give --config=FILE, for example configs/study.py, and --workdir=DIR")
     logging.set_verbosity(logging.ERROR)
-    command_line.stay_on_cpu()  # the devices are its runs'
+    command_line.stay_on_cpu()  # its runs use the accelerators
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     if workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
@@ -59,59 +59,59 @@ def main(argv: list[str]) -> None:
 
 
 def _so_far(workdir: pathlib.Path) -> str:
-    there = any([*workdir.glob("*/summary.json"), *workdir.glob(f"*/{RECORD}")])
-    so_far = f"; so far see {workdir / 'study.md'}" if there else ", no run has ended yet"
+    ended = any([*workdir.glob("*/summary.json"), *workdir.glob(f"*/{RECORD}")])
+    so_far = f"; so far see {workdir / 'study.md'}" if ended else ", no run has ended yet"
     return f"the same command goes on{so_far}"
 
 
 def _study(config, workdir: pathlib.Path) -> None:
-    runs = _runs(with_classes(config), workdir)
-    check_at_once(_AT_ONCE.value, runs, workdir)
+    trials = _trials(with_classes(config), workdir)
+    check_at_once(_AT_ONCE.value, trials, workdir)
     free = shares(_AT_ONCE.value)
-    for run in runs:
-        check_same_config(run.folder, run.config)
-    asked = _asked_for(config, runs)
+    for trial in trials:
+        check_same_config(trial.folder, trial.config)
+    asked = _asked_for(config, trials)
 
     def report() -> None:
-        write_results(_config_file().stem, shlex.join(_flags({})), runs, _AT_ONCE.value, workdir)
+        write_results(_config_file().stem, shlex.join(_flags({})), trials, _AT_ONCE.value, workdir)
 
     with locked_workdir(workdir):
         print(
-            f"runs: {len(asked)}, {sum(run.iterations for run in asked):,} iterations; output in "
-            f"{workdir}/CELL_seedN/output.txt",
+            f"runs: {len(asked)}, {sum(trial.iterations for trial in asked):,} iterations; output "
+            f"in {workdir}/CELL_seedN/output.txt",
             flush=True,
         )
         report()
-        failed = run_all(asked, free, report)
-        pages = _pages(runs, workdir)
+        failed = run_trials(asked, free, report)
+        pages = _write_report(trials, workdir)
     if failed:
         more = "these did not finish, the same command goes on: " + "; ".join(failed)
         raise UserError(f"{more}. Of the others see {pages}")
     print(f"see {pages}; a larger --seeds goes on with more")
 
 
-def _pages(runs: list[CellRun], workdir: pathlib.Path) -> str:
-    """Writes the report on the runs that have ended, if any; where all results are."""
+def _write_report(trials: list[Trial], workdir: pathlib.Path) -> str:
+    """Writes the report on the runs that have ended, if any; returns where all results are."""
     pages = [str(workdir / "study.md"), str(workdir / "study.json")]
-    if ended := [run.folder for run in runs if run.ended]:
+    if ended := [trial.folder for trial in trials if trial.ended]:
         pages.insert(0, str(write_report(ended, workdir)))
     return ", ".join(pages)
 
 
-def _runs(config, workdir: pathlib.Path) -> list[CellRun]:
-    """All cells with the seeds asked for and those that are there already.
+def _trials(config, workdir: pathlib.Path) -> list[Trial]:
+    """All cells, with the seeds asked for and with those of which there are work directories.
 
-    Seed by seed, so that what is there early is of all cells.
+    Seed by seed, so that the first results are of all cells.
     """
     known = cells(config, config_flags.get_override_values(flags.FLAGS["config"]))
     names = (re.fullmatch(r".+_seed(\d+)", path.name) for path in workdir.glob("*"))
     there = {int(name[1]) for name in names if name}
-    runs = []
+    trials = []
     for seed in sorted({*there, *_seeds(config)}):
         for name, changed in known.items():
             cell = cell_config(config, changed, seed)
-            runs.append(
-                CellRun(
+            trials.append(
+                Trial(
                     cell=name,
                     seed=seed,
                     config=cell,
@@ -120,25 +120,25 @@ def _runs(config, workdir: pathlib.Path) -> list[CellRun]:
                     iterations=schedule_from_config(cell).iterations,
                 )
             )
-    return runs
+    return trials
 
 
 def _seeds(config) -> range:
     return range(config.seed, config.seed + _SEEDS.value)
 
 
-def _asked_for(config, runs: list[CellRun]) -> list[CellRun]:
-    known = list(dict.fromkeys(run.cell for run in runs))
+def _asked_for(config, trials: list[Trial]) -> list[Trial]:
+    known = list(dict.fromkeys(trial.cell for trial in trials))
     names = known if _CELLS.value is None else _CELLS.value
-    strange = [name for name in names if name not in known]
-    if strange or not names:
-        given = ", ".join(strange) or "an empty list"
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        given = ", ".join(unknown) or "an empty list"
         raise UserError(f"--cells: {given} will not do; there are {', '.join(known)}")
-    return [run for run in runs if run.cell in names and run.seed in _seeds(config)]
+    return [trial for trial in trials if trial.cell in names and trial.seed in _seeds(config)]
 
 
 def _flags(settings: dict) -> tuple[str, ...]:
-    """The command line's config with some settings changed."""
+    """The command line's --config with its overrides, some settings changed."""
     flag = flags.FLAGS["config"]
     changed = {**config_flags.get_override_values(flag), **settings}
     file = config_flags.get_config_filename(flag)  # with its variant

@@ -1,4 +1,4 @@
-"""What a study compares: cells, each a config, and the questions that rows of cells answer."""
+"""What a study compares: cells, each a variant of a config, and the questions they answer."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ class Answer:
     """A row of a table.
 
     Attributes:
-      label: what differs from the other rows.
-      cell: its name; one cell may answer several questions.
+      label: what tells it from the other rows.
+      cell: the cell's name; one cell may answer several questions.
     """
 
     label: str
@@ -40,22 +40,22 @@ class Question:
 
 
 def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """The settings that make each cell of a config, by the cell's name.
+    """For each cell, by name, the settings that make it of a config.
 
-    They say all that the paper varies, so what the config itself says of it does not matter.
+    They set everything that the paper varies, whatever the config itself says of it.
 
     Args:
       config: the recipe.
       overrides: names of the settings that were given on the command line.
 
     Raises:
-      UserError: if the config has no sub-batches, or no schedule, or if an override is what cells
-        differ in.
+      UserError: if the config has no sub-batches, or describes no schedule, or if an override is
+        of a setting in which cells differ.
     """
     if taken := [name for name in overrides if name in _DEFAULTS]:
         raise UserError(
-            f"--config.{taken[0]} is what the cells of a study differ in; leave it out, and choose "
-            "with --cells"
+            f"--config.{taken[0]} is what the cells of a study differ in; leave it out and choose "
+            "cells with --cells"
         )
     if not config.sub_batch:
         raise UserError("a study compares sub-batches with whole batches; set sub_batch, say to 8")
@@ -68,7 +68,7 @@ def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     return {name: {**_DEFAULTS, **changed} for name, changed in variants.items()}
 
 
-# The method as the paper recommends it; what is named here is the cells' to set.
+# The method as the paper recommends it. The cells differ in these settings.
 _DEFAULTS = {
     "multigrid.long_cycle": True,
     "multigrid.short_cycle": True,
@@ -87,7 +87,7 @@ def _variants(shortened: float, warmup_iterations: int) -> dict[str, dict[str, A
         "baseline_shortened": {
             **no_cycles,
             "baseline.epoch_factor": shortened,
-            # Its warm-up is shortened along, else it may be longer than the run.
+            # The warm-up is shortened too, otherwise it may be longer than the run.
             "schedule.warmup_iterations": round(shortened * warmup_iterations),
         },
         "baseline_coarse": {
@@ -112,7 +112,7 @@ def _variants(shortened: float, warmup_iterations: int) -> dict[str, dict[str, A
 
 
 def cell_config(config, settings: dict[str, Any], seed: int):
-    """The config of a cell's run."""
+    """The config of a cell with a seed."""
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict({**settings, "seed": seed})
     return config

@@ -1,9 +1,9 @@
-"""Becomes a run of main.py on some of the machine's cores, which ends when the study does.
+"""Starts a run of main.py on some of the machine's cores, which ends when the study does.
 
     python -m mg_jax.study.child PARENT CORES MAIN ARGUMENTS...
 
-PARENT is the study's process, CORES numbers with commas between them. A study that is killed cannot
-end its runs itself; the kernel sends them SIGTERM then, and they write a checkpoint.
+PARENT is the id of the study's process, CORES are numbers separated by commas. If the study is
+killed and so cannot stop its runs, the kernel sends them SIGTERM, and they write a checkpoint.
 """
 
 import ctypes
@@ -17,9 +17,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(parent: str, cores: str, *command: str) -> None:
-    """Replaces this process by `python COMMAND`."""
+    """Replaces this process by `python COMMAND`; ends if the process `parent` has ended."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it has ended meanwhile
+    if os.getppid() != int(parent):  # the study has ended meanwhile
         sys.exit(TERMINATED)
     os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     os.execv(sys.executable, [sys.executable, *command])

@@ -1,27 +1,28 @@
-"""The tables of a study: means and standard deviations over seeds, cell against baseline."""
+"""The comparison of a study's cells as Markdown and JSON: `study.md` and `study.json`."""
 
 import json
 import pathlib
-from statistics import fmean
 from typing import Any
 
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_json, write_text
-from mg_jax.metrics import NAMES, headline_metric
-from mg_jax.report.groups import spread
-from mg_jax.report.units import signed
+from mg_jax.metrics import NAMES
+from mg_jax.report.comparison import Comparison
+from mg_jax.report.formatting import percent, signed, times
+from mg_jax.report.groups import Group
+from mg_jax.report.runs import read_runs
 from mg_jax.study.cells import BASELINE, QUESTIONS, Answer, Question
-from mg_jax.study.runs import CellRun
+from mg_jax.study.trials import Trial
 
 
-def check_at_once(at_once: int, runs: list[CellRun], workdir: pathlib.Path) -> None:
+def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> None:
     """Makes sure that as many runs share the machine as before, so that times compare.
 
     Raises:
       UserError: for another number, or a `study.json` that cannot be read.
     """
     path = workdir / "study.json"
-    if not path.exists() or not any(run.steps or run.ended for run in runs):
+    if not path.exists() or not any(trial.steps or trial.ended for trial in trials):
         return
     try:
         began = json.loads(path.read_text())["at_once"]
@@ -35,121 +36,116 @@ def check_at_once(at_once: int, runs: list[CellRun], workdir: pathlib.Path) -> N
 
 
 def write_results(
-    title: str, command: str, runs: list[CellRun], at_once: int, workdir: pathlib.Path
+    title: str, command: str, trials: list[Trial], at_once: int, workdir: pathlib.Path
 ) -> None:
-    """Writes `study.md` and `study.json` of all runs that have ended.
+    """Writes `study.md` and `study.json` of all trials that have ended.
 
     Args:
       title: the config's name.
       command: the flags that name it.
-      runs: of the study.
+      trials: all of the study.
       at_once: how many of them share the machine.
       workdir: of the study.
+
+    Raises:
+      UserError: for a trial whose work directory cannot be read.
     """
-    ended = _ended(runs)
+    comparison = compare_cells([trial for trial in trials if trial.ended])
+    cells = {group.name: _outcomes(group) for group in comparison.groups}
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": ended})
-    write_text(workdir / "study.md", format_results(title, command, ended, at_once))
+    write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": cells})
+    write_text(workdir / "study.md", format_results(title, command, comparison, at_once))
 
 
-def _ended(runs: list[CellRun]) -> dict[str, dict[str, Any]]:
-    """By the cell's name, where a run of it has ended: summaries by seed, why runs diverged."""
-    ended = {}
-    for run in runs:
-        summary, diverged = run.summary, run.diverged
-        if summary is None and diverged is None:
-            continue
-        cell = ended.setdefault(run.cell, {"runs": {}, "diverged": {}})
-        if summary is not None:
-            cell["runs"][str(run.seed)] = summary
-        else:
-            cell["diverged"][str(run.seed)] = diverged["reason"]
-    return ended
+def compare_cells(ended: list[Trial]) -> Comparison:
+    """Compares the cells of trials that have finished or diverged with the baseline."""
+    cells = {}
+    for trial in ended:
+        cells.setdefault(trial.cell, []).append(trial.folder)
+    groups = {cell: Group(cell, tuple(read_runs(folders))) for cell, folders in cells.items()}
+    return Comparison(tuple(groups.values()), reference=groups.get(BASELINE))
 
 
-def format_results(title: str, command: str, ended: dict[str, dict[str, Any]], at_once: int) -> str:
-    """A page of Markdown: a table for each question that some ended run helps to answer.
+def _outcomes(group: Group) -> dict[str, dict[str, Any]]:
+    """The summaries by seed, and by seed the reasons of runs that diverged."""
+    return {
+        "runs": {str(run.config.seed): run.summary for run in group.finished},
+        "diverged": {str(run.config.seed): run.diverged["reason"] for run in group.diverged},
+    }
+
+
+def format_results(title: str, command: str, comparison: Comparison, at_once: int) -> str:
+    """A page of Markdown: a table for each question that a cell helps to answer.
 
     Args:
       title: of the page.
       command: the flags that name the config.
-      ended: by the cell's name `runs`, the summaries by seed, and `diverged`, reasons by seed.
+      comparison: of cells, named so, whose runs have finished or diverged.
       at_once: how many runs shared the machine.
     """
     shared = f" {at_once} runs at a time shared the machine." if at_once > 1 else ""
     lines = [f"# {title}", "", f"`{command}`", "", _LEGEND + shared]
-    for question, answers in _answered(ended):
-        lines += ["", *_table(question, answers, ended)]
+    for question, answers in _answered({group.name for group in comparison.groups}):
+        lines += ["", *_table(question, answers, comparison)]
     return "\n".join(lines) + "\n"
 
 
-def _answered(ended: dict[str, Any]) -> list[tuple[Question, list[Answer]]]:
-    """The questions of which an answer has ended that no question before has shown."""
+def _answered(cells: set[str]) -> list[tuple[Question, list[Answer]]]:
+    """The questions with an answer among the cells that no question before has shown."""
     found, shown = [], set()
     for question in QUESTIONS:
-        answers = [answer for answer in question.answers if answer.cell in ended]
-        cells = {answer.cell for answer in answers}
-        if cells - shown:
+        answers = [answer for answer in question.answers if answer.cell in cells]
+        answering = {answer.cell for answer in answers}
+        if answering - shown:
             found.append((question, answers))
-            shown |= cells
+            shown |= answering
     return found
 
 
 _LEGEND = (
     "Accuracy is that of the test at the end, the mean over seeds ± their standard deviation. "
-    "Difference and faster are against the baseline's mean; faster is by the time of training "
-    "without compilation and evaluation, fewer by iterations."
+    "Difference, in percentage points, and the factors fewer and faster are against the baseline's "
+    "mean: fewer iterations, and less time of training, without compilation and evaluation."
 )
 
 
-def _table(question: Question, answers: list[Answer], ended: dict[str, Any]) -> list[str]:
-    baseline = ended.get(BASELINE, {"runs": {}})["runs"].values()
-    summaries = [s for answer in answers for s in ended[answer.cell]["runs"].values()]
-    metric = headline_metric(summaries[0]["metrics"]) if summaries else "top1"
-    header = ("", "iterations", "fewer", "epochs", "training, s", "faster")
-    score = f"{NAMES[metric]}, %"
-    lines = [
+def _table(question: Question, answers: list[Answer], comparison: Comparison) -> list[str]:
+    groups = {group.name: group for group in comparison.groups}
+    score = f"{NAMES[comparison.groups[0].metric]}, %"
+    heads = ("", "iterations", "fewer", "epochs", "training, s", "faster", score, "difference")
+    heads += ("loss", "seeds")
+    rows = [(answer.label, *_row(comparison, groups[answer.cell])) for answer in answers]
+    return [
         f"## {question.title}",
         "",
         f"The paper: {question.paper}",
         "",
-        f"| {' | '.join((*header, score, 'difference', 'loss', 'seeds'))} |",
-        "|---" * (len(header) + 4) + "|",
+        _line(heads),
+        "|---" * len(heads) + "|",
+        *map(_line, rows),
     ]
-    for answer in answers:
-        cells = _row(ended[answer.cell], list(baseline), metric)
-        lines.append(f"| {' | '.join((answer.label, *cells))} |")
-    return lines
 
 
-def _row(cell: dict[str, Any], baseline: list[dict[str, Any]], metric: str) -> tuple[str, ...]:
-    runs, diverged = list(cell["runs"].values()), len(cell["diverged"])
-    seeds = str(len(runs))
-    if diverged:
-        seeds += f" of {len(runs) + diverged}, {diverged} diverged"
-    if not runs:
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(comparison: Comparison, group: Group) -> tuple[str, ...]:
+    seeds = str(len(group.finished))
+    if group.diverged:
+        seeds += f" of {len(group.runs)}, {len(group.diverged)} diverged"
+    if not group.finished:
         return (*[""] * 8, seeds)
-    score = spread([100 * run["metrics"][metric] for run in runs])
-    deviation = "" if score.deviation is None else f" ± {score.deviation:.1f}"
-    seconds = _mean(runs, "train_s")
-    fewer = faster = difference = ""
-    if baseline:
-        fewer = f"{_mean(baseline, 'iterations') / _mean(runs, 'iterations'):.2f}×"
-        faster = f"{_mean(baseline, 'train_s') / seconds:.2f}×"
-        reference = spread([100 * run["metrics"][metric] for run in baseline])
-        difference = signed(score.mean - reference.mean)
+    fewer, faster = (comparison.ratio(group, name) for name in ("iterations", "train_s"))
+    points = comparison.points(group)
     return (
-        f"{runs[0]['iterations']:,}",
-        fewer,
-        f"{runs[0]['epochs']:.1f}",
-        f"{seconds:.0f}",
-        faster,
-        f"{score.mean:.1f}{deviation}",
-        difference,
-        f"{fmean(run['metrics']['loss'] for run in runs):.3f}",
+        f"{group.schedule.iterations:,}",
+        "" if fewer is None else times(fewer),
+        f"{group.epochs:.1f}",
+        f"{group.values['train_s'].mean:.0f}",
+        "" if faster is None else times(faster),
+        percent(group.values[group.metric]),
+        "" if points is None else signed(points),
+        f"{group.values['loss'].mean:.3f}",
         seeds,
     )
-
-
-def _mean(runs: list[dict[str, Any]], name: str) -> float:
-    return fmean(run[name] for run in runs)

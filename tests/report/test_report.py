@@ -1,5 +1,7 @@
 """The report on runs: its numbers, and what it refuses."""
 
+import collections
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -10,19 +12,27 @@ import sys
 import numpy as np
 import pytest
 
-from mg_jax.report.cost import training_flops
+from mg_jax.report.comparison import compared_with_first
 from mg_jax.report.curves import Axis, accuracy_curves, training_curve
 from mg_jax.report.figures import line_style
-from mg_jax.report.groups import group_runs
+from mg_jax.report.groups import Spread, group_runs
 from mg_jax.report.runs import read_runs, run_names
-from mg_jax.report.table import compared
+from mg_jax.report.table import main_table
 from mg_jax.report.words import caveats, headline
 from mg_jax.report.write import write_report
 from mg_jax.tools.complexity import multiply_adds
 from tests import runs
 from tests.reports import RESULTS, change, change_log, copied, unfinished
 
-ITERATIONS = Axis("iterations", "iterations", "iterations")
+
+def compared(*folders):
+    return compared_with_first(group_runs(read_runs(list(folders))))
+
+
+def curves_over_iterations(comparison):
+    """For each group its accuracy against iterations; operations are taken to be none."""
+    groups = [dataclasses.replace(g, clip_flops=collections.Counter()) for g in comparison.groups]
+    return accuracy_curves(groups)[Axis(*["iterations"] * 3)]
 
 
 def test_the_report_says_where_it_is_and_leaves_its_pictures(reported):
@@ -36,49 +46,42 @@ def test_the_report_says_where_it_is_and_leaves_its_pictures(reported):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.glob("*.png"))
 
 
-def test_of_runs_that_are_partly_finished_the_finished_ones_count(
-    reported, compared_seeds, tmp_path
-):
+def test_of_runs_that_are_partly_finished_the_finished_ones_count(reported, tmp_path):
     late = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 40)
-    groups = group_runs(read_runs([reported / "baseline_seed0", late]))
-    (both,) = compared(groups, compared_seeds[1][:1])
-    assert both.state == "1 of 2 runs finished, step 40 of 72"
-    assert (both.values["top1"].mean, both.values["top1"].deviation) == (0.5, None)
-    assert "baseline: 1 of 2 runs finished, step 40 of 72. The table holds" in caveats([both])[0]
-    assert headline([both]) == "baseline: top-1 50.0 % (1 of 2 runs finished, step 40 of 72)"
+    both = compared(reported / "baseline_seed0", late)
+    (group,) = both.groups
+    assert main_table(both)[""][-1].cells == ["1 of 2 runs finished, step 40 of 72"]
+    assert group.values["top1"] == Spread(0.5, None)
+    assert "baseline: 1 of 2 runs finished, step 40 of 72. The table holds" in caveats(both)[0]
+    assert headline(both) == "baseline: top-1 50.0 % (1 of 2 runs finished, step 40 of 72)"
 
 
-def test_a_run_that_is_not_evaluated_yet_hides_no_other(reported, compared_seeds, tmp_path):
+def test_a_run_that_is_not_evaluated_yet_hides_no_other(reported, tmp_path):
     late = unfinished(reported / "baseline_seed0", tmp_path / "baseline_seed0", 40)
     early = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 3)
-    groups = group_runs(read_runs([late, early]))
-    (both,) = compared(groups, compared_seeds[1][:1])
-    assert (both.values["top1"].mean, both.values["top1"].deviation) == (0.5, None)
-    assert headline([both]) == "baseline: step 40 and 3 of 72, top-1 50.0 % so far"
-    assert "not evaluated yet, and in no mean, 1 of its runs" in caveats([both])[1]
-    (curve,) = accuracy_curves(groups, compared_seeds[1][:1])[
-        Axis("iterations", *["iterations"] * 2)
-    ]
+    both = compared(late, early)
+    assert both.groups[0].values["top1"] == Spread(0.5, None)
+    assert headline(both) == "baseline: step 40 and 3 of 72, top-1 50.0 % so far"
+    assert "not evaluated yet, and in no mean, 1 of its runs" in caveats(both)[1]
+    (curve,) = curves_over_iterations(both)
     assert [len(points_P2) for points_P2 in curve.runs] == [2, 0]
     np.testing.assert_allclose(curve.mean_P2, curve.runs[0])
 
 
-def test_a_run_that_diverged_is_told_and_in_no_mean(reported, compared_seeds, tmp_path):
+def test_a_run_that_diverged_is_told_and_in_no_mean(reported, tmp_path):
     worse = copied(reported / "baseline_seed1", tmp_path / "worse")
     change_log(worse, lambda line: {**line, "loss": 50})
     diverged = unfinished(worse, tmp_path / "baseline_seed1", 40)
     (diverged / "diverged.json").write_text('{"step": 41, "reason": "the loss is nan"}')
-    groups = group_runs(read_runs([reported / "baseline_seed0", diverged]))
-    (both,) = compared(groups, compared_seeds[1][:1])
-    assert both.state == "1 of 2 runs finished, diverged at step 41"
-    assert (both.values["top1"].mean, both.values["top1"].deviation) == (0.5, None)
-    assert caveats([both])[0].startswith("baseline_seed1 (seed 1) diverged: the loss is nan. ")
-    (curve,) = accuracy_curves(groups, compared_seeds[1][:1])[
-        Axis("iterations", *["iterations"] * 2)
-    ]
+    both = compared(reported / "baseline_seed0", diverged)
+    (group,) = both.groups
+    assert main_table(both)[""][-1].cells == ["1 of 2 runs finished, diverged at step 41"]
+    assert group.values["top1"] == Spread(0.5, None)
+    assert caveats(both)[0].startswith("baseline_seed1 (seed 1) diverged: the loss is nan. ")
+    (curve,) = curves_over_iterations(both)
     assert [len(points_P2) for points_P2 in curve.runs] == [4, 2]
     np.testing.assert_allclose(curve.mean_P2, curve.runs[0])
-    training = training_curve(groups[0], "loss")
+    training = training_curve(group, "loss")
     np.testing.assert_allclose(training.mean_P, training.runs_RP[0])
     np.testing.assert_allclose(training.runs_RP[1][:40], 50)
 
@@ -129,24 +132,22 @@ def test_a_run_that_has_just_begun_hides_no_other(reported, tmp_path, log):
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["report.html"]
 
 
-def test_other_devices_are_told(reported, compared_seeds, tmp_path):
+def test_other_devices_are_told(reported, tmp_path):
     other = copied(reported / "baseline_seed0", tmp_path / "faster")
     change(other / "config.json", eval__times=3)
     change(other / "summary.json", devices="8 x NVIDIA H100")
-    groups = group_runs(read_runs([reported / "baseline_seed0", other]))
-    told = caveats(compared(groups, compared_seeds[1][:1] * 2))
+    told = caveats(compared(reported / "baseline_seed0", other))
     devices = runs.summary(reported / "baseline_seed0")["devices"]
     assert devices.startswith("1 x cpu, ")
     names = f"baseline_seed0 on {devices}; faster on 8 x NVIDIA H100"
     assert told[-1] == f"Trained on different devices, so that times do not compare: {names}."
 
 
-def test_seeds_that_find_compiled_programs_are_told(reported, compared_seeds, tmp_path):
+def test_seeds_that_find_compiled_programs_are_told(reported, tmp_path):
     cold = copied(reported / "multigrid_seed0", tmp_path / "multigrid_seed0")
     change(cold / "summary.json", compile_s=105.0, wall_clock_s=116.0)
     folders = [reported / f"baseline_seed{seed}" for seed in range(3)]
-    folders += [cold, reported / "multigrid_seed1"]
-    told = caveats(compared(group_runs(read_runs(folders)), compared_seeds[1]))
+    told = caveats(compared(*folders, cold, reported / "multigrid_seed1"))
     assert any("differ in compilation: multigrid (5 to 105 s). " in text for text in told)
 
 
@@ -171,34 +172,31 @@ def test_videos_of_several_labels_are_compared_by_their_map(reported, tmp_path):
     assert (tmp_path / "out" / "accuracy_epochs.png").exists()
 
 
-def test_runs_of_one_seed_are_no_sample(reported, compared_seeds, tmp_path):
+def test_runs_of_one_seed_are_no_sample(reported, tmp_path):
     again = copied(reported / "baseline_seed0", tmp_path / "baseline_again")
-    groups = group_runs(read_runs([reported / "baseline_seed0", again]))
-    (both,) = compared(groups, compared_seeds[1][:1])
-    assert "has several runs with seed 0; those are no independent samples" in caveats([both])[0]
+    told = caveats(compared(reported / "baseline_seed0", again))
+    assert "has several runs with seed 0; those are no independent samples" in told[0]
 
 
-def test_other_views_in_evaluation_are_told(reported, compared_seeds, tmp_path):
+def test_other_views_in_evaluation_are_told(reported, tmp_path):
     other = copied(reported / "baseline_seed0", tmp_path / "fewer")
     change(other / "config.json", eval__clips=1)
-    groups = group_runs(read_runs([reported / "baseline_seed0", other]))
-    told = caveats(compared(groups, compared_seeds[1][:1] * 2))
+    told = caveats(compared(reported / "baseline_seed0", other))
     assert "Not evaluated alike: eval.clips differ" in told[-1]
 
 
 def test_operations_are_those_of_every_iteration(compared_seeds):
-    groups, by_clip = compared_seeds
-    for group, clip in zip(groups, by_clip, strict=True):
+    for group in compared_seeds.groups:
         grids = [group.schedule.grid(i) for i in range(20)]
         sizes = {(grid.frames, grid.size) for grid in grids}
         forward = {size: multiply_adds(group.config, *size) for size in sizes}
         expected = sum(6 * grid.batch * forward[grid.frames, grid.size] for grid in grids)
-        assert training_flops(group.schedule, 20, clip) == pytest.approx(expected)
+        assert group.flops(20) == pytest.approx(expected)
 
 
 def test_accuracy_is_drawn_against_what_it_cost(compared_seeds, reported):
-    groups, by_clip = compared_seeds
-    curves = accuracy_curves(groups, by_clip)
+    groups = compared_seeds.groups
+    curves = accuracy_curves(groups)
     assert [axis.name for axis in curves] == ["wall_clock", "iterations", "epochs", "flops"]
     by_name = {axis.name: both for axis, both in curves.items()}
     for i, (name, (top1, train_s)) in enumerate(RESULTS.items()):
@@ -213,7 +211,7 @@ def test_accuracy_is_drawn_against_what_it_cost(compared_seeds, reported):
             ],
             "iterations": steps,
             "epochs": np.array(clips) / 48,
-            "flops": [training_flops(schedule, step, by_clip[i]) for step in steps],
+            "flops": [groups[i].flops(step) for step in steps],
         }
         ends = costs | {"wall_clock": [statistics.mean(train_s) + 6]}
         for axis, cost in costs.items():
@@ -227,7 +225,7 @@ def test_accuracy_is_drawn_against_what_it_cost(compared_seeds, reported):
 
 
 def test_training_curves_are_what_was_logged(compared_seeds, reported):
-    group = compared_seeds[0][0]
+    group = compared_seeds.groups[0]
     curve = training_curve(group, "loss")
     expected = list(runs.losses(reported / "real").values())
     np.testing.assert_allclose(curve.runs_RP, [expected] * 3)
@@ -315,16 +313,18 @@ def damage(name, text):
 BAD = [
     (lambda f: shutil.rmtree(f), "bad is not there; give the work directories of runs"),
     (lambda f: (f / "config.json").unlink(), "bad is no work directory, or its run has not begun"),
+    (lambda f: (f / "data.json").unlink(), "or its run has not begun: it holds no data.json"),
     (damage("config.json", '{"seed": 3'), "config.json is damaged (Expecting ',' delimiter"),
     (damage("config.json", "[1]"), "config.json is not a run's config"),
     (damage("config.json", '{"batch": "many"}'), "config.json is not a run's config"),
     (damage("config.json", '{"batch": 3}'), "describes no schedule: sub_batch=8 does not divide"),
     (damage("log.jsonl", ""), "bad has finished, but its log.jsonl is gone or empty"),
     (damage("log.jsonl", '{"st\n{"step": 1, "kind": "train"}\n'), "line 1 of"),
+    (damage("log.jsonl", '{"step": 1, "kind": "eval"}\n{"step": 2, "kind": "train"}'), "line 1 of"),
     (damage("log.jsonl", '{"step": 99, "kind": "train"}\n'), "has logged step 99, but by its"),
     (damage("summary.json", "{"), "summary.json is damaged"),
-    (damage("diverged.json", "[]"), "diverged.json does not tell step and reason"),
-    (damage("summary.json", "{}"), "summary.json is not a run's summary: it lacks iterations"),
+    (damage("diverged.json", "[]"), "diverged.json lacks step or reason"),
+    (damage("summary.json", "{}"), "summary.json is not a run's summary: it lacks metrics"),
     (lambda f: change(f / "config.json", data__name="k400"), "cannot be compared: data.name is"),
     (
         lambda f: change(f / "config.json", data__multi_label=True),
@@ -372,12 +372,16 @@ def test_finished_runs_are_printed_side_by_side(reported):
     folders = [str(reported / name) for name in ("baseline_seed1", "multigrid_seed1")]
     command = [sys.executable, "-m", "mg_jax.report.compare"]
     done = subprocess.run([*command, *folders], cwd=runs.ROOT, capture_output=True, text=True)
-    assert "2.00x less training time without compilation, top-1 +0.0 points" in done.stdout
+    assert "2.00× less training time without compilation, top-1 +0.0 points" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["iterations", "72", "35"] in rows
+    assert ["training,", "s", "40.0", "20.0"] in rows
+    assert ["top-1,", "%", "60.0", "60.0"] in rows
     done = subprocess.run([*command, *folders[::-1]], cwd=runs.ROOT, capture_output=True, text=True)
-    assert "2.00x more training time without compilation, top-1 +0.0 points" in done.stdout
+    assert "2.00× more training time without compilation, top-1 +0.0 points" in done.stdout
     same = [str(reported / f"baseline_seed{seed}") for seed in (0, 1)]
     done = subprocess.run([*command, *same], cwd=runs.ROOT, capture_output=True, text=True)
-    assert "baseline_seed1 against baseline_seed0: as many iterations, 1.33x more" in done.stdout
+    assert "baseline_seed1 against baseline_seed0: as many iterations, 1.33× more" in done.stdout
     done = subprocess.run(
         [*command, str(reported / "cut")], cwd=runs.ROOT, capture_output=True, text=True
     )

@@ -10,7 +10,6 @@ from configs.study import get_config as get_study
 from mg_jax.machine.cores import usable_cores
 from mg_jax.recipe import schedule_from_config
 from mg_jax.study.cells import QUESTIONS, cell_config, cells
-from mg_jax.study.results import format_results
 from tests import runs
 from tests.tiny import get_config as get_tiny
 
@@ -202,43 +201,3 @@ def test_settings_that_cannot_work_are_refused(tmp_path, arguments, message):
     assert status == 1
     assert message in output
     assert not (tmp_path / "study").exists()
-
-
-def test_tables_hold_means_deviations_and_ratios():
-    def run(iterations, seconds, top1):
-        metrics = {"top1": top1, "loss": 0.0}
-        return {"iterations": iterations, "epochs": 2.0, "train_s": seconds, "metrics": metrics}
-
-    page = format_results(
-        "demo",
-        "--config=configs/demo.py --config.batch=16",
-        {
-            "baseline": {"runs": {"0": run(80, 30, 0.9), "1": run(80, 50, 0.92)}, "diverged": {}},
-            "multigrid": {"runs": {"0": run(20, 10, 0.93)}, "diverged": {"1": "error: ..."}},
-            "short_cycle_rate": {"runs": {}, "diverged": {"0": "error: ..."}},
-        },
-        at_once=2,
-    )
-    assert page.startswith("# demo\n")
-    assert "2 runs at a time shared the machine" in page
-    # The standard deviation of 90 and 92 is the square root of 2.
-    assert "| baseline | 80 | 1.00× | 2.0 | 40 | 1.00× | 91.0 ± 1.4 | +0.0 | 0.000 | 2 |" in page
-    ratios = "| multigrid: both | 20 | 4.00× | 2.0 | 10 | 4.00× | 93.0 | +2.0 | 0.000 |"
-    assert f"{ratios} 1 of 2, 1 diverged |" in page
-    assert "| by both |  |  |  |  |  |  |  |  | 0 of 1, 1 diverged |" in page
-    assert "`--config=configs/demo.py --config.batch=16`" in page
-    titles = [line for line in page.splitlines() if line.startswith("## ")]
-    # Batch norm's two cells stand in the first table.
-    assert titles == [
-        "## Multigrid against the baseline",
-        "## The learning rate and the short cycle",
-    ]
-
-
-def test_a_cell_that_is_alone_is_shown_once():
-    metrics = {"top1": 0.9, "loss": 0.0}
-    run = {"iterations": 20, "epochs": 2.0, "train_s": 9, "metrics": metrics}
-    page = format_results("demo", "", {"multigrid": {"runs": {"0": run}, "diverged": {}}}, 1)
-    assert [line for line in page.splitlines() if line.startswith("## ")] == [
-        "## Multigrid against the baseline"
-    ]

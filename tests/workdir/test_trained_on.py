@@ -12,9 +12,9 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from data.format.video_table import Actions, VideoTable
 from mg_jax.input.datasets import open_source
 from mg_jax.recipe import schedule_from_config
+from mg_jax.report.comparison import compared_with_first
 from mg_jax.report.groups import check_comparable, group_runs
 from mg_jax.report.runs import TRAINING_VIDEOS, read_runs
-from mg_jax.report.table import differing_settings
 from mg_jax.runtime.stops import Stops
 from mg_jax.training.session import open_session
 from mg_jax.workdir.config import WorkdirError
@@ -276,18 +276,11 @@ def test_runs_that_were_evaluated_on_other_videos_are_not_compared(undisturbed):
     other = dataclasses.replace(run, trained_on=TrainedOn((stretch(48, 0),)))
     with pytest.raises(ValueError, match=r"evaluated on other videos \(11 and 2\); see data.json"):
         check_comparable([run, other])
-    check_comparable([run, dataclasses.replace(run, trained_on=None)])
 
 
-def test_runs_that_do_not_know_their_videos_pass_for_the_others(undisturbed):
-    (known,) = read_runs([undisturbed[0]])
-    old = dataclasses.replace(known, settings={**known.settings}, trained_on=None)
-    del old.settings[TRAINING_VIDEOS]
-    other = dataclasses.replace(
-        known, settings={**known.settings, TRAINING_VIDEOS: "40 (3c4d)"}, trained_on=None
-    )
-    for found, sizes in (([known, old, known], [3]), ([known, old, other], [1, 1, 1])):
-        groups = group_runs(found)
-        assert [len(group.runs) for group in groups] == sizes
-        labels = [row.label for row in differing_settings(groups)]
-        assert labels == ([TRAINING_VIDEOS] if len(sizes) > 1 else [])
+def test_runs_that_were_trained_on_other_videos_are_not_averaged(undisturbed):
+    (run,) = read_runs([undisturbed[0]])
+    other = dataclasses.replace(run, settings={**run.settings, TRAINING_VIDEOS: "40 (3c4d)"})
+    groups = group_runs([run, other, run])
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert list(compared_with_first(groups).differing_settings()) == [TRAINING_VIDEOS]
