@@ -144,7 +144,7 @@ BAD_KINETICS_LISTS = {
         r"train.csv, line 2: '1.mp4' has no label; .* a path and a label with ' '",
     ),
     "an empty label": (("0.mp4 ",), r"train.csv, line 1: '0.mp4' has no label"),
-    "another separator": (("0.mp4,1",), r"line 1: '0.mp4,1' .*--config.prepare.separator=, "),
+    "another separator": (("0.mp4,1",), r"line 1: '0.mp4,1' .*--config.prepare.separator=,"),
     "two labels": (
         ("0.mp4 1 2",),
         r"train.csv, line 1: 2 labels, 1, 2; each video has one label",
