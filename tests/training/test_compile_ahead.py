@@ -11,15 +11,10 @@ from mg_jax.training.log import open_log
 from mg_jax.training.loop import _iterate, _programs_ahead
 from mg_jax.training.run import open_run
 from mg_jax.workdir.trained_on import stretch_of
-from tests import tiny
-from tests.conftest import CACHE
 
 
 @pytest.fixture
-def config(data_dir):
-    config = tiny.get_config()
-    config.data.dir = str(data_dir)
-    config.run.cache_dir = str(CACHE)
+def config(config):
     config.run.compile_ahead = True
     return config
 
