@@ -15,7 +15,7 @@ def get_base() -> ConfigDict:
     config.batch = 512
     config.frames = 32
     config.size = 224
-    config.sub_batch = 8  # clips that share batch-norm statistics; 0: all of an iteration
+    config.sub_batch = 8  # clips that share batch-norm statistics; 0: the whole batch
     config.model = _model()
     config.data = _data()
     config.prepare = _prepare()
@@ -40,7 +40,8 @@ def _model() -> ConfigDict:
     model.dropout = 0.5
     model.dtype = "float32"  # or bfloat16; parameters and statistics are float32 always
     model.non_local = ConfigDict()
-    # Blocks of res2 ... res5, counted from 0, that a non-local block follows; the slow pathway's.
+    # Blocks of res2 ... res5, counted from 0, that a non-local block follows; of SlowFast, the slow
+    # pathway's.
     model.non_local.positions = ((), (), (), ())
     model.non_local.instantiation = "dot_product"  # or softmax
     model.non_local.pool = (1, 2, 2)  # keys and values are max-pooled by this
@@ -60,7 +61,7 @@ def _data() -> ConfigDict:
     data.short_sides = (256.0, 340.0)  # scale jitter of the short side at full size, pixels
     data.inverse_uniform = False  # jitter uniform in 1 / short side
     data.flip = True  # mirror half of the clips
-    data.max_damaged = 0.01  # share of a split's videos; more unreadable ones stop the run
+    data.max_damaged = 0.01  # share of a split's videos that may be unreadable; more stop the run
     return data
 
 
@@ -78,10 +79,10 @@ def _prepare() -> ConfigDict:
     prepare.short_side = 256  # frames with a longer short side are scaled down to it, pixels
     prepare.quality = 90  # of the JPEGs, 1 ... 95
     prepare.frame_step = 1  # keep every k-th frame; strides count source frames all the same
-    prepare.max_broken = 0.02  # share of the videos; more unreadable ones stop it
+    prepare.max_broken = 0.02  # share of the videos that may be unreadable; more stop it
     prepare.workers = 0  # processes; 0 for one per core
-    prepare.dry_run = False  # only say what is understood of the source
-    prepare.renew = False  # prepare again what is there already, and put it in its place when whole
+    prepare.dry_run = False  # only report how the source is understood
+    prepare.renew = False  # prepare an existing data set again; replace it once all is prepared
     return prepare
 
 
@@ -89,16 +90,16 @@ def _schedule() -> ConfigDict:
     """Learning rate and length, as the recipe states them for its batch."""
     schedule = ConfigDict()
     schedule.batch = 512  # the batch that this section is stated for
-    # The number of training videos that these lengths are meant for. It changes no training; plans
-    # and runs warn where their own number is far from it.
+    # The number of training videos that these lengths are meant for. Training does not depend on
+    # it; plans and runs warn where the data set has far more or fewer.
     schedule.videos = 240_000
-    # Multiplies iterations, steps and warm-up, all three, to fit another number of videos.
+    # Multiplies iterations, steps and warm-up, to fit another number of videos.
     schedule.scale = 1.0
     schedule.learning_rate = 0.8
     schedule.steps = (44_000, 72_000, 92_000)  # iterations at which the rate is multiplied
     schedule.iterations = 112_000
-    schedule.decay = 0.1  # by this
-    schedule.cosine = False  # half a cosine instead of steps
+    schedule.decay = 0.1  # by this factor
+    schedule.cosine = False  # decay along half a cosine instead of in steps
     schedule.warmup_iterations = 0
     schedule.warmup_learning_rate = 0.0
     return schedule
@@ -109,8 +110,8 @@ def _multigrid() -> ConfigDict:
     multigrid = ConfigDict()
     multigrid.long_cycle = True
     multigrid.short_cycle = True
-    multigrid.long_shapes = 4  # S', the last S' of the four shapes
-    multigrid.short_shapes = 3  # the last 1, 2 or 3 of H/2, H/sqrt 2, base size
+    multigrid.long_shapes = 4  # S': the cycle has the last S' of the four shapes
+    multigrid.short_shapes = 3  # the cycle has the last 1, 2 or 3 of H/2, H/sqrt 2, base size
     multigrid.single_cycle = False  # one long cycle over the run, not one per stage
     multigrid.fine_tuning = True  # the last stage on the full shape
     multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
@@ -119,7 +120,7 @@ def _multigrid() -> ConfigDict:
 
 
 def _baseline() -> ConfigDict:
-    """What runs with both cycles off."""
+    """The baseline, which runs with both cycles off."""
     baseline = ConfigDict()
     baseline.epoch_factor = 1.0  # the baseline's epochs relative to the recipe's
     baseline.time_divisor = 1  # train on T / time_divisor frames throughout,
@@ -137,11 +138,11 @@ def _optimizer() -> ConfigDict:
 
 
 def _eval() -> ConfigDict:
-    """During training and at its end."""
+    """Evaluation during training and at its end."""
     eval = ConfigDict()
-    eval.times = 10  # evaluations on one centre view, spread over the run to its end
+    eval.times = 10  # evaluations on one centre view, evenly spread, the last at the run's end
     eval.precise_bn_batches = 200  # of the current base grid, before each evaluation
-    eval.clips = 10  # per video in the full evaluation,
+    eval.clips = 10  # per video in the full evaluation at the end,
     eval.crops = 1  # times 1 (centre) or 3 (along the longer side)
     eval.size = 224  # crop, pixels
     eval.short_side = 256  # of the scaled video, pixels
@@ -149,13 +150,13 @@ def _eval() -> ConfigDict:
 
 
 def _run() -> ConfigDict:
-    """How a run works, not what it computes: these may change when a run continues."""
+    """How a run works, not what it computes: a run may continue with other values."""
     run = ConfigDict()
     run.log_every = 20  # iterations
     run.checkpoint_every = 1000  # iterations
     run.keep = 3  # checkpoints
-    run.accept_other_videos = False  # continue on videos that the run was not trained on so far
-    run.remat = False  # less memory: compute what is inside blocks again for the backward pass
+    run.accept_other_videos = False  # continue although the data set's videos have changed
+    run.remat = False  # recompute activations inside blocks in the backward pass, for less memory
     run.compile_ahead = True  # compile the coming grids' programs while training
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
     return run

@@ -19,7 +19,7 @@ def get_config(variant: str = ""):
     config.batch = 8
     config.frames = 8
     config.data.stride = 8
-    # The base grid does not scale at random; coarse ones do, which is how they sample a wider span.
+    # No scale jitter on the base grid; coarse grids have it, to sample a wider span of the picture.
     config.data.short_sides = (256.0, 256.0)
     config.schedule.batch = 8
     config.schedule.learning_rate = 0.00125

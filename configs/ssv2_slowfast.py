@@ -41,7 +41,7 @@ def get_config(variant: str = ""):
     config.schedule.warmup_learning_rate = 1e-4
     config.optimizer.weight_decay = 1e-6
 
-    # One view, as in PySlowFast: each clip spans the whole video, so that more would be equal.
+    # One view, as in PySlowFast: each clip spans the whole video, so further clips would be equal.
     config.eval.clips = 1
     config.eval.crops = 1
     return as_variant(config, variant)

@@ -1,4 +1,4 @@
-r"""What multigrid's parts are worth, on moving_shapes, in some 70 minutes on two CPU cores.
+r"""Ablation of multigrid's parts on moving_shapes, in some 70 minutes on two CPU cores.
 
     python main.py --config=configs/study.py --mode=prepare
     python -m mg_jax.study --config=configs/study.py --workdir=work/study --at_once=2

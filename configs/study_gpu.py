@@ -5,9 +5,9 @@ r"""The study of `configs/study.py` at a size for one GPU: SlowFast-R50 on 64 cl
         --cells=baseline --seeds=1
     python -m mg_jax.study --config=configs/study_gpu.py --workdir=work/study_gpu
 
-The second command shows whether the baseline comes near its ceiling, without which the comparison
-says nothing; else lengthen it from `schedule.iterations` of 4,000, of which multigrid takes 1,127,
-with another --workdir. Not yet run on any GPU.
+The second command shows whether the baseline saturates; otherwise the comparison says nothing, and
+`schedule.iterations` of 4,000, of which multigrid takes 1,127, should be more, with another
+--workdir. Not yet run on any GPU.
 """
 
 from configs.base import as_variant

@@ -1,4 +1,4 @@
-"""The core that all data sets share: listed videos into frames that can be fetched singly.
+"""What all data sets share: listed videos become frames that can be fetched singly.
 
 A prepared data set has two splits for each of its own: `NAME`, a record for each video, and
 `NAME_frames`, a record for each frame, all frames of a video in order. Training reads the frames of
@@ -68,25 +68,25 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """The videos, their labels and the names of the classes.
 
         Args:
-          findings: what is wrong or odd is added, with file and line; rows that are wrong are left
-            out, so that all are found in one go.
+          findings: problems are added, with file and line; invalid rows are left out, so that one
+            pass finds all of them.
 
         Raises:
-          UserError: naming file and line of what is so wrong that nothing can be listed.
+          UserError: where nothing can be listed, naming file and line.
         """
 
     @property
     def _parts_dir(self) -> pathlib.Path:
-        """Holds what is prepared so far until all is."""
+        """The folder of what is prepared so far, until all is."""
         return pathlib.Path(self.data_path).with_name(f"{VERSION}.parts")
 
     def prepare(self) -> None:
-        """Prepares the data set, or goes on where a process was cut off.
+        """Prepares the data set, or resumes a preparation that was cut off.
 
         Raises:
-          UserError: for lists, videos, settings or a disk that do not do.
+          UserError: for invalid lists, videos or settings, or a disk that is full.
         """
-        # First of all, and while no folder is there yet.
+        # Before any folder is made.
         self.look()
         self.info.features["labels"].feature.names = self._listing.classes
         with resumable(self._parts_dir, self.settings), locked_preparation(self._parts_dir):
@@ -97,11 +97,11 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """Lists the videos, checks all that can be seen without decoding, and prints a summary.
 
         Raises:
-          UserError: with all that is wrong.
+          UserError: with all errors.
         """
         findings, settings = Findings(), self.settings
         self._listing, self._states = self._checked(findings)
-        # What is wrong is plainer beside what was understood.
+        # Errors are easier to understand below the summary.
         print(summary(settings.source, self._listing, settings.multi_label, findings), flush=True)
         findings.check(settings.source)
 
@@ -117,7 +117,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         return changes(folder / SOURCES, listing, states)
 
     def remove_leftovers(self) -> None:
-        """Of a preparation that is done, or was killed when it was."""
+        """Removes the temporary folders of a preparation that is done."""
         shutil.rmtree(self._parts_dir, ignore_errors=True)
         # TFDS leaves these behind if it is killed.
         for folder in self._parts_dir.parent.glob(f"incomplete.*_{VERSION}"):
@@ -175,7 +175,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         return listing
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
-        """Called by TFDS with `data_dir` a folder that becomes the data set's when this returns."""
+        """Called by TFDS, which makes the folder `data_dir` the data set's when this returns."""
         folder = self._parts_dir
         settings = self.settings
         parts = resumed_parts(self._listing, self._states, folder, settings.stored, settings.renew)
@@ -208,7 +208,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
     def _finish_split(
         self, split: str, parts: list[Part], reports: list[dict[str, Any]], folder: pathlib.Path
     ) -> list[tfds.core.SplitInfo]:
-        """Puts the parts' files in their places and writes the split of videos that points there.
+        """Links the parts' files as the split of frames, and writes the split of videos.
 
         Raises:
           UserError: if no video of the split could be read.
@@ -234,10 +234,10 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         return [self._split_info(split, [len(records)], size), frames]
 
     def _log_download_bytes(self) -> None:
-        """Nothing: TFDS would tell of a download."""
+        """Does nothing; TFDS would report a download."""
 
     def _log_download_done(self) -> None:
-        """Nothing: the caller tells what there is."""
+        """Does nothing; the caller reports what there is."""
 
     def _split_info(self, name: str, shard_lengths: list[int], size: int) -> tfds.core.SplitInfo:
         return tfds.core.SplitInfo(

@@ -1,7 +1,6 @@
 """What the tests of builders share."""
 
 import contextlib
-import csv
 import io
 import pathlib
 
@@ -11,7 +10,7 @@ import pytest
 from mg_jax.input.datasets import frame_records, open_data_set, video_table
 from mg_jax.tools.prepare import prepare
 from tests import videos
-from tests.preparations import changed
+from tests.preparations import changed, message_of
 
 
 def contents(config, split):
@@ -34,14 +33,6 @@ def refused(config, message):
     assert not pathlib.Path(config.data.dir).exists()
 
 
-def skipped(config):
-    """The rows of skipped.csv by id."""
-    with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(
-        newline="", encoding="utf-8"
-    ) as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
-
-
 def understood(config, **prepare_settings):
     """What preparing says of its source before it decodes anything."""
     printed = io.StringIO()
@@ -53,6 +44,10 @@ def understood(config, **prepare_settings):
 
 def wrong(config):
     """What preparing says is wrong, before it decodes anything."""
-    with pytest.raises(ValueError, match=r"\w") as raised:
-        prepare(changed(config, dry_run=True))
-    return str(raised.value)
+    return message_of(prepare, changed(config, dry_run=True))
+
+
+def labels_of(text):
+    """Class names of a summary."""
+    (line,) = [line for line in text.splitlines() if line.startswith("  classes: ")]
+    return line.rpartition(": ")[2]

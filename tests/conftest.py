@@ -64,6 +64,16 @@ def flags(data_dir) -> list[str]:
     return [f"--config.data.dir={data_dir}", f"--config.run.cache_dir={CACHE}"]
 
 
+@pytest.fixture
+def config(data_dir):
+    """The recipe of `tests/tiny.py` on the small data set."""
+    from tests import tiny
+
+    config = tiny.get_config()
+    config.data.dir, config.run.cache_dir = str(data_dir), str(CACHE)
+    return config
+
+
 @pytest.fixture(scope="session")
 def undisturbed(once, flags):
     """A run from start to end on one device, and what it printed."""
@@ -76,6 +86,12 @@ def undisturbed(once, flags):
 
     folder = once("undisturbed", make)
     return folder / "run", (folder / "output").read_text()
+
+
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    """A copy of the finished run's work directory."""
+    return shutil.copytree(undisturbed[0], tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import csv
 import pathlib
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from data.preparation.video_frames import read_frames
@@ -16,12 +17,18 @@ def read(path, short_side=256, quality=90, **settings):
     return read_frames(path, short_side, quality, **settings)
 
 
-def skipped(config):
-    """The rows of skipped.csv."""
-    with (pathlib.Path(open_data_set(config).data_path) / "skipped.csv").open(
-        newline="", encoding="utf-8"
-    ) as file:
+def listed(config, name):
+    """The rows of a list beside the data set: `skipped.csv` or `remarks.csv`."""
+    path = pathlib.Path(open_data_set(config).data_path) / name
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def message_of(function, *arguments):
+    """The message with which a call is refused."""
+    with pytest.raises(ValueError, match=r"\w") as raised:
+        function(*arguments)
+    return str(raised.value)
 
 
 def changed(config, **prepare):

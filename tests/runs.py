@@ -1,4 +1,4 @@
-"""Runs of main.py as users start them: real processes, one to a work directory."""
+"""Runs as users start them: real processes, one to a work directory."""
 
 import json
 import os
@@ -16,22 +16,39 @@ ROOT = pathlib.Path(__file__).parent.parent
 STARTED: list[subprocess.Popen] = []
 
 
-def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
-    """Starts main.py and returns the process, its output piped."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    command = [sys.executable, "main.py", f"--config={config}"]
-    if workdir is not None:
-        command.append(f"--workdir={workdir}")
+def config_of(recipe, variant="", **changes):
+    """A recipe's config with changes, such as `**{"schedule.scale": 0.5}`."""
+    config = recipe.get_config(variant)
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def launch(*command, **environment):
+    """Starts Python with a command line and returns the process, its output piped."""
     process = subprocess.Popen(
-        [*command, f"--mode={mode}", *arguments],
+        [sys.executable, *command],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     STARTED.append(process)
     return process
+
+
+def ended(process):
+    """Waits for the end of a process; its status and output."""
+    output, _ = process.communicate(timeout=600)
+    return process.returncode, output
+
+
+def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
+    """Starts main.py and returns the process, its output piped."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    where = [] if workdir is None else [f"--workdir={workdir}"]
+    command = ["main.py", f"--config={config}", *where, f"--mode={mode}", *arguments]
+    return launch(*command, XLA_FLAGS=flags, PYTHONUNBUFFERED="1")
 
 
 def free_port():
@@ -76,9 +93,8 @@ def end_all():
 
 def run(workdir, *arguments, expect=0, **settings):
     """Runs main.py to its end and returns what it printed."""
-    process = start(workdir, *arguments, **settings)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == expect, output
+    status, output = ended(start(workdir, *arguments, **settings))
+    assert status == expect, output
     return output
 
 
@@ -98,10 +114,15 @@ def summary(workdir):
     return json.loads((pathlib.Path(workdir) / "summary.json").read_text())
 
 
+def newest_checkpoint(workdir):
+    """The folder of the newest checkpoint."""
+    folders = (pathlib.Path(workdir) / "checkpoints").glob("[0-9]*")
+    return max(folders, key=lambda path: int(path.name))
+
+
 def final_arrays(workdir):
     """All arrays of the newest checkpoint."""
-    steps = (pathlib.Path(workdir) / "checkpoints").glob("[0-9]*")
-    return arrays(workdir, max(int(path.name) for path in steps))
+    return arrays(workdir, int(newest_checkpoint(workdir).name))
 
 
 def arrays(workdir, step):

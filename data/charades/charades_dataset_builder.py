@@ -5,10 +5,9 @@ import pathlib
 
 from data.builder import VideoBuilder
 from data.listing import lists
-from data.listing.class_folders import videos_by_stem
+from data.listing.class_folders import VideosByStem
 from data.listing.findings import Findings
 from data.listing.list_files import read_lines, read_table
-from data.listing.video_root import path_inside
 from data.listing.videos import Action, Listing, Video
 from mg_jax.errors import UserError
 
@@ -41,7 +40,7 @@ class Builder(VideoBuilder):
             raise UserError(f"{path} has {len(lines)} lines but {len(codes)} different codes")
         classes = [line.split(maxsplit=1)[-1] for line in lines]
         paths = {split: lists.required(source / name, what) for split, name in SPLITS.items()}
-        found = videos_by_stem(source / self.settings.videos, findings)
+        found = VideosByStem(source / self.settings.videos, ".mp4", findings)
         splits = {split: self._split(path, codes, found, findings) for split, path in paths.items()}
         return Listing(classes, splits, CLASSES, True, dict(SPLITS))
 
@@ -49,27 +48,22 @@ class Builder(VideoBuilder):
         self,
         path: pathlib.Path,
         codes: dict[str, int],
-        found: dict[str, pathlib.Path],
+        found: VideosByStem,
         findings: Findings,
     ) -> list[Video]:
-        folder = self.settings.source / self.settings.videos
         videos = []
         for line, row in read_table(path, ("id", "actions")):
             name, where = row["id"], f"{line}, video {row['id']}"
             texts = [text for text in row["actions"].split(";") if text.strip()]
             actions = [_action(text, codes, where, findings) for text in texts]
-            try:
-                video = found.get(name, folder / path_inside(folder, f"{name}.mp4", where))
-            except ValueError as error:
-                findings.error(str(error))
-                continue
-            if None not in actions:
+            video = found.path(name, where)
+            if video is not None and None not in actions:
                 videos.append(Video(name, video, tuple(actions), FPS, line))
         return videos
 
 
 def _action(text: str, codes: dict[str, int], where: str, findings: Findings) -> Action | None:
-    """`c092 11.90 21.20`: class, start and end in seconds; None if it is wrong."""
+    """`c092 11.90 21.20`: class, start and end in seconds; None if it is invalid."""
     try:
         code, *times = text.split()
         start, end = map(float, times)

@@ -1,9 +1,9 @@
 """Stored JPEGs into crops: only the blocks under a crop are decoded.
 
-Stored frames have a restart marker after every block of 16 x 16 pixels and tell where each block is
-(see `jpeg`). So the blocks under the crops of all frames of a clip can be cut out and put together,
-frame below frame, as one ordinary JPEG, and decoded in one go. Decoding takes most of the time that
-input takes; this way it grows with the area of the crop.
+Stored frames have a restart marker after every block of 16 x 16 pixels and a table of the blocks'
+lengths (see `jpeg`). So the blocks under the crops of all frames of a clip can be cut out, joined
+frame below frame into one ordinary JPEG, and decoded in one call. Decoding is most of the input's
+cost, and this way grows with the area of the crop.
 """
 
 import operator
@@ -18,7 +18,7 @@ from data.format.jpeg import BLOCK, END, LENGTH, LENGTHS_AT, SCAN, SIZES, START
 # One thread per clip; the clips are what runs in parallel.
 cv2.setNumThreads(1)
 
-# Of pixels that one JPEG decodes to: what stays in a core's cache until it is resampled.
+# Bytes of the pixels that one JPEG decodes to: they stay in a core's cache until resampled.
 _MOST_BYTES = 1 << 20
 
 
@@ -40,7 +40,7 @@ def crop(
       ValueError: for a JPEG that is damaged.
     """
     boxes = boxes_N3.tolist()
-    # Where much is left out, decoding at half, quarter or eighth size is faster and does not alias.
+    # For strong shrinking, decoding at half, quarter or eighth size is faster and does not alias.
     pixels = min(side for _, _, side in boxes) // out_NThhC.shape[2]
     shrink = 1 << min(max(pixels, 1).bit_length() - 1, 3)
     (first, start), images = decode(jpegs, shape, boxes_N3, shrink)
@@ -113,7 +113,7 @@ def _blocks(shape: tuple[int, int], boxes_N3: np.ndarray) -> tuple[int, int, int
 def _joined(
     jpegs: list[memoryview], shape: tuple[int, int], blocks: tuple[int, int, int, int]
 ) -> np.ndarray:
-    """One JPEG of some blocks of others, which are one below the other in it, as they are.
+    """One JPEG of the same blocks of several, one frame below the other, without decoding them.
 
     Raises:
       ValueError: if a JPEG is not as it was stored.
@@ -122,7 +122,7 @@ def _joined(
     rows, columns = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
     lengths_TN, tables = _headers(jpegs, rows * columns)
     first = LENGTHS_AT + lengths_TN[0].nbytes + len(tables)
-    # A marker of two bytes follows each block, or the end of the image as many.
+    # Two bytes follow each block: a marker, or the end of the image.
     ends_TN = np.cumsum(lengths_TN + 2, 1, np.int64) + first
     if [len(jpeg) for jpeg in jpegs] != ends_TN[:, -1].tolist():
         raise ValueError("a stored JPEG is cut off")
@@ -138,18 +138,18 @@ def _joined(
     for jpeg, begins_R, lasts_R in zip(jpegs, begins_TR.tolist(), lasts_TR.tolist(), strict=True):
         pieces += [jpeg[a:b] for a, b in zip(begins_R, lasts_R, strict=True)]
     out = np.frombuffer(bytearray().join(pieces), np.uint8)
-    # Where each row lands, and with it the marker after each of its blocks.
+    # How far each row has moved, and with it the marker after each of its blocks.
     lengths_R = (lasts_TR - begins_TR).ravel()
     moved_R = len(START) + len(tables) + np.cumsum(lengths_R) - lengths_R - begins_TR.ravel()
     markers_N = (ends_TRC.reshape(len(moved_R), -1) + moved_R[:, None]).ravel() - 1
-    # They count 0 ... 7 over and over; the end of the image takes the place of the last.
+    # Restart markers count 0 ... 7 cyclically; the end of the image takes the place of the last.
     out[markers_N] = 0xD0 + np.arange(len(markers_N)) % 8
     out[-1] = END[1]
     return out
 
 
 def _headers(jpegs: list[memoryview], blocks: int) -> tuple[np.ndarray, bytes]:
-    """Bytes of each block of each frame, and what lies between comment and blocks, always the same.
+    """The length of each block of each frame, and the tables before the blocks, equal in all.
 
     Raises:
       ValueError: if a JPEG is not as it was stored.
@@ -166,7 +166,7 @@ def _headers(jpegs: list[memoryview], blocks: int) -> tuple[np.ndarray, bytes]:
 
 
 def _decode(jpeg: np.ndarray, shrink: int) -> np.ndarray:
-    # Colours are not interpolated, so that the frames above and below do not mix in.
+    # Chroma is not interpolated, so that the frames above and below do not mix in.
     if shrink == 1:
         return simplejpeg.decode_jpeg(jpeg, fastupsample=True)
     height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)

@@ -31,7 +31,7 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
       quality: 1 ... 95.
 
     Raises:
-      ValueError: if the image has more blocks than a comment can hold lengths, 8 megapixels.
+      ValueError: if the comment cannot hold the lengths of all blocks, above 8 megapixels.
     """
     buffer = io.BytesIO()
     options = {"quality": quality, "subsampling": "4:2:0", "restart_marker_blocks": 1}

@@ -1,4 +1,4 @@
-"""Random access to the stored frames of a split, and an account of those that are damaged."""
+"""Random access to the stored frames of a split, and a record of damaged videos."""
 
 import bisect
 import itertools
@@ -9,13 +9,11 @@ import numpy as np
 from absl import logging
 from array_record.python.array_record_module import ArrayRecordReader
 
+from data.format.jpeg import END, START
 from mg_jax.errors import UserError
 
 # What a damaged file makes readers and decoders raise.
 DAMAGE = (RuntimeError, ValueError)
-
-_JPEG = b"\xff\xd8\xff"
-_END = b"\xff\xd9"
 
 
 class DataError(UserError):
@@ -33,7 +31,7 @@ class FrameRecords:
           lengths: records of each.
 
         Raises:
-          ValueError: if a file is missing, damaged at its end, or of another length.
+          ValueError: if a file is missing, damaged at its end, or holds another number of records.
         """
         self._firsts = [0, *itertools.accumulate(lengths)]
         self._readers = []
@@ -53,7 +51,7 @@ class FrameRecords:
         return self._firsts[-1]
 
     def jpegs(self, numbers: np.ndarray) -> list[memoryview]:
-        """Frames of one video, all of which are in one file.
+        """Frames of one video, by record number; a video's frames are all in one file.
 
         Raises:
           RuntimeError: if a record is damaged, saying where.
@@ -64,7 +62,8 @@ class FrameRecords:
         # 1.5 times the CPU time of reading what is in the cache.
         records = [reader.read(i, i + 1)[0] for i in (numbers - first).tolist()]
         # The one field that holds these bytes; parsing a record would copy it twice.
-        return [memoryview(r)[r.find(_JPEG) : r.rfind(_END) + 2] for r in records]
+        begin = START + b"\xff"  # of the first marker
+        return [memoryview(r)[r.find(begin) : r.rfind(END) + len(END)] for r in records]
 
 
 class DamagedVideos:
@@ -72,7 +71,7 @@ class DamagedVideos:
 
     Attributes:
       rows: of the split's table.
-      fatal: what no other video can make up for.
+      fatal: an error that no replacement by another video can repair.
     """
 
     def __init__(self, videos: int, limit: float):
@@ -87,7 +86,7 @@ class DamagedVideos:
         return len(self.rows)
 
     def add(self, row: int, name: str, error: Exception, instead: str) -> None:
-        """Counts a video once and says what is wrong with it and what happens instead."""
+        """Counts a video once and logs what is wrong with it and what happens instead."""
         with self._lock:
             if row in self.rows:
                 return
@@ -96,7 +95,7 @@ class DamagedVideos:
         logging.error("video %s is damaged (%s): %s", name, reason, instead)
 
     def check(self) -> None:
-        """Raises DataError once more is damaged than the config allows or can be made up for."""
+        """Raises DataError if more is damaged than the config allows or than can be replaced."""
         if len(self) > self._limit * self._videos:
             raise DataError(
                 f"{len(self)} of {self._videos} videos are damaged, more than the share "

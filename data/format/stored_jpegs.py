@@ -21,10 +21,10 @@ class StoredJpegs(Sequence[bytes]):
     """
 
     def __init__(self, folder: pathlib.Path | None):
-        """Empty.
+        """Starts empty.
 
         Args:
-          folder: for what does not fit into memory; by default the system's for such files.
+          folder: for what does not fit into memory; by default the system's temporary one.
         """
         self._folder = folder
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115
@@ -46,21 +46,21 @@ class StoredJpegs(Sequence[bytes]):
             raise WriteError(f"{folder} cannot be written to: {error.strerror}") from error
         self._ends.append(self._ends[-1] + len(jpeg))
 
-    def reorder(self, numbers: Iterable[int]) -> None:
-        """From now on these are its items; some may come again and others not at all."""
-        self._order = array.array("q", numbers)
+    def reorder(self, indices: Iterable[int]) -> None:
+        """Makes the items those of these indices, which may repeat some and omit others."""
+        self._order = array.array("q", indices)
 
     def close(self) -> None:
-        """Gives memory and disk back."""
+        """Frees memory and disk."""
         self._file.close()
 
     def __len__(self) -> int:
         return len(self._ends) - 1 if self._order is None else len(self._order)
 
     def __getitem__(self, index: int) -> bytes:
-        number = range(len(self))[index]
+        index = range(len(self))[index]
         if self._order is not None:
-            number = self._order[number]
-        start, end = self._ends[number : number + 2]
+            index = self._order[index]
+        start, end = self._ends[index : index + 2]
         self._file.seek(start)
         return self._file.read(end - start)

@@ -52,13 +52,13 @@ class VideoTable:
         return len(self.ids)
 
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256, in hex, of each part of the table, by a name to tell people.
+        """SHA-256, in hex, of each part of the table, by a name for messages.
 
-        Together they cover all that training and evaluation take from it: everything but where
-        frames are stored, in this order of videos.
+        Together they cover all that training and evaluation take from it, in the order of the
+        videos: everything but where frames are stored.
         """
         actions = self.actions
-        # As JSON two lists of names never read the same.
+        # As JSON, since names that are only joined could be ambiguous.
         ids = hashlib.sha256(json.dumps(self.ids.tolist()).encode()).hexdigest()
         return {
             "ids": ids,
@@ -73,8 +73,8 @@ class VideoTable:
     def records(self, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
         """Record numbers of source frames, `B T` int64.
 
-        Frames before the start or past the end repeat the first or last one; those that are not
-        stored stand for the nearest stored one.
+        A frame before the start or past the end gives the first or last one; one that is not
+        stored gives the nearest stored one.
         """
         last_B1 = self.source_frames[rows_B, None] - 1
         step = self.frame_step
@@ -109,7 +109,7 @@ class VideoTable:
 
 
 def _sha256(*columns: np.ndarray) -> str:
-    """Of whole numbers, however many bytes each takes in memory."""
+    """The digest of columns of integers, whatever their dtype."""
     digest = hashlib.sha256()
     for column in columns:
         digest.update(len(column).to_bytes(8, "little"))

@@ -17,8 +17,7 @@ class Builder(VideoBuilder):
 
     `prepare.source` holds `train.csv`, `val.csv` and optionally `test.csv` with rows `path label`,
     paths in `prepare.videos`, by default in the source; or folders `train`, `val` and optionally
-    `test` with a folder per class. Names of the classes of lists come from a `classes.txt`, if
-    there is one.
+    `test` with a folder per class. A `classes.txt`, if there is one, names the classes.
     """
 
     VARIANTS: ClassVar = "400, 600 or 700"

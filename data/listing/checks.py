@@ -1,4 +1,4 @@
-"""What can be seen of a listing before anything is decoded."""
+"""Checks of a listing that need no decoding."""
 
 import collections
 
@@ -18,7 +18,7 @@ def check_listing(
     several: bool,
     findings: Findings,
 ) -> None:
-    """Adds all that is wrong or odd.
+    """Adds errors and notices to the findings.
 
     Args:
       listing: what was listed.
@@ -26,7 +26,7 @@ def check_listing(
       train: the split to train on.
       evaluation: the split to evaluate on.
       several: whether a video may have several labels.
-      findings: is added to.
+      findings: of the source.
     """
     for split, videos in listing.splits.items():
         if not videos and not findings.errors:
@@ -68,7 +68,7 @@ def _check_names(video: Video, findings: Findings) -> None:
 def _check_same_file(
     listing: Listing, states: dict[str, list[State]], several: bool, findings: Findings
 ) -> None:
-    """The same file in two splits, or under two names."""
+    """Adds files that are in two splits, or have two names."""
     first: dict[object, tuple[str, Video]] = {}
     for split, videos in listing.splits.items():
         for video, state in zip(videos, states[split], strict=True):
@@ -118,10 +118,10 @@ def _check_alike(listing: Listing, findings: Findings) -> None:
 
 
 def _first_of(listing: Listing, name: str) -> Video | None:
-    number = listing.classes.index(name)
+    label = listing.classes.index(name)
     for videos in listing.splits.values():
         for video in videos:
-            if any(action.label == number for action in video.actions):
+            if any(action.label == label for action in video.actions):
                 return video
     return None
 

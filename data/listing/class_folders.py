@@ -1,4 +1,4 @@
-"""Finds videos in class folders and in folders of videos, and says what it leaves out."""
+"""Finds videos in class folders and in folders of videos, and reports what it leaves out."""
 
 import dataclasses
 import os
@@ -10,11 +10,11 @@ from data.listing.image_folder import SUFFIXES as IMAGES
 from data.listing.lists import CLASS_FILE
 from data.listing.sources import LIST
 from data.listing.system_files import is_system
-from data.listing.video_root import SETS_VIDEOS
+from data.listing.video_root import SETS_VIDEOS, path_inside
 from data.listing.videos import Action, Video
 from mg_jax.errors import UserError
 
-# What FFmpeg reads and people have; a list may name files with any suffix.
+# Suffixes of video files; a list may name files with any suffix.
 # fmt: off
 VIDEOS = frozenset((
     ".mp4", ".webm", ".mkv", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv",
@@ -28,7 +28,7 @@ VIDEOS = frozenset((
 
 @dataclasses.dataclass
 class ClassFolder:
-    """What a folder holds, sub-folders included.
+    """What a class folder holds, sub-folders included.
 
     Attributes:
       path: of the folder.
@@ -51,10 +51,10 @@ def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def class_folder(path: pathlib.Path, findings: Findings) -> ClassFolder:
-    """Looks for videos in a folder of a class and in the folders in it.
+    """Looks for videos in a class folder and its sub-folders.
 
-    A folder in it with images and no videos is a video, its images the frames. One with neither is
-    taken for a video that has lost its images, if there are others.
+    A sub-folder with images and no videos is a video, its images the frames. One with neither is
+    taken for a video that has lost its images, if the class has other videos.
 
     Args:
       path: of the folder.
@@ -119,8 +119,9 @@ def find_class_folders(
 
     Args:
       folders: of the splits, each holding a folder per class.
-      source: that they lie in, or are; its lists and names of classes are not told of here.
-      findings: what is odd or left out is added.
+      source: the folder that holds them, or is one; its lists and `classes.txt` are not reported as
+        left out.
+      findings: notices and what is left out are added.
     """
     found: dict[str, dict[str, list[ClassFolder]]] = {}
     for split, folder in folders.items():
@@ -128,7 +129,7 @@ def find_class_folders(
         for path in folders_in(folder):
             found[split].setdefault(_name(path), []).append(class_folder(path, findings))
         for alike in found[split].values():
-            _tell_empty([one for one in alike if not one.videos], findings)
+            _report_empty([one for one in alike if not one.videos], findings)
             filled = [f"'{printable(one.path)}'" for one in alike if one.videos]
             if len(filled) > 1:
                 findings.notice(
@@ -142,7 +143,7 @@ def find_class_folders(
 
 
 def _leave_out_files(folder: pathlib.Path, is_source: bool, findings: Findings) -> None:
-    """Of files that lie beside class folders or folders of splits."""
+    """Reports files that lie beside class folders or folders of splits as left out."""
     with os.scandir(folder) as entries:
         names = sorted(
             entry.name for entry in entries if not entry.is_dir() and not is_system(entry.name)
@@ -168,9 +169,8 @@ def videos_of_class_folders(
     Args:
       found: the class folders, by split and name.
       folders: of the splits.
-      classes: names at their numbers; None for those found: in alphabetical order, or where all
-        are numbers in theirs.
-      findings: what is wrong is added.
+      classes: names in order; None for those found, numbers in their order before names in theirs.
+      findings: errors are added.
     """
     filled = {
         split: [
@@ -181,19 +181,19 @@ def videos_of_class_folders(
     if classes is None:
         names = {name for of_split in filled.values() for name, _ in of_split}
         classes = sorted(names, key=_numbers_first)
-    number = {name: k for k, name in enumerate(classes)}
+    labels = {name: k for k, name in enumerate(classes)}
     splits = {}
     for split, of_split in filled.items():
         splits[split] = []
         for name, folder in of_split:
-            if name not in number:
+            if name not in labels:
                 findings.error(
                     f"{printable(folder.path)} ({len(folder.videos):,} videos)",
                     f"each class folder must be one of the {len(classes)} classes",
                 )
                 continue
             splits[split] += [
-                Video(str(path.relative_to(folders[split])), path, (Action(number[name]),))
+                Video(str(path.relative_to(folders[split])), path, (Action(labels[name]),))
                 for path in folder.videos
             ]
         if not of_split:
@@ -205,7 +205,7 @@ def videos_of_class_folders(
 
 
 def _name(folder: pathlib.Path) -> str:
-    """Of a class; accents in one encoding, since systems differ in it."""
+    """The class's name; accents in one encoding, since operating systems differ in it."""
     return unicodedata.normalize("NFC", folder.name).strip()
 
 
@@ -213,7 +213,7 @@ def _numbers_first(name: str) -> tuple[int, str]:
     return (int(name), name) if name.isdecimal() and len(name) < 10 else (10**9, name)
 
 
-def _tell_empty(folders: list[ClassFolder], findings: Findings) -> None:
+def _report_empty(folders: list[ClassFolder], findings: Findings) -> None:
     for folder in folders:
         holds = f"{folder.left_out:,} other files" if folder.left_out else "nothing"
         findings.notice(
@@ -221,31 +221,52 @@ def _tell_empty(folders: list[ClassFolder], findings: Findings) -> None:
         )
 
 
-def videos_by_stem(folder: pathlib.Path, findings: Findings) -> dict[str, pathlib.Path]:
-    """The videos of a folder by name without extension: files, and folders of images.
+class VideosByStem:
+    """The videos of a folder by name without extension: files, and folders of images."""
 
-    Raises:
-      UserError: if there is no such folder.
-    """
-    if not folder.is_dir():
-        raise UserError(
-            f"there is no folder {folder}; --config.prepare.source=... and {SETS_VIDEOS}"
-        )
-    found: dict[str, list[pathlib.Path]] = {}
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            path = folder / entry.name
-            if is_system(entry.name):
-                continue
-            if entry.is_dir():
-                found.setdefault(entry.name, []).append(path)
-            elif path.suffix.lower() in VIDEOS:
-                found.setdefault(path.stem, []).append(path)
-            elif path.suffix.lower() not in (".csv", ".json", ".txt"):  # the lists
-                findings.leave_out(printable(path), path.suffix.lower() or "no suffix")
-    for paths in found.values():
-        if len(paths) > 1:
-            findings.notice(
-                f"{some(paths)}", "videos of the same name; the first one of each is used"
+    def __init__(self, folder: pathlib.Path, suffix: str, findings: Findings):
+        """Looks through the folder.
+
+        Args:
+          folder: of the videos.
+          suffix: that the files of the data set have.
+          findings: notices, what is left out, and later errors are added.
+
+        Raises:
+          UserError: if there is no such folder.
+        """
+        if not folder.is_dir():
+            raise UserError(
+                f"there is no folder {folder}; --config.prepare.source=... and {SETS_VIDEOS}"
             )
-    return {name: paths[0] for name, paths in found.items()}
+        self._folder, self._suffix, self._findings = folder, suffix, findings
+        found: dict[str, list[pathlib.Path]] = {}
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = folder / entry.name
+                if is_system(entry.name):
+                    continue
+                if entry.is_dir():
+                    found.setdefault(entry.name, []).append(path)
+                elif path.suffix.lower() in VIDEOS:
+                    found.setdefault(path.stem, []).append(path)
+                elif path.suffix.lower() not in (".csv", ".json", ".txt"):  # the lists
+                    findings.leave_out(printable(path), path.suffix.lower() or "no suffix")
+        for paths in found.values():
+            if len(paths) > 1:
+                findings.notice(some(paths), "videos of the same name; the first of each is used")
+        self._paths = {name: paths[0] for name, paths in found.items()}
+
+    def path(self, name: str, where: str) -> pathlib.Path | None:
+        """The path of a video, whether it exists or not; None, after adding an error, if invalid.
+
+        Args:
+          name: without extension.
+          where: it is listed, file and line.
+        """
+        try:
+            listed = path_inside(self._folder, f"{name}{self._suffix}", where)
+        except ValueError as error:
+            self._findings.error(str(error))
+            return None
+        return self._paths.get(name, self._folder / listed)

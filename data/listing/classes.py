@@ -1,4 +1,4 @@
-"""Classes that no file lists: those that occur in lists."""
+"""The classes that occur in lists, for sources without a file that lists them."""
 
 import re
 import unicodedata
@@ -12,14 +12,14 @@ _MOST_CLASSES = 100_000
 def classes_that_occur(rows: dict[str, list[Row]], findings: Findings) -> tuple[list[str], str]:
     """The classes of lists, and how they were found.
 
-    Labels that are numbers are those of the classes, as many as the largest asks for; names are in
-    alphabetical order.
+    Labels that are all numbers are the indices of classes, and the largest says how many there
+    are. Otherwise the labels are names, in alphabetical order.
 
     Args:
       rows: of each split.
-      findings: what makes no sense is added.
+      findings: contradictions are added.
     """
-    first: dict[str, str] = {}  # where a label stands first
+    first: dict[str, str] = {}  # file and line where a label first occurs
     for split in rows:
         for row in rows[split]:
             for label in row.labels:
@@ -36,7 +36,7 @@ def classes_that_occur(rows: dict[str, list[Row]], findings: Findings) -> tuple[
 def _numbered(
     numbers: dict[str, int], first: dict[str, str], findings: Findings
 ) -> tuple[list[str], str]:
-    # Larger ones are out of range then.
+    # Larger ones are reported as out of range.
     count = max((k for k in numbers.values() if k < _MOST_CLASSES), default=-1) + 1
     smallest = min(numbers, key=numbers.get, default="0")
     if numbers.get(smallest) == 1:

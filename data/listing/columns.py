@@ -1,4 +1,4 @@
-"""Finds out what the columns of a list of videos mean, with and without a header."""
+"""Works out what the columns of a list of videos mean, with and without a header."""
 
 import dataclasses
 import re
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from data.listing.findings import Findings, some
 from data.listing.video_root import VideoRoot
 
-Lines = list[tuple[int, list[str]]]  # number of the line, cells
+Lines = list[tuple[int, list[str]]]  # line number, cells
 
 _PATHS = {"path", "video", "videos", "videopath", "file", "filename", "filepath", "name", "clip"}
 _PATHS |= {"clippath", "videoname", "clipname", "videofile", "relativepath", "relpath"}
@@ -28,10 +28,10 @@ class Columns:
     """What the columns of a list hold.
 
     Attributes:
-      path: number of the column of paths.
-      labels: numbers of the columns of labels; None for all behind the path.
-      group: number of the column that names groups; None where there is none.
-      count: of the columns; None where rows may have any number of labels.
+      path: index of the column of paths.
+      labels: indices of the columns of labels; None for all behind the path.
+      group: index of the column that names groups; None where there is none.
+      count: number of columns; None where rows may have any number of labels.
     """
 
     path: int = 0
@@ -50,19 +50,19 @@ def understand(
       lines: all of its rows.
       separator: that they were cut at.
       root: of the paths.
-      findings: what was found is added.
+      findings: notices and errors are added.
 
     Returns:
-      None for columns that make no sense, which is an error then.
+      None, after adding an error, for columns that cannot be understood.
     """
     lines = [(line, row) for line, row in lines if not _is_remark(row, root)]
     if not lines:
         return Columns(), lines
     if other := _better_separator(lines, separator, root):
         findings.error(
-            f"{path}, line {lines[0][0]}: {separator.join(lines[0][1])[:100]!r} has no columns "
-            f"with {separator!r} between, but with {other!r}",
-            f"--config.prepare.separator={_SEPARATORS[other]} cuts it there",
+            f"{path}, line {lines[0][0]}: {separator.join(lines[0][1])[:100]!r} has columns "
+            f"separated by {other!r}, not by {separator!r}",
+            f"set --config.prepare.separator={_SEPARATORS[other]}",
         )
         return None, []
     line, first = lines[0]
@@ -72,10 +72,10 @@ def understand(
         return _named_columns(f"{path}, line {line}", first, findings), lines[1:]
     if _is_unknown_header(lines, root):
         findings.error(
-            f"{path}, line {line}: {separator.join(first)[:100]!r} is no video that is there, and "
-            "no known names of columns",
+            f"{path}, line {line}: {separator.join(first)[:100]!r} is neither an existing video "
+            "nor a header with known names",
             "if it is a header, call its columns path,label (in their order) or remove it; if it "
-            "is a video, add or remove that",
+            "is a video, add the video or remove the row",
         )
         return None, []
     return _unnamed_columns(path, lines, root, findings), lines
@@ -86,7 +86,7 @@ def _is_remark(row: list[str], root: VideoRoot) -> bool:
 
 
 def _is_row(first: list[str], separator: str, root: VideoRoot) -> bool:
-    """Whether the video of a row is there, also if its path is cut at separators in it."""
+    """Whether the row names an existing video, even if separators cut its path."""
     names = (separator.join(first[:end]).strip() for end in range(1, len(first) + 1))
     return any(root.has(root.find(name)[0]) for name in names)
 
@@ -103,7 +103,7 @@ def _is_header(lines: Lines) -> bool:
 
 
 def _is_unknown_header(lines: Lines, root: VideoRoot) -> bool:
-    """Whether the first row has names that nobody thought of: no other row is like it."""
+    """Whether the first row is a header with unknown names: no other row is like it."""
     first = [cell.strip() for cell in lines[0][1]]
     others = [row for _, row in lines[1 : _SAMPLE + 1]]
     there = [row for row in others if root.has(root.find(row[0].strip())[0])]
@@ -208,7 +208,7 @@ def _has_numbers_between(lines: Lines) -> bool:
 
 
 def _better_separator(lines: Lines, separator: str, root: VideoRoot) -> str | None:
-    """Another separator with which rows have paths that are there; None if there is none."""
+    """Another separator with which rows have existing paths; None if there is none."""
     sample = [separator.join(row) for _, row in lines[:_SAMPLE]]
     scores = {other: _score(sample, other, root) for other in [separator, *_SEPARATORS]}
     best = max(scores, key=scores.get)
@@ -220,6 +220,6 @@ def _better_separator(lines: Lines, separator: str, root: VideoRoot) -> str | No
 
 
 def _score(sample: list[str], separator: str, root: VideoRoot) -> int:
-    """How many lines have a path that is there, and something behind it."""
+    """How many lines have an existing path, and something behind it."""
     cut = [text.split(separator) for text in sample]
     return sum(len(row) > 1 and root.has(row[0].strip().strip('"')) for row in cut)

@@ -9,7 +9,7 @@ from data.listing.image_folder import image_entries
 from data.listing.states import THREADS, State
 from data.listing.videos import Listing, Video
 
-_BYTES = 64 * 1024  # at the beginning and at the end
+_BYTES = 64 * 1024  # compared at the beginning and at the end
 
 
 def copies(
@@ -17,8 +17,8 @@ def copies(
 ) -> list[tuple[tuple[str, Video], tuple[str, Video]]]:
     """Pairs of videos, with their splits, that are most likely copies of each other.
 
-    Only videos of equal size are read, and of those only the beginning and the end; of folders of
-    images the first and the last one. Names of one and the same file are not copies.
+    Only videos of equal size are read, and of those only the beginning and the end; of a folder of
+    images, its first and last image. Two names of the same file are not copies.
 
     Args:
       listing: the videos.
@@ -47,7 +47,7 @@ def copies(
 
 
 def _content(path: pathlib.Path) -> str:
-    """A hash of what a video begins and ends with; its path, which is its own, if unreadable."""
+    """A hash of a video's first and last bytes; its path, which is unique, if unreadable."""
     try:
         paths = [path, path]
         if path.is_dir():

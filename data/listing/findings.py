@@ -1,11 +1,11 @@
-"""Collects all that is wrong or odd in a source, so that a person hears of it at once."""
+"""Collects the problems of a source, so that all are reported at once."""
 
 import dataclasses
 from collections.abc import Iterable
 
 from mg_jax.errors import UserError
 
-_MOST = 10  # of a kind that are shown
+_MOST = 10  # shown of each kind
 _MOST_KINDS = 20
 
 
@@ -13,7 +13,8 @@ _MOST_KINDS = 20
 class Findings:
     """What was found in lists and folders, by kind.
 
-    A kind is the sentence that says what would do; what was found names file and line.
+    What was found names file and line; its kind is a sentence that says what is wrong with all of
+    them, or how to correct them.
 
     Attributes:
       errors: what ends a preparation.
@@ -30,7 +31,7 @@ class Findings:
         self.errors.setdefault(kind, []).append(text)
 
     def notice(self, text: str, kind: str = "") -> None:
-        """Adds what goes on all the same."""
+        """Adds what does not end the preparation but a person should know."""
         self.notices.setdefault(kind, []).append(text)
 
     def leave_out(self, path: object, reason: str) -> None:
@@ -41,7 +42,7 @@ class Findings:
         """Ends the preparation if there are errors.
 
         Raises:
-          UserError: with all of them; where there is one only, in one sentence.
+          UserError: with all of them; a single one in one sentence.
         """
         count = sum(map(len, self.errors.values()))
         if not count:
@@ -90,5 +91,5 @@ def some(names: Iterable[object], most: int = 5) -> str:
 
 
 def printable(text: object) -> str:
-    """The text with what is no UTF-8, in names of files, written as `\\xe9`."""
+    """The text, with bytes of file names that are not UTF-8 written as `\\xe9`."""
     return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

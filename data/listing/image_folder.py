@@ -40,20 +40,20 @@ class ImageFolder:
             return self._in_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
 
     def remarks(self) -> list[str]:
-        """What a person should know of the images read so far."""
+        """What a person should know about the images read so far."""
         remarks = []
         stems = {path.stem for path in self.files}
         if len(stems) < len(self.files):
             remarks.append(
-                "images that differ from others in their suffix only, all taken for frames: "
+                "images whose names differ from others in the suffix only, all taken as frames: "
                 f"{len(self.files) - len(stems)}"
             )
         if self._pages:
             remarks.append(f"images of several pages, the first of which is taken: {self._pages}")
         if self._peak_16 is not None and self._peak_16 < _DARK_16:
             remarks.append(
-                f"its 16-bit images reach {self._peak_16} of {_FULL_16} only and are stored as "
-                "dark as that"
+                f"the largest value in its 16-bit images is {self._peak_16} of {_FULL_16}, so its "
+                "frames are stored dark"
             )
         if "_range" in self.__dict__:
             low, high = self._range
@@ -61,7 +61,7 @@ class ImageFolder:
         return remarks
 
     def _in_8_bits(self, image: Image.Image) -> Image.Image:
-        """Images of larger values, which Pillow would clip; all others as they are."""
+        """Scales images of more than 8 bits, which Pillow would clip; others stay as they are."""
         if image.mode.startswith("I;16"):
             values_HW = np.asarray(image).astype(np.int64)
             self._peak_16 = max(self._peak_16 or 0, int(values_HW.max()))
@@ -72,7 +72,7 @@ class ImageFolder:
 
     @functools.cached_property
     def _range(self) -> tuple[float, float]:
-        """Values that become black and white: one range for all images, or they would flicker."""
+        """Values of black and white: one range for all images, or they would flicker."""
         low, high, whole = np.inf, -np.inf, True
         for path in self.files:
             with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""Reads the files that lists are kept in. Every error names file and line."""
+"""Reads the files of lists. Every error names file and line."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ def read_text(path: pathlib.Path) -> str:
     """The content of a file in UTF-8, without its byte order mark.
 
     Raises:
-      UserError: if it cannot be read or is none, naming the line.
+      UserError: if it cannot be read or is not UTF-8, naming the line.
     """
     text = _decoded(path)
     if not _utf8(text):
@@ -64,9 +64,9 @@ def _every_other_is_zero(content: bytes) -> bool:
 
 
 def read_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file and the lines that they start in, without empty ones.
+    """The rows of a CSV file, each with its line number, without empty ones.
 
-    `check_utf8` tells rows that are not UTF-8.
+    Rows may hold bytes that are not UTF-8, which `check_utf8` finds.
 
     Raises:
       UserError: if it is no CSV.
@@ -90,7 +90,7 @@ def read_rows(path: pathlib.Path, separator: str) -> Iterator[tuple[int, list[st
 def read_table(
     path: pathlib.Path, columns: tuple[str, ...]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where each row of a CSV file with a header stands, and the row; cells it lacks are empty.
+    """The rows of a CSV file with a header, each with its file and line; missing cells are empty.
 
     Raises:
       UserError: if a column is missing or the file is no CSV.
@@ -111,7 +111,7 @@ def read_json(path: pathlib.Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-      UserError: if it is none.
+      UserError: if it is not valid JSON.
     """
     text = read_text(path)
     try:
@@ -123,10 +123,10 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def read_json_list(path: pathlib.Path) -> list[tuple[str, Any]]:
-    """Where each entry of a JSON list stands, and the entry.
+    """The entries of a JSON list, each with its file and line.
 
     Raises:
-      UserError: if it is none.
+      UserError: if it is no JSON list.
     """
     if not isinstance(read_json(path), list):
         raise UserError(f"{path} is no list of videos")
@@ -143,7 +143,7 @@ def read_json_list(path: pathlib.Path) -> list[tuple[str, Any]]:
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
-    """The lines of a text file, without empty ones and blanks at their ends.
+    """The lines of a text file without blanks at their ends, empty ones left out.
 
     Raises:
       UserError: if it is no text.

@@ -23,10 +23,10 @@ class Row:
     """A video of a list.
 
     Attributes:
-      where: it stands, file and line.
-      path: from the folder of the videos on.
+      where: file and line.
+      path: relative to the folder of the videos.
       labels: names or numbers, as given.
-      group: of the videos that stay together where they are split; empty where none is given.
+      group: name of the group that stays together in splitting; empty where none is given.
     """
 
     where: str
@@ -43,9 +43,9 @@ def read_list(
     Args:
       path: of the list.
       separator: between columns.
-      folder: that paths start from and lie in.
+      folder: of the videos, to which paths are relative.
       multi_label: whether rows may have any number of labels, not just one.
-      findings: what is wrong or odd is added, with its line.
+      findings: errors and notices are added, with their lines.
 
     Raises:
       UserError: if there is no such folder.
@@ -63,8 +63,7 @@ def read_list(
         try:
             check_utf8(f"{path}, line {line}", separator.join(row))
         except ValueError as error:
-            text, _, kind = str(error).rpartition("; ")
-            findings.error(text, kind)
+            _add_error(error, findings)
             continue
         if any("\n" in cell for cell in row):
             findings.error(
@@ -81,12 +80,18 @@ def read_list(
         return []
     reader = _RowReader(path, separator, root, multi_label, columns, findings)
     rows = [row for line, cells in lines if (row := reader.row(line, cells))]
-    reader.tell()
+    reader.report_adapted()
     return rows
 
 
+def _add_error(error: ValueError, findings: Findings) -> None:
+    """Adds an error whose last clause is its kind."""
+    text, _, kind = str(error).rpartition("; ")
+    findings.error(text, kind)
+
+
 class _RowReader:
-    """Makes rows of cells; what it does without being told to, it tells at the end."""
+    """Makes rows of cells, and remembers which paths it adapted to the files that exist."""
 
     def __init__(self, path, separator, root, multi_label, columns: Columns, findings: Findings):
         self._path, self._separator, self._root = path, separator, root
@@ -94,7 +99,7 @@ class _RowReader:
         self._adapted: dict[str, list[str]] = {}
 
     def row(self, line: int, cells: list[str]) -> Row | None:
-        """The row, or None if it is wrong."""
+        """The row, or None if it is invalid."""
         where, columns = f"{self._path}, line {line}", self._columns
         name = cells[columns.path].strip() if columns.path < len(cells) else ""
         behind = range(columns.path + 1, len(cells)) if columns.labels is None else columns.labels
@@ -120,15 +125,14 @@ class _RowReader:
         try:
             inside = path_inside(self._root.folder, found, where)
         except ValueError as error:
-            text, _, kind = str(error).rpartition("; ")
-            self._findings.error(text, kind)
+            _add_error(error, self._findings)
             return None
         group = columns.group
         named = cells[group].strip() if group is not None and group < len(cells) else ""
         return Row(where, inside, labels, named)
 
     def _unquoted(self, cells: list[str]) -> str | None:
-        """The path that is there if the cells are put together again."""
+        """The existing path, if there is one, that separators cut into several cells."""
         first = self._columns.path
         for end in range(first + 2, len(cells) + 1):
             name = self._separator.join(cells[first:end]).strip()
@@ -157,19 +161,19 @@ class _RowReader:
             return False
         return True
 
-    def tell(self) -> None:
+    def report_adapted(self) -> None:
         for how, rows in self._adapted.items():
             more = f" and {len(rows) - 1:,} more rows" if len(rows) > 1 else ""
             self._findings.notice(f"{rows[0]}{more}: {how}")
 
 
 def _normal(label: str) -> str:
-    """Accents in one encoding, since systems differ in it."""
+    """Accents in one encoding, since operating systems differ in it."""
     return unicodedata.normalize("NFC", label)
 
 
 def class_names(folder: pathlib.Path) -> list[str] | None:
-    """The lines of `classes.txt`, at their numbers; None where there is no such file.
+    """The lines of `classes.txt`, the names by index; None where there is no such file.
 
     Raises:
       UserError: if a name occurs twice or there is none.
@@ -187,7 +191,7 @@ def class_names(folder: pathlib.Path) -> list[str] | None:
 
 
 def number(label: str) -> int | None:
-    """The class number that a label is: `3`, also `3.0`, as tables write it; None for a name."""
+    """The class index that a label gives: `3`, or `3.0` as tables write it; None for a name."""
     found = re.fullmatch(r"(\d+)(\.0*)?", label)
     return int(found[1]) if found and len(found[1]) < 10 else None
 
@@ -199,8 +203,8 @@ def videos_of(
 
     Args:
       rows: of a list.
-      folder: that their paths start from.
-      numbers: of the classes, by name.
+      folder: to which their paths are relative.
+      numbers: indices of the classes, by name.
       findings: labels that are no class are added.
     """
     videos = []
@@ -234,10 +238,14 @@ def _class_number(
 
 
 def required(path: pathlib.Path, what: str) -> pathlib.Path:
-    """The path.
+    """The path of a file that must exist.
+
+    Args:
+      path: of the file.
+      what: it is, for the message.
 
     Raises:
-      UserError: if nothing is there.
+      UserError: if it is missing.
     """
     if not os.path.exists(path):
         raise UserError(

@@ -28,9 +28,9 @@ def splits_among(
     """Those lists or folders that are splits, by split, training first.
 
     Args:
-      paths: all of one kind.
-      wanted: the splits that a run reads; other names of them will do.
-      findings: two names of one split are an error.
+      paths: lists or folders.
+      wanted: the splits that a run reads; their other usual names are found, too.
+      findings: two paths of one split are added as an error.
     """
     found: dict[str, pathlib.Path] = {}
     for path in paths:

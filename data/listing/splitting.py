@@ -1,4 +1,4 @@
-"""Splits off a validation split from videos that have none."""
+"""Splits a validation split off where a source has none."""
 
 import collections
 import dataclasses
@@ -9,7 +9,7 @@ import re
 from data.listing.findings import Findings
 from data.listing.videos import Listing, Video
 
-_MOVES = 5_000  # that are tried at most to put classes on both sides
+_MOVES = 5_000  # tried at most, to have every class on both sides
 _UNLABELLED = -1
 
 
@@ -19,18 +19,18 @@ def split_off(
     """The listing with a share of the training videos of each class in a split of their own.
 
     Of n videos of a class, or n groups where they have groups, `share * n` are split off, rounded,
-    but at least one, and one stays at least. They are the first in the order of a hash of their
-    ids or groups' names, so few change sides when videos are added. Videos and groups of several
-    classes count for each of them, and what one class needs may give another more than its share.
+    at least one and at most n - 1. They are the first in the order of a hash of their ids or
+    groups' names, so few change sides when videos are added. Videos and groups of several classes
+    count for each of them, so a class may get more than its share because another needs it.
 
     Args:
       listing: has the split `train`.
       train: the split that is divided.
-      evaluation: the split that comes to be.
+      evaluation: the split that is made.
       share: of the videos, more than 0 and less than 1.
-      pattern: a regular expression whose first group names a video's group by its id; empty: the
-        lists say, or each video is on its own.
-      findings: what a person should know is added.
+      pattern: a regular expression whose first (...) finds a video's group in its id; if empty,
+        groups are those of the lists, and a video without one is its own group.
+      findings: errors and notices are added.
     """
     videos = listing.splits[train]
     groups = collections.defaultdict(list)
@@ -40,13 +40,13 @@ def split_off(
         alone = [video.id for video in videos if not re.search(pattern, video.id)]
         if len(alone) == len(videos):
             findings.error(
-                f"prepare.group_pattern={pattern!r} fits none of {len(videos):,} paths, such as "
+                f"prepare.group_pattern={pattern!r} matches none of {len(videos):,} paths, such as "
                 f"{alone[0]}; its (...) must find the name of a group in them"
             )
         elif alone:
             findings.notice(
-                f"prepare.group_pattern={pattern!r} fits {len(videos) - len(alone):,} of "
-                f"{len(videos):,} paths; the others, such as {alone[0]}, are on their own"
+                f"prepare.group_pattern={pattern!r} matches {len(videos) - len(alone):,} of "
+                f"{len(videos):,} paths; each of the others, such as {alone[0]}, is its own group"
             )
     chosen = _choose(groups, share, listing.classes, findings)
     sides = {train: [], evaluation: []}
@@ -77,7 +77,7 @@ def _group(video: Video, pattern: str) -> str:
 
 
 def _position(name: str) -> float:
-    """A number in 0 ... 1 that follows from the name alone; it may be no UTF-8."""
+    """A number in 0 ... 1 that depends on the name alone, which need not be UTF-8."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:7]) / 256**7
 
@@ -104,7 +104,7 @@ def _choose(
         names = [name for name in members[label] if name not in sides.chosen]
         for name in names[: max(0, wanted[label] - sides.count[label])]:
             sides.move(name)
-    # Later classes may have chosen what makes earlier choices needless.
+    # Groups chosen for later classes may make earlier choices needless.
     for name in sorted(sides.chosen, key=_position, reverse=True):
         if all(sides.count[label] > wanted[label] for label in labels[name]):
             sides.move(name)
@@ -112,8 +112,8 @@ def _choose(
         name = "videos without a label" if label == _UNLABELLED else repr(classes[label])
         findings.notice(
             f"{name} ({len(members[label]):,} groups)",
-            "classes that prepare.validation_share leaves on one side, since their videos or "
-            "groups have other classes as well, which would lose a side",
+            "classes that prepare.validation_share leaves in one split only, since each of their "
+            "videos or groups that could move has another class, which would then be in one only",
         )
     return sides.chosen
 
@@ -161,10 +161,10 @@ class _Sides:
 
 
 def _put_on_both_sides(sides: _Sides) -> list[int]:
-    """Moves groups until all classes are on both sides; returns those for which none was found.
+    """Moves groups until all classes are on both sides; returns those that are still on one.
 
-    It is a search as of WalkSAT: a group of a class that is on one side moves, mostly the one that
-    costs other classes least, now and then any.
+    The search is WalkSAT's: of a class on one side a group moves, mostly the one for which the
+    fewest other classes lose a side, sometimes any.
     """
     rng = random.Random(0)
     best, fewest = set(sides.chosen), set(sides.one_sided)

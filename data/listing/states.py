@@ -1,4 +1,4 @@
-"""Whether the videos of a listing are there, and what tells that one has changed."""
+"""Whether the videos of a listing exist, and what shows that one has changed."""
 
 import concurrent.futures
 import dataclasses
@@ -13,13 +13,13 @@ THREADS = 16  # network file systems answer many questions at once
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the disk says of a video without reading it.
+    """What the file system says of a video, which is not read.
 
     Attributes:
       size: bytes of a file, or of all images of a folder.
       modified: time of the last change in nanoseconds, also of any image of a folder.
       node: device and inode: equal for names of the same file.
-      broken: why it cannot be read; empty if it may.
+      broken: why it cannot be read; empty if it can.
     """
 
     size: int
@@ -53,5 +53,5 @@ def _state_of(video: Video) -> State:
     if stat.S_ISREG(found.st_mode) and not found.st_size:
         broken = "is empty, 0 bytes"
     elif not os.access(video.path, os.R_OK):
-        broken = "may not be read, its permissions say"
+        broken = "cannot be read: permission denied"
     return State(found.st_size, found.st_mtime_ns, node, broken)

@@ -1,4 +1,4 @@
-"""What was understood of a source, on one screen, so that a person can disagree."""
+"""How a source was understood, on one screen, so that a person can check it."""
 
 import pathlib
 
@@ -14,9 +14,9 @@ def summary(source: object, listing: Listing, several: bool, findings: Findings)
 
     Args:
       source: of the videos.
-      listing: what was understood.
+      listing: of its videos.
       several: whether a video may have several labels.
-      findings: what is left out, and notices.
+      findings: notices, and what is left out.
     """
     lines = [f"{source} is understood as:"]
     for split, videos in listing.splits.items():

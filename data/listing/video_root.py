@@ -10,12 +10,12 @@ SETS_VIDEOS = "--config.prepare.videos=... names the folder that all videos lie 
 
 
 def path_inside(root: pathlib.Path, name: str, where: str) -> pathlib.Path:
-    """A path that a list names, from the root on.
+    """A path that a list names, relative to the root.
 
     Raises:
       UserError: if it leads out of the root.
     """
-    # Not resolved: where links in the root lead is its owner's affair.
+    # Links are not resolved: those in the root may lead anywhere.
     root = pathlib.Path(os.path.abspath(root))
     path = pathlib.Path(os.path.abspath(root / name))
     if root not in path.parents or "\0" in name:
@@ -31,14 +31,14 @@ class VideoRoot:
         self._names: dict[str, set[str]] = {}
 
     def has(self, name: str) -> bool:
-        """Whether the path is there, as it is written."""
+        """Whether the path exists, exactly as it is written."""
         path = os.path.abspath(self.folder / name)
         return bool(name) and os.path.basename(path) in self._in(os.path.dirname(path))
 
     def find(self, name: str) -> tuple[str, str]:
         """The path as it is on the disk, and how it differs from the name; as given if not there.
 
-        Lists made on other systems write backslashes, or accents as marks of their own; others
+        Lists made on other systems write backslashes or encode accents in another way; some lists
         leave the suffix out.
         """
         if self.has(name):

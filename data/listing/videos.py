@@ -4,7 +4,7 @@ import dataclasses
 import math
 import pathlib
 
-# Version of the format of prepared data sets; what is read must be of the same.
+# Version of the format of prepared data sets; only this one is read.
 FORMAT = "2.0.0"
 
 
@@ -13,7 +13,7 @@ class Action:
     """A label over a part of a video, by default all of it.
 
     Attributes:
-      label: number of the class.
+      label: index of the class.
       start: seconds.
       end: seconds, inclusive.
     """
@@ -32,8 +32,8 @@ class Video:
       path: a file, or a folder of images.
       actions: its labels.
       fps: of a folder of images.
-      where: a list names it, file and line; empty where none does.
-      group: videos of a group stay together where they are split; empty for a group of its own.
+      where: file and line of the list that names it; empty where none does.
+      group: videos of a group stay together in splitting; empty for a group of its own.
     """
 
     id: str
@@ -54,10 +54,10 @@ class Listing:
     """All videos of a data set, as its lists name them, whether they can be read or not.
 
     Attributes:
-      classes: names, at their numbers.
+      classes: names, by index.
       splits: videos by split.
       classes_from: how the classes were found, for people to read.
-      classes_given: whether a file lists the classes; otherwise they are what occurs.
+      classes_given: whether a file lists the classes; otherwise they are those that occur.
       read_from: the list or folder of each split, for people to read.
     """
 

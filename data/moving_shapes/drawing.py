@@ -24,7 +24,7 @@ class Shape:
       kind: circle, square or triangle.
       color: RGB.
       radius: half its extent, relative to the frame's short side.
-      start: of its centre, (x, y), relative to the room it moves in.
+      start: position of its centre, (x, y), relative to the area it moves in.
     """
 
     kind: str
@@ -92,9 +92,9 @@ def _draw_frame(
     draw = ImageDraw.Draw(image)
     for shape in shapes:
         radius = shape.radius * short_side
-        # The room reaches past the frame by the shape's extent, so it wraps around out of sight.
-        room = np.array(image.size) + 2 * radius
-        x, y = (shape.start * room + moved * short_side) % room - radius
+        # The area reaches past the frame by the shape's extent, so it wraps around out of sight.
+        area = np.array(image.size) + 2 * radius
+        x, y = (shape.start * area + moved * short_side) % area - radius
         box = (x - radius, y - radius, x + radius, y + radius)
         if shape.kind == "circle":
             draw.ellipse(box, fill=shape.color)

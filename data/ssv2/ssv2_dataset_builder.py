@@ -6,10 +6,9 @@ from typing import Any
 
 from data.builder import VideoBuilder
 from data.listing import lists
-from data.listing.class_folders import videos_by_stem
+from data.listing.class_folders import VideosByStem
 from data.listing.findings import Findings
 from data.listing.list_files import read_json, read_json_list
-from data.listing.video_root import path_inside
 from data.listing.videos import Action, Listing, Video
 from mg_jax.errors import UserError
 
@@ -33,12 +32,12 @@ class Builder(VideoBuilder):
         path = self._file("labels")
         labels = read_json(path)
         if not isinstance(labels, dict) or not all(_is_number(n) for n in labels.values()):
-            raise UserError(f"{path} is no object of labels with their numbers")
+            raise UserError(f"{path} must be a JSON object that gives each label its number")
         numbers = {name: int(number) for name, number in labels.items()}
         if sorted(numbers.values()) != list(range(len(numbers))):
             raise UserError(f"{path}: labels must be numbered 0 ... {len(numbers) - 1}, each once")
         paths = {split: self._file(split) for split in SPLITS}
-        found = videos_by_stem(self.settings.source / self.settings.videos, findings)
+        found = VideosByStem(self.settings.source / self.settings.videos, ".webm", findings)
         splits = {
             split: self._split(path, numbers, found, findings) for split, path in paths.items()
         }
@@ -49,10 +48,9 @@ class Builder(VideoBuilder):
         self,
         path: pathlib.Path,
         numbers: dict[str, int],
-        found: dict[str, pathlib.Path],
+        found: VideosByStem,
         findings: Findings,
     ) -> list[Video]:
-        folder = self.settings.source / self.settings.videos
         videos = []
         for where, entry in read_json_list(path):
             texts = (
@@ -71,12 +69,8 @@ class Builder(VideoBuilder):
                     f"templates are those of {self._file('labels').name}",
                 )
                 continue
-            try:
-                video = found.get(name, folder / path_inside(folder, f"{name}.webm", where))
-            except ValueError as error:
-                findings.error(str(error))
-                continue
-            videos.append(Video(name, video, (Action(numbers[template]),), FPS, where))
+            if video := found.path(name, where):
+                videos.append(Video(name, video, (Action(numbers[template]),), FPS, where))
         return videos
 
     def _file(self, name: str) -> pathlib.Path:

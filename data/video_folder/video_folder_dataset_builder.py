@@ -1,4 +1,4 @@
-"""Anybody's videos."""
+"""Your own videos, in class folders or named by lists."""
 
 import pathlib
 from typing import ClassVar
@@ -22,9 +22,9 @@ class Builder(VideoBuilder):
     `prepare.source` holds for each split, such as train and validation, either a list `SPLIT.csv`
     with rows `path,label[,label ...]` (`prepare.separator`; paths in `prepare.videos`, which is
     `prepare.source` if not set; labels names or numbers) or a folder `SPLIT` with a folder per
-    class. With `prepare.validation_share` one list `videos.csv`, or a folder per class without
-    splits, will do. Classes are those of `classes.txt`, a name per line, or else all that occur,
-    in alphabetical order.
+    class. With `prepare.validation_share` it holds one list `videos.csv`, or a folder per class
+    without splits. Classes are those of `classes.txt`, a name per line, or else all that occur, in
+    alphabetical order.
     """
 
     VARIANTS: ClassVar = "any name you like"
@@ -75,7 +75,7 @@ class Builder(VideoBuilder):
     def _split_folders(
         self, folders: list[pathlib.Path], findings: Findings
     ) -> dict[str, pathlib.Path]:
-        """Folders of splits; one that is called `train` may be a class, of vehicles, say."""
+        """Folders of splits, not of classes: a class may be called `train`, too."""
         splits = splits_among(folders, self.settings.splits, findings)
         others = [folder for folder in folders if folder not in splits.values()]
         if others and not any(map(folders_in, splits.values())):
@@ -144,9 +144,8 @@ class Builder(VideoBuilder):
         return (
             f"prepare.source={source} holds neither lists SPLIT.csv (rows: path,label) nor "
             "folders SPLIT/CLASS/ with videos, such as train/ and validation/, nor folders "
-            f"CLASS/ with videos, but {_names(there) or 'nothing'}; for videos without "
-            "splits, one list videos.csv or a folder per class and "
-            "--config.prepare.validation_share=0.2 will do"
+            f"CLASS/ with videos, but {_names(there) or 'nothing'}; videos without splits need "
+            "one list videos.csv or a folder per class, and --config.prepare.validation_share=0.2"
         )
 
 

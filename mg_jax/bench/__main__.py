@@ -20,9 +20,11 @@ _WHAT = flags.DEFINE_enum(
     "preparing with 1, 2 ... workers; step: an iteration on each grid, and the wall clock of the "
     "whole schedule; kernels: blocks of the network in several forms.",
 )
-_CLIPS = flags.DEFINE_integer("clips", 1, "Of --what=kernels, in a batch.", lower_bound=1)
-_ITERATIONS = flags.DEFINE_integer("iterations", 20, "Of --what=step, on each grid.", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps what is measured with, and results.")
+_CLIPS = flags.DEFINE_integer("clips", 1, "For --what=kernels: clips of a batch.", lower_bound=1)
+_ITERATIONS = flags.DEFINE_integer(
+    "iterations", 20, "For --what=step: iterations on each grid.", lower_bound=1
+)
+_WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
 
 
 environment.set_defaults()

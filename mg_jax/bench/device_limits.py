@@ -1,4 +1,4 @@
-"""What the devices can do at most, measured: multiply matrices, and move memory."""
+"""Measured peak rates of the devices: of matrix products and of memory traffic."""
 
 import time
 from collections.abc import Callable
@@ -12,12 +12,12 @@ _ROUNDS = 5
 # Side of the matrices and elements of the vector, on a CPU and on an accelerator, to fill it.
 _CPU_SIZES = 1024, 2**24
 _ACCELERATOR_SIZES = 8192, 2**29
-# Products in a row, so that the call itself does not count.
+# Products in a row, so that the overhead of the call does not count.
 _PRODUCTS = 8
 
 
 def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
-    """Peak rates of all devices together, of one measured alone.
+    """Peak rates of all devices together, extrapolated from one measured alone.
 
     Args:
       dtype: of the matrices.

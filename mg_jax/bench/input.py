@@ -1,6 +1,6 @@
-"""How fast the input pipeline serves each grid of a schedule, beside what limits it.
+"""Throughput of the input pipeline on each grid of a schedule, beside that of other ways.
 
-Other ways are measured in the same run, on the same clips, with as many threads:
+They are measured in the same run, on the same clips, with as many threads:
 
  - blocks: decoding alone as the pipeline does it, stored frames in memory in, pixels out;
  - JPEG: decoding alone as TensorFlow does it, `tf.io.decode_and_crop_jpeg` of the same crops;
@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import tensorflow as tf
 
-from data.format import crop as frames_lib
+from data.format import crop as crop_lib
 from mg_jax.bench import sources, video_loader
 from mg_jax.grid import Grid
 from mg_jax.input import sampling
@@ -99,7 +99,7 @@ def _measure_grid(
         "h264": lambda: _rate(lambda b: _decode_h264(paths[b], clips, b), videos),
         "loader": lambda: _rate(lambda b: _load_h264(paths[b], clips, grid, b), videos),
     }
-    # In turn, so that what else the machine does hits all of them; the best of each is its own.
+    # In turn, so that other load on the machine hits all of them; the best round of each counts.
     rounds = [{name: rate() for name, rate in measured.items()} for _ in range(_ROUNDS)]
     best = {name: max(r[name] for r in rounds) for name in measured}
     rate, cpu_s, read = best.pop("pipeline")
@@ -139,7 +139,7 @@ def _bytes_read() -> int:
 def _decode_blocks(split: Split, clips: Clips, jpegs: list[bytes], b: int) -> None:
     row = clips.rows_B[b]
     shape = int(split.videos.height[row]), int(split.videos.width[row])
-    _, images = frames_lib.decode(jpegs, shape, clips.boxes_B3[b : b + 1])
+    _, images = crop_lib.decode(jpegs, shape, clips.boxes_B3[b : b + 1])
     collections.deque(images, maxlen=0)
 
 
@@ -177,7 +177,7 @@ def _rate(function: Callable[[int], None], items: range) -> float:
 
 
 def _measure_memory(split: Split, augmentation: Augmentation, grids: list[Grid]) -> dict[str, Any]:
-    """Resident memory after a tenth and so on of many small batches, of all grids in turn."""
+    """Resident memory after each tenth of many small batches, of all grids in turn."""
     clips = jax.process_count()
     small = [dataclasses.replace(grid, batch=clips) for grid in grids]
     positions = ((small[i % len(small)], i * clips) for i in range(_MEMORY_BATCHES))

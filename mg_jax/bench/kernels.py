@@ -1,7 +1,7 @@
-"""The building blocks of the networks in the forms that we run, beside others that give the same.
+"""The building blocks of the networks in the forms that we run, beside others of equal results.
 
-Forward and backward together, in one run on one device. What wins depends on the device: the forms
-in `mg_jax/models` are to be those that win on what most people train on.
+Forward and backward together, in one run on one device. Which form is fastest depends on the
+device: those in `mg_jax/models` should be the fastest on the devices that most people train on.
 """
 
 import math
@@ -17,14 +17,20 @@ import numpy as np
 from jax import lax
 
 from mg_jax.machine.progress import say, shown
-from mg_jax.models.conv import convolve, convolve_7x7_by_2, max_pool_3x3, stack_frames
+from mg_jax.models.conv import (
+    convolve,
+    convolve_3d,
+    convolve_7x7_by_2,
+    max_pool_3x3,
+    stack_frames,
+)
 from mg_jax.models.norm import at_least_float32, batch_norm
 from mg_jax.models.slowfast import FUSION_FRAMES
 from mg_jax.recipe import schedule_from_config
 
 Form = Callable[..., jax.Array]
 _ROUNDS = 5
-# Channels below which they idle.
+# With fewer channels than these, tensor cores idle.
 _TENSOR_CORE = 16
 
 
@@ -72,12 +78,12 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
     blocks = []
     for name, frames, scale, channels, kernel, features, strides in kernels:
         shape = (clips, frames, side // scale, side // scale, channels)
-        # Of pixels nobody asks the gradient.
+        # The gradient of pixels is not needed.
         given = _without_input_gradient if channels == 3 else lambda form: form
         weights = (*kernel, channels, features)
         forms = {
             "ours": (given(partial(convolve, strides=strides)), weights),
-            "3-D": (given(partial(_convolve_3d, strides=strides)), weights),
+            "3-D": (given(partial(convolve_3d, strides=strides)), weights),
         }
         if kernel[1:] == (7, 7):
             forms["2-D of pixels"] = (given(partial(_stem, by_pixel=True)), weights)
@@ -99,17 +105,11 @@ def _without_input_gradient(form: Form) -> Form:
 
 
 def _convolve_wider(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax.Array:
-    """With zeros as further channels, as many as tensor cores take."""
+    """Pads the channels with zeros to as many as tensor cores take."""
     more = _TENSOR_CORE - x_BTHWC.shape[-1]
     x_BTHWC = jnp.pad(x_BTHWC, [(0, 0)] * 4 + [(0, more)])
     kernel_THWIO = jnp.pad(kernel_THWIO, [(0, 0)] * 3 + [(0, more)] * 2)
     return convolve(x_BTHWC, kernel_THWIO, strides)[..., :-more]
-
-
-def _convolve_3d(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax.Array:
-    pads = tuple((k // 2, k // 2) for k in kernel_THWIO.shape[:3])
-    numbers = ("NDHWC", "DHWIO", "NDHWC")
-    return lax.conv_general_dilated(x_BTHWC, kernel_THWIO, strides, pads, dimension_numbers=numbers)
 
 
 def _stem(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, by_pixel: bool) -> jax.Array:
@@ -149,7 +149,7 @@ def _automatic_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
 
 
 def _seconds(shape: tuple[int, ...], forms: dict[str, tuple], dtype: str) -> dict[str, float]:
-    """Median time of a forward and backward pass of each form, one after the other, in turns."""
+    """Median time of a forward and backward pass of each form, measured in turns."""
     calls, seconds = {}, {form: [] for form in forms}
     for form, (function, *parameters) in forms.items():
         keys = iter(jax.random.split(jax.random.key(0), 2 + len(parameters)))

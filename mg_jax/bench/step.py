@@ -1,7 +1,7 @@
-"""Time, memory and compilation of an iteration on each grid, and the wall clock that they foretell.
+"""Time, memory and compilation of an iteration on each grid, and the schedules' projected time.
 
 Needs neither TensorFlow nor data: batches are random and lie on the devices. Iterations run as in
-training, the next one handed to the devices before the last one's metrics are read.
+training: each is dispatched before the metrics of the last one are read.
 """
 
 import pathlib
@@ -58,7 +58,7 @@ def measure(config, iterations: int) -> dict[str, Any]:
         "limits": limits,
         "grids": list(rows.values()),
         "schedules": {
-            name: foretell(schedule, counts[name], rows) for name, schedule in schedules.items()
+            name: project(schedule, counts[name], rows) for name, schedule in schedules.items()
         },
     }
     if "multigrid" in schedules:
@@ -71,14 +71,14 @@ def measure(config, iterations: int) -> dict[str, Any]:
 
 
 def _extent(grid: Grid) -> tuple[int, int, int]:
-    """By which the base grid comes first."""
+    """The sort key by which the base grid comes first."""
     return grid.frames, grid.size, grid.sub_batch
 
 
-def foretell(
+def project(
     schedule: Schedule, counts: dict[Grid, int], rows: dict[Grid, dict[str, Any]]
 ) -> dict[str, Any]:
-    """The wall clock of a schedule's iterations, of which evaluation and input are no part."""
+    """The projected time of a schedule's iterations, without evaluation and input."""
     return {
         "iterations": schedule.iterations,
         "clips": schedule.clips,
@@ -145,14 +145,14 @@ def _time_iterations(
 
 
 def random_batch(config, mesh: Mesh, program: Program) -> dict[str, jax.Array]:
-    """A batch of noise that is made where it is needed."""
+    """A batch of noise, made on the devices."""
     sharding = NamedSharding(mesh, parallel.SPLIT)
 
     def make():
         batch = {}
         for name, leaf in batch_shapes(config, program).items():
             bits = jax.random.bits(jax.random.key(0), leaf.shape, jnp.uint8)
-            # Labels of 0 and 1 are what a model of any classes takes.
+            # Labels 0 and 1 are valid for any number of classes.
             batch[name] = (bits if name == "clips" else bits % 2).astype(leaf.dtype)
         return batch
 
@@ -210,7 +210,7 @@ def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
 
 
 def format_schedules(result: dict[str, Any]) -> str:
-    """What the schedules will take, by the measured iterations."""
+    """The schedules' projected time, in words."""
     lines = ["", "iterations alone, without input and evaluation:"]
     for name, schedule in result["schedules"].items():
         lines.append(

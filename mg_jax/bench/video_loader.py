@@ -24,10 +24,10 @@ def decode_span(path: pathlib.Path, first: int, last: int) -> list[np.ndarray]:
         ticks = 1 / (FPS * stream.time_base)
         container.seek(int(first * ticks), stream=stream)
         for frame in container.decode(stream):
-            number = round(frame.pts / ticks)
-            if number >= first:
+            index = round(frame.pts / ticks)
+            if index >= first:
                 images.append(frame.to_rgb().to_ndarray())
-            if number >= last:
+            if index >= last:
                 break
     return images
 

@@ -1,4 +1,4 @@
-"""Memory for batches, used again once nobody holds a batch any more."""
+"""Memory for batches, reused once nothing refers to a batch any more."""
 
 import math
 import weakref
@@ -10,24 +10,24 @@ _ALIGNMENT = 64
 
 
 class BatchMemory:
-    """Gives arrays for batches. Threads may share it.
+    """Arrays for batches. Threads may share it.
 
-    glibc returns blocks of more than 64 MB that a thread has freed, whatever it is told, and the
-    kernel clears the pages of new ones: a tenth of the time that input took.
+    Whatever its settings, glibc returns freed blocks of more than 64 MB to the kernel, which clears
+    the pages of new ones: a tenth of the time that input took.
     """
 
     def __init__(self, size: int):
-        """Takes the bytes of the largest batch."""
+        """Starts empty; `size` is the bytes of the largest batch."""
         self._size = size
         self._free: list[memoryview] = []
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
-        """An array that TensorFlow takes without a copy, uint8, of any content."""
+        """An uninitialised uint8 array, aligned so that TensorFlow takes it without a copy."""
         try:
             memory = self._free.pop()
         except IndexError:
             memory = _aligned(self._size)
-        # Not a view of an array: it is what all views of it keep alive.
+        # Not a view of another array, so all views of it refer to this one and keep it alive.
         owner = np.frombuffer(memory, np.uint8, math.prod(shape))
         weakref.finalize(owner, self._free.append, memory).atexit = False
         return owner.reshape(shape)

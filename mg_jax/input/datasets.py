@@ -33,7 +33,7 @@ class Split:
     Attributes:
       videos: their sizes, lengths and labels.
       frames: records of their frames.
-      damaged: videos that turned out to be.
+      damaged: videos that were found damaged so far.
       multi_label: a video has any number of labels, not one.
     """
 
@@ -75,12 +75,12 @@ def open_source(config) -> DataSource:
 
 
 def class_names(data_set: tfds.core.DatasetBuilder) -> list[str]:
-    """Names of the classes at their numbers."""
+    """Names of the classes, by index."""
     return data_set.info.features["labels"].feature.names
 
 
 def stored(config) -> Stored:
-    """How the config's data set stores frames; where it is not there, how it would."""
+    """How the config's data set stores frames; where it is not prepared, how it would."""
     if not is_prepared(config):
         return settings_from_config(config).stored
     return _stored(open_data_set(config))

@@ -1,8 +1,8 @@
 """tf.data: positions -> frames -> crops -> batches whose shape follows the schedule.
 
 What an iteration reads is arithmetic (`sampling`), records are read by number, only the blocks
-under a crop are decoded (`crop`), and each iteration's clips fill a bucket as large as its grid's
-batch, each clip in its place.
+under a crop are decoded (`data/format/crop.py`), and threads write the clips of an iteration into
+one array of its grid's shape.
 """
 
 import collections
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from jax.sharding import Mesh
 
-from data.format import crop as frames_lib
+from data.format import crop as crop_lib
 from data.format.records import DAMAGE, DamagedVideos, DataError
 from data.format.video_table import VideoTable
 from mg_jax.grid import Grid
@@ -30,9 +30,9 @@ from mg_jax.machine.cores import usable_cores
 from mg_jax.runtime import parallel
 from mg_jax.runtime.memory import DEVICE_AHEAD
 
-# Clips of about as many frames are read and decoded in one go.
+# Frames, about, of the clips that a thread reads and decodes as one task.
 _TASK_FRAMES = 128
-# Videos that are tried in the place of a damaged one.
+# Videos that are tried in place of a damaged one.
 _REPLACEMENTS = 16
 _CORES = usable_cores()
 # Threads that read and decode: while some wait for the disk, others decode.
@@ -50,7 +50,7 @@ def clip_batches(
     Args:
       split: the videos and their frames.
       augmentation: what is random.
-      grids: the distinct grids of the iterations, a bucket each.
+      grids: the distinct grids of the iterations.
       iterations: the grid and the first position P(i) of each iteration; read once.
 
     Returns:
@@ -58,7 +58,7 @@ def clip_batches(
       `B` int32, or `B K` uint8 where videos have any number of them.
     """
     pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
-    # There is no grid where a run was cut off after its last iteration.
+    # No grid is left for a run that was cut off after its last iteration.
     memory = BatchMemory(max((math.prod(_shape(grid)) for grid in grids), default=0))
 
     def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,12 +73,12 @@ def clip_batches(
         lambda: ((grids.index(grid), position) for grid, position in iterations),
         output_signature=(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)),
     )
-    # Two at a time: the threads go on to the next batch where one waits for its last clips.
+    # Two at a time: while one batch waits for its last clips, threads begin the next.
     return _with_options(dataset.map(load, num_parallel_calls=2).prefetch(1))
 
 
 def _shape(grid: Grid) -> tuple[int, ...]:
-    """Of this host's part of a batch."""
+    """The shape `B t h h 3` of this host's part of a batch."""
     return grid.batch // jax.process_count(), grid.frames, grid.size, grid.size, 3
 
 
@@ -90,7 +90,7 @@ def _read_batch(
     grid: Grid,
     position: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """This host's clips, flips and labels of the iteration that begins at a position."""
+    """This host's clips, flips and labels of the iteration that starts at a position."""
     share, *_ = _shape(grid)
     first = position + jax.process_index() * share
     out_BTHWC = memory.array(_shape(grid))
@@ -109,18 +109,18 @@ def read_clips(
     """Reads the clips at positions `first`, `first` + 1 ... of the endless sequence.
 
     Args:
-      pool: threads to do it with.
+      pool: threads that read.
       split: the videos and their frames.
       augmentation: what is random.
       grid: its frames and size are those of the clips.
       first: position.
-      out_BTHWC: where to put them, uint8, not mirrored.
+      out_BTHWC: where to write them, uint8, not mirrored.
 
     Returns:
       What was read. Another video takes the place of a damaged one.
 
     Raises:
-      DataError: if none can.
+      DataError: if the videos that were tried instead are damaged, too.
     """
     clips = sampling.sample_clips(split.videos, grid, augmentation, first, len(out_BTHWC))
     numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
@@ -146,11 +146,11 @@ def _read_clip(
 ) -> None:
     jpegs = split.frames.jpegs(numbers_T)
     shape = int(split.videos.height[row]), int(split.videos.width[row])
-    frames_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
+    crop_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
 
 
 def labels(split: Split, clips: Clips) -> np.ndarray:
-    """Of each clip: `B` int32, or `B K` uint8 where videos have any number of them."""
+    """The label of each clip, `B` int32, or `B K` uint8 where videos have any number of them."""
     if split.multi_label:
         return split.videos.labels_within(clips.rows_B, clips.frames_BT)
     return split.videos.label(clips.rows_B)
@@ -167,7 +167,7 @@ def _read_other(
 ) -> Clips:
     """Reads a clip of another video, drawn as the one of the damaged video was, and returns it.
 
-    Which one follows from the damage alone, so that a run that is repeated repeats it.
+    Which video depends only on which are damaged, so a run that is repeated reads the same.
     """
     for _ in range(_REPLACEMENTS):
         # Its neighbours are stored next to it and may be damaged as well.
@@ -186,7 +186,7 @@ def _read_other(
         f"video {names[0]} is damaged and so are {_REPLACEMENTS} that were to take its place; "
         "prepare the data set again"
     )
-    split.damaged.check()  # perhaps there are too many in all, which says more
+    split.damaged.check()  # if too many are damaged in all, that message says more
     raise split.damaged.fatal
 
 
@@ -244,14 +244,14 @@ def video_views(
       views: of it.
     """
     frames_CT = sampling.view_frames(videos, row, views)
-    # However many clips share a frame, it is decoded once.
+    # A frame that several clips share is decoded once.
     numbers, where = np.unique(
         videos.records(np.full(len(frames_CT), row), frames_CT), return_inverse=True
     )
     shape = int(videos.height[row]), int(videos.width[row])
     size = (views.crops, len(numbers), views.size, views.size, 3)
     crops_NThhC = np.empty(size, np.uint8)
-    frames_lib.crop(crops_NThhC, jpegs(numbers), shape, sampling.view_boxes(videos, row, views))
+    crop_lib.crop(crops_NThhC, jpegs(numbers), shape, sampling.view_boxes(videos, row, views))
     views_VThhC = crops_NThhC[:, where.reshape(frames_CT.shape)]
     return views_VThhC.reshape(len(views), *views_VThhC.shape[2:])
 
@@ -277,7 +277,7 @@ def host_batches(
         try:
             batch = next(batches, None)
         except tf.errors.OpError:
-            # tf.data hides which error a thread raised; too much damage is what we know of.
+            # tf.data hides the error that a thread raised; too much damage has its own.
             damaged.check()
             raise
         damaged.check()
@@ -290,8 +290,8 @@ class DeviceBatches:
     """Iterates over a data set with a few batches on the devices ahead of the one in use.
 
     Attributes:
-      wait_s: seconds that the devices waited for the pipeline, at most; copies to them, which
-        overlap with computing, are not counted.
+      wait_s: upper bound of the seconds that the devices waited for the pipeline; copies to them,
+        which overlap with computing, are not counted.
     """
 
     def __init__(self, dataset: tf.data.Dataset, mesh: Mesh, damaged: DamagedVideos):
@@ -317,10 +317,10 @@ class DeviceBatches:
         return self._queue.popleft()
 
     def prefetch(self, computing: jax.Array | None = None) -> None:
-        """Fills up; to be called when the batch in use has been handed to the devices.
+        """Fills the queue; to be called after the step on the batch in use was dispatched.
 
         Args:
-          computing: of what they make of it. While they are at that they do not wait.
+          computing: an output of that step; until it is ready, the devices do not wait.
         """
         start = time.perf_counter()
         while len(self._queue) < DEVICE_AHEAD:

@@ -1,4 +1,4 @@
-"""What a prepared data set says of itself, read where there is no TensorFlow."""
+"""The metadata of a prepared data set, read without TensorFlow."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ def data_folder(config) -> pathlib.Path:
 
 
 def is_prepared(config) -> bool:
-    """Whether the config's data set is there."""
+    """Whether the config's data set is prepared."""
     return (data_folder(config) / "dataset_info.json").exists()
 
 
@@ -22,7 +22,7 @@ def count_videos(config, split: str) -> int | None:
     """How many videos a split of the config's data set has; None where it is not prepared.
 
     Raises:
-      UserError: if what is there cannot be read or has no such split.
+      UserError: if the metadata is damaged or there is no such split.
     """
     if not is_prepared(config):
         return None
@@ -43,11 +43,11 @@ def count_videos(config, split: str) -> int | None:
 def with_classes(config, *workdirs: pathlib.Path):
     """A config whose model.num_classes is known; where it is 0 a copy with the right number.
 
-    That is the number of classes of the first of the work directories that names its classes; else
-    of the prepared data set; else of the work directory that init_from may be.
+    The number comes from the first of these that exists: a work directory that names its classes,
+    the prepared data set, the work directory that init_from names.
 
     Raises:
-      UserError: if none of them is there.
+      UserError: if none of them exists.
     """
     if config.model.num_classes:
         return config

@@ -28,7 +28,7 @@ class Clips:
 
     Attributes:
       rows_B: of the video table, int64.
-      frames_BT: source frames, int64; those past a video's end stand for its last.
+      frames_BT: source frames, int64; those past a video's end repeat its last one.
       boxes_B3: top, left and side of the square crop, in pixels of the stored frame, int64.
       flip_B: whether to mirror, bool.
     """
@@ -41,7 +41,7 @@ class Clips:
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """What test videos are seen through.
+    """The views of each test video that its scores come from.
 
     Attributes:
       clips: per video, spread over its length; one is its centre.
@@ -66,7 +66,7 @@ class Views:
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How clips are drawn beside their grid.
+    """How clips are drawn, apart from their grid.
 
     Attributes:
       seed: of permutations and augmentation.
@@ -82,17 +82,17 @@ class Augmentation:
 
 
 def training_augmentation(data, seed: int) -> Augmentation:
-    """What a config's `data` section says of flips, scales and frames."""
+    """The augmentation of training, by a config's `data` section."""
     return Augmentation(seed, data.flip, data.inverse_uniform, segments=data.sampling == "segments")
 
 
 def centre_view(config) -> Views:
-    """The one view of evaluations while a run trains."""
+    """The one view of evaluations during training."""
     return evaluation_views(config, clips=1, crops=1)
 
 
 def all_views(config) -> Views:
-    """The views of the config, for its last evaluation."""
+    """The config's views, for the evaluation at the end."""
     return evaluation_views(config, config.eval.clips, config.eval.crops)
 
 
@@ -149,7 +149,14 @@ def uniforms(
 ) -> np.ndarray:
     """Draws in [0, 1) for positions [first, first + count), `B draws` float64.
 
-    Philox is counter-based: a position's draws are a block of its output, found without the others.
+    Philox is counter-based: a position's draws are blocks of its output, which need no others.
+
+    Args:
+      seed: first word of the key.
+      first: first position.
+      count: B.
+      word: second word of the key; another one gives independent draws.
+      draws: of each position.
     """
     blocks = -(-draws // 4)
     bits = np.random.Philox(key=_key(seed, word), counter=blocks * first)
@@ -221,7 +228,7 @@ def _random_boxes(
 
 
 def box_side(size: int, stored: np.ndarray, short_side: np.ndarray) -> np.ndarray:
-    """The stored pixels under a crop: h of a video scaled from short side `stored`, int64."""
+    """Side of a crop in stored pixels, int64; it is `size` at the scale `short_side` / `stored`."""
     side = np.rint(size * stored / short_side).astype(np.int64)
     return np.clip(side, 1, stored)
 

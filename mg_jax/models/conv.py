@@ -70,9 +70,7 @@ def convolve(
     time, height, width = kernel_THWIO.shape[:3]
     if time == height == width == 1:
         x_BTHWC = x_BTHWC[:, :: strides[0], :: strides[1], :: strides[2]]
-        return lax.conv_general_dilated(
-            x_BTHWC, kernel_THWIO, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
-        )
+        return convolve_3d(x_BTHWC, kernel_THWIO, (1, 1, 1))
     if height == width == 1 and strides[1:] == (1, 1):
         return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
     if time > 1 or strides[0] > 1:
@@ -81,6 +79,15 @@ def convolve(
             1, height, width, -1, kernel_THWIO.shape[-1]
         )
     return _convolve_space(x_BTHWC, kernel_THWIO[0], strides[1:])
+
+
+def convolve_3d(
+    x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides: tuple[int, int, int]
+) -> jax.Array:
+    """What `convolve` returns, by XLA's 3-D convolution."""
+    pads = tuple((k // 2, k // 2) for k in kernel_THWIO.shape[:3])
+    numbers = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(x_BTHWC, kernel_THWIO, strides, pads, dimension_numbers=numbers)
 
 
 def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:
@@ -96,7 +103,7 @@ def _convolve_space(
     B, T, H, W, C = x_BTHWC.shape
     x_BHWC = x_BTHWC.reshape(B * T, H, W, C)
     stem = kernel_HWIO.shape[:2] == (7, 7) and strides == (2, 2) and H % 2 == W % 2 == 0
-    if stem and C > 3:  # of the colours of one frame it does not pay
+    if stem and C > 3:  # for the colours of a single frame it does not pay off
         y = convolve_7x7_by_2(x_BHWC, kernel_HWIO)
     else:
         pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])

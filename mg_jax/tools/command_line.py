@@ -46,8 +46,8 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def stay_on_cpu() -> None:
-    """For programs that do not train: accelerators may be busy with something else."""
-    # Here, since most of what reads flags needs no JAX.
+    """Keeps JAX off the accelerators, which may be in use, in programs that do not train."""
+    # Imported here, since most programs with flags need no JAX.
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -70,7 +70,7 @@ def errors_as_messages() -> Iterator[None]:
 
 
 class _Terminated(BaseException):
-    """SIGTERM has come."""
+    """SIGTERM was received."""
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def signals_as_statuses(hint: Callable[[], str] = lambda: "") -> Iterator[None]:
     """Ends the program with a message and a status of `exit_status` after Ctrl-C or SIGTERM.
 
     Args:
-      hint: gives what there is to know then, in words.
+      hint: returns what to add to the message.
     """
     handler = signal.signal(signal.SIGTERM, _raise_terminated)
     try:

@@ -14,11 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
-from jax import lax
 
 from mg_jax.input.prepared import with_classes
 from mg_jax.models import create_model
-from mg_jax.models.conv import Conv
+from mg_jax.models.conv import Conv, convolve_3d
 from mg_jax.recipe import schedule_from_config
 from mg_jax.tools import command_line
 from mg_jax.training.state import init_variables
@@ -37,19 +36,19 @@ def multiply_adds(config, frames: int, size: int) -> float:
     model = create_model(config.model, train=False)
     variables = jax.eval_shape(lambda: init_variables(config))
     clips = jax.ShapeDtypeStruct((1, frames, size, size, 3), jnp.float32)
-    with nn.intercept_methods(_plainly):
+    with nn.intercept_methods(_convolve_in_3d):
         return jax.jit(model.apply).lower(variables, clips).cost_analysis()["flops"] / 2
 
 
-def _plainly(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
-    """Convolves as the definition says, where the model takes what is fast."""
+def _convolve_in_3d(
+    call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+):
+    """Puts the plain 3-D convolution in the place of the fast forms, which count otherwise."""
     conv = context.module
     if not isinstance(conv, Conv) or context.method_name != "__call__":
         return call(*args, **kwargs)
-    pads = tuple((k // 2, k // 2) for k in conv.kernel)
-    numbers = ("NDHWC", "DHWIO", "NDHWC")
     x, kernel = (a.astype(conv.dtype) for a in (args[0], conv.get_variable("params", "kernel")))
-    return lax.conv_general_dilated(x, kernel, conv.strides, pads, dimension_numbers=numbers)
+    return convolve_3d(x, kernel, conv.strides)
 
 
 def format_complexity(config) -> str:

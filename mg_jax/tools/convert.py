@@ -2,10 +2,10 @@
 
     python -m mg_jax.tools.convert --config=CONFIG --input=WEIGHTS --output=OUT.safetensors
 
-The config says which network it is (model.name, depth, width, alpha, beta, num_classes,
-non_local); every tensor of it is loaded or named. What no tensor shows is taken from the config
-unseen: model.alpha, and affinity and pooling of non-local blocks. model.num_classes=0 stands for as
-many classes as the work directory has, or else the prepared data set. --input is one of
+The config's `model` section says which network it is; each of its tensors is loaded or reported.
+What no tensor shows cannot be checked: model.alpha, and affinity and pooling of non-local blocks.
+model.num_classes=0 stands for as many classes as the work directory has, or else the prepared data
+set. --input is one of
 
   a work directory of mg_jax           its best checkpoint, with precise batch-norm statistics, or
                                        the newest where none was evaluated yet
@@ -15,9 +15,9 @@ many classes as the work directory has, or else the prepared data set. --input i
 
 ResNets for images (torchvision's and timm's names) are inflated: kernels are repeated along time
 and divided by its length, and what images do not have (classifier, fast pathway, non-local blocks)
-is newly initialised by --config.seed. A classifier for another number of classes is so too.
+is newly initialised by --config.seed. So is a classifier for another number of classes.
 
---output can be converted again to the same bits, loaded by PySlowFast, and given to
+--output can be converted again to the same bits, loaded by PySlowFast, and used as
 `main.py --config.init_from=OUT.safetensors`.
 """
 

@@ -1,4 +1,4 @@
-"""The schedule on paper: a table and a picture for people, JSON for programs."""
+"""The schedule as a table and a picture for people, and as JSON for programs."""
 
 import pathlib
 from typing import Any
@@ -14,8 +14,7 @@ from mg_jax.tools.plan_plot import draw_plan
 def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
     """Writes `plan.json` and `plan.png` into the work directory and returns the table.
 
-    Needs neither data nor an accelerator. Epochs are part of it where the number of videos is
-    known.
+    Needs neither data nor an accelerator. Shows epochs where the number of videos is known.
 
     Args:
       config: of the run.
@@ -23,7 +22,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
       videos: to train on; None for the prepared data set's, where it is there.
 
     Raises:
-      UserError: for settings that do not do; before anything is written.
+      UserError: for invalid settings, before anything is written.
     """
     schedule = schedule_from_config(config)
     baseline = recipe_from_config(config).iterations
@@ -82,8 +81,8 @@ def format_plan(
     Args:
       schedule: to show.
       baseline_iterations: to compare with.
-      title: comes first.
-      videos: to train on, where they are known; the phases' epochs are shown then.
+      title: of the table.
+      videos: number to train on, to show epochs; None where it is not known.
     """
     base, fewer = schedule.recipe.base, schedule.iterations != baseline_iterations
     epochs = schedule.clips / (baseline_iterations * base.batch)

@@ -1,4 +1,4 @@
-"""What a schedule's iterations need of a device's memory, by the compiler's own plan."""
+"""Device memory that a schedule's iterations need, as the compiler plans it."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     Args:
       config: of the run.
       workdir: of the run.
-      limit_gb: gigabytes that a device has; None for what the devices here say.
+      limit_gb: gigabytes that a device has; None for what the devices here report.
 
     Raises:
       UserError: if a grid needs more, naming the largest batch that does not.
@@ -63,7 +63,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
 
 
 def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
-    """Bytes of a device that training on a grid needs, with the batches that are on their way."""
+    """Bytes of a device that training on a grid needs, with the batches that lie there ahead."""
     program = train_program(grid)
     step = lower_train_step(config, mesh, state_shapes(config), program).compile()
     batch = batch_shapes(config, program).values()
@@ -72,7 +72,7 @@ def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
 
 
 def _what_fits(config, mesh: Mesh, worst: Grid, limit: float) -> str:
-    """By the grid that needs most: its batch is a multiple of the base grid's."""
+    """The largest batch that fits, in words, by the grid that needs most memory."""
     unit = math.lcm(mesh.size, config.sub_batch or 1)
 
     def needed(units: int) -> int:
@@ -90,7 +90,7 @@ def _what_fits(config, mesh: Mesh, worst: Grid, limit: float) -> str:
 def largest_within(needed: Callable[[int], float], most: int, limit: float) -> int:
     """The largest n in 0 ... most - 1 with needed(n) <= limit, where 0 needs nothing.
 
-    `needed` rises, and nearly in proportion, so that few calls do; each of them compiles.
+    `needed` grows with n, nearly in proportion, so few calls suffice; each of them compiles.
     """
     below, above, needs, halve = 0, most, {0: 0.0}, False
     while above - below > 1:

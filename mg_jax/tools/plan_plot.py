@@ -12,9 +12,9 @@ from mg_jax.grid import BaseGrid, Grid
 from mg_jax.machine.atomic_file import replaced
 from mg_jax.schedule import Schedule
 
-# By how much smaller than the base grid's a shape's clips are: 8, 4, 2 times, and not.
+# Of shapes whose clips have 1/8, 1/4, 1/2 and all of the base grid's pixels.
 _COLOURS = ("#4c78a8", "#72b7b2", "#eeca3b", "#e45756")
-# How much of its colour is left to what the short cycle makes of a shape: H/√2, and H/2.
+# Strength of a shape's colour for its grids in the short cycle: its own size, H/√2, H/2.
 _TINTS = (1, 0.55, 0.28)
 _RATES = 2000  # points of the learning rate's curve
 
@@ -28,8 +28,8 @@ def draw_plan(schedule: Schedule, title: str, path: pathlib.Path) -> None:
 def plan_figure(schedule: Schedule, title: str) -> Figure:
     """Clips, frames, size and learning rate over the iterations, in panels from top to bottom.
 
-    Where a short cycle changes the size and the batch at every iteration, its grids are boxes in
-    one another, the smallest in front, and the paler the coarser.
+    A short cycle, which changes size and batch at every iteration, is drawn as nested boxes, the
+    smallest in front, coarser grids paler.
     """
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(4, 1, sharex=True, height_ratios=(3, 2, 3, 3))
@@ -54,7 +54,7 @@ def plan_figure(schedule: Schedule, title: str) -> Figure:
 
 
 def _draw_rates(axes: Axes, schedule: Schedule) -> None:
-    """A line, or one for each place in the short cycle where rates follow it, pale as its box."""
+    """One line, or with a short-cycle rate one for each of its grids, as pale as the grid's box."""
     places = max(len(phase.grids) for phase in schedule.phases) if schedule.short_cycle_rate else 1
     steps = np.unique(np.linspace(0, schedule.iterations - 1, _RATES).astype(int))
     for place in range(places):
@@ -69,7 +69,7 @@ def _draw_boxes(axes: Axes, schedule: Schedule, name: str) -> None:
     base = schedule.recipe.base
     values = set()
     for phase in schedule.phases:
-        # From the long cycle's own grid to the coarsest; where they are equal, the former counts.
+        # From the long cycle's own grid to the coarsest; of equal ones the former counts.
         grids = list(dict.fromkeys(reversed(phase.grids)))
         levels = {getattr(grid, name): level for level, grid in reversed(list(enumerate(grids)))}
         values.update(levels)
@@ -96,7 +96,7 @@ def _tint(colour: str, level: int) -> tuple[float, ...]:
 
 
 def _draw_legend(figure: Figure, schedule: Schedule) -> None:
-    """The shapes of the long cycle, and that what the short cycle makes of them is paler."""
+    """The shapes of the long cycle, and that the grids of the short cycle are paler."""
     patches = shape_patches(schedule)
     if any(len(set(phase.grids)) > 1 for phase in schedule.phases):
         label = "paler: short cycle"

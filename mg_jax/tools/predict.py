@@ -13,7 +13,7 @@ from mg_jax.errors import UserError
 from mg_jax.input.datasets import class_names, open_data_set, stored
 from mg_jax.input.pipeline import video_views
 from mg_jax.input.prepared import is_prepared, with_classes
-from mg_jax.input.sampling import evaluation_views
+from mg_jax.input.sampling import all_views
 from mg_jax.models import create_model
 from mg_jax.recipe import schedule_from_config
 from mg_jax.training.evaluation_step import view_scores
@@ -25,16 +25,16 @@ from mg_jax.workdir.checkpoint import read_best
 from mg_jax.workdir.config import check_config, read_classes
 
 _TOP = 5
-# What of a config a trained model is applied with.
+# Settings that must be as in training when a model is applied.
 _APPLIED = ("model.", "frames", "data.name", "data.stride", "data.sampling", "data.multi_label")
 
 
 def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
-    """The best classes of a video with their scores, a line each, below what is odd in it.
+    """The best classes of a video with their scores, a line each, below remarks on the video.
 
-    It is seen as a test video of the data set is: frames stored in the same size and quality,
-    eval.clips x eval.crops views, scores averaged after softmax, or with several labels their
-    maximum after sigmoids.
+    It is treated as a test video of the data set: frames are stored in the same size and quality,
+    and scores of eval.clips x eval.crops views averaged after softmax, or with several labels
+    their maximum taken after sigmoids.
 
     Args:
       config: of the model.
@@ -73,7 +73,7 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
       variables: `params` and `batch_stats`.
       frames: of the video.
     """
-    views = evaluation_views(config, config.eval.clips, config.eval.crops)
+    views = all_views(config)
     none = np.array([], np.int64)
     table = VideoTable(
         ids=np.array(["video"]),
@@ -90,13 +90,13 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
     step = jax.jit(functools.partial(view_scores, model, multi_label=multi_label))
     variables = jax.device_put(variables)
     views_VTHWC = video_views(lambda numbers: [frames.jpegs[n] for n in numbers], table, 0, views)
-    # One view at a time, so that many large ones fit.
+    # One view at a time, so that many large ones fit into memory.
     scores_VK = [step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC]
     return np.max(scores_VK, 0) if multi_label else np.mean(scores_VK, 0)
 
 
 def _read(config, video: pathlib.Path) -> Frames:
-    """The frames as the data set would store them."""
+    """The video's frames as the data set would store them."""
     how = stored(config)
     try:
         return read_frames(video, how.short_side, how.quality, how.frame_step)
@@ -105,7 +105,7 @@ def _read(config, video: pathlib.Path) -> Frames:
 
 
 def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any], list[str] | None]:
-    """Where they come from, in words, the variables, and names of the classes where known."""
+    """The weights' origin in words, the variables, and the names of the classes where known."""
     cache_programs(config.run.cache_dir)
     if workdir is not None:
         check_config(workdir, config, _APPLIED)
@@ -124,7 +124,7 @@ def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any],
 
 
 def _data_set_classes(config) -> list[str] | None:
-    """Names of the prepared data set's classes; None where it is not there."""
+    """Names of the prepared data set's classes; None where it is not prepared."""
     if not is_prepared(config):
         return None
     classes = class_names(open_data_set(config))

@@ -21,10 +21,10 @@ _SHOWN = 10  # of the skipped videos and of the remarks
 
 
 def prepare(config) -> None:
-    """Prepares the config's data set under data.dir; nothing to do where it is there already.
+    """Prepares the config's data set under data.dir, unless it is prepared already.
 
     Raises:
-      UserError: for a name, settings, lists or videos that do not do, saying what would.
+      UserError: for an invalid name, setting, list or video; the message says what is valid.
     """
     tfds.disable_progress_bar()  # VideoBuilder shows its own
     settings = settings_from_config(config)
@@ -49,13 +49,13 @@ def prepare(config) -> None:
             _check_stored(builder, settings)
             builder.remove_leftovers()
             print(f"{folder} is there already; --config.prepare.renew=True prepares it again")
-            _tell_changes(builder, config)
+            _print_changes(builder, config)
             replacement.tell_unfinished()
-    _tell_what_is_there(config)
+    _print_data_set(config)
 
 
-def _tell_changes(builder: VideoBuilder, config) -> None:
-    """Says what has changed in the source since the data set was prepared from it."""
+def _print_changes(builder: VideoBuilder, config) -> None:
+    """Prints what has changed in the source since the data set was prepared from it."""
     folder, source = data_folder(config), config.prepare.source
     if not source or not (folder / SOURCES).exists():
         return
@@ -73,7 +73,8 @@ def _tell_changes(builder: VideoBuilder, config) -> None:
         print("what is prepared stays as it is; --config.prepare.renew=True takes the changes up")
 
 
-def _tell_what_is_there(config) -> None:
+def _print_data_set(config) -> None:
+    """Prints what was prepared, and the first skipped videos and remarks."""
     data_set, folder = open_data_set(config), data_folder(config)
     skipped, remarks = _listed(folder / SKIPPED), _listed(folder / REMARKS)
     for row in skipped[:_SHOWN]:
@@ -125,7 +126,7 @@ def _settings(settings: dict[str, object], names: list[str]) -> str:
 
 
 def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
-    """Of the config's data set, which comes to lie under `root`."""
+    """The builder of the config's data set, under the folder `root`."""
     name, _, variant = config.data.name.partition("/")
     if name not in DATA_SETS:
         raise UserError(

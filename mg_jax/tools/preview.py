@@ -19,15 +19,15 @@ from mg_jax.recipe import is_baseline, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.training.preprocess import flip
 
-_CLIPS = 2  # of a grid
-_FRAMES = 8  # of a clip
+_CLIPS = 2  # shown of a grid
+_FRAMES = 8  # shown of a clip
 
 # Pixels.
 FRAME_GAP = 2
 _CLIP_GAP = 24
 _MARGIN = 32
-_NARROWEST = 460  # room for text over clips that are smaller
-_WIDEST = 1936  # what clips may fill side by side
+_NARROWEST = 460  # least width of a clip's text
+_WIDEST = 1936  # of clips side by side; wider ones go below each other
 
 _BACKGROUND, _LINE = (18, 20, 24), (52, 57, 66)
 _WHITE, _GREY, _AMBER = (240, 242, 245), (156, 163, 175), (255, 200, 87)
@@ -61,7 +61,7 @@ def write_preview(config, workdir: pathlib.Path) -> str:
     """Writes `workdir/preview.png` and returns what it shows. Needs the prepared data set.
 
     Raises:
-      UserError: for settings or data that do not do, before anything is written.
+      UserError: for invalid settings or data, before anything is written.
     """
     schedule = schedule_from_config(config)
     source = open_source(config)
@@ -135,7 +135,7 @@ def _shown(frames: int) -> np.ndarray:
 
 
 def _class_names(label: np.ndarray, classes: list[str]) -> str:
-    """Of a class's number, or of every class that `K` 0 and 1 mark."""
+    """The names of a label: the index of a class, or `K` 0 and 1."""
     marked = np.flatnonzero(label) if label.ndim else [label]
     return " · ".join(classes[k] for k in marked) or "no label"
 
@@ -183,7 +183,7 @@ def _heading(config, schedule: Schedule, source: DataSource) -> str:
 
 
 def draw(heading: str, sections: list[Section]) -> Image.Image:
-    """The sheet, grid by grid; clips in their real size."""
+    """The sheet, grid by grid, clips pixel by pixel."""
     rows = [_clips_image(section.clips) for section in sections]
     width = max(2 * _NARROWEST + _CLIP_GAP, *(image.width for image in rows))
     parts = [_text("What the network sees", 32, _WHITE, width), _text(heading, 16, _GREY, width)]
@@ -214,11 +214,11 @@ def _clip_image(clip: Clip) -> Image.Image:
 
 
 def _text(text: str, size: int, colour: tuple[int, int, int], width: int) -> Image.Image:
-    """Words, and parts of paths, on as many lines of a width as they take."""
+    """Text, wrapped to a width at blanks and within paths."""
     writer = Writer(size)
     lines = [""]
     for word in re.split(r"(?<=[ /_])", text):
-        # Some scripts have no blanks, and some names none either.
+        # Some scripts have no blanks, and some names neither.
         for part in [word] if writer.width(word) <= width else word:
             longer = lines[-1] + part
             fits = writer.width(longer.rstrip()) <= width

@@ -139,10 +139,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _check_memo(file: BinaryIO, size: int) -> None:
-    """Refuses places in the pickle's memo beyond its size, for which memory would be taken."""
-    for opcode, place, _ in pickletools.genops(file):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > size:
-            raise pickle.UnpicklingError(f"it asks for {place} places in a file of {size} bytes")
+    """Refuses indices of the pickle's memo beyond its size: the memo grows to the largest one."""
+    for opcode, index, _ in pickletools.genops(file):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and index > size:
+            raise pickle.UnpicklingError(f"it uses memo index {index} in a file of {size} bytes")
     file.seek(0)
 
 

@@ -1,4 +1,4 @@
-"""Published weights into a model: every tensor accounted for, nothing skipped in silence."""
+"""Loads published weights into a model and accounts for every tensor."""
 
 import collections
 import dataclasses
@@ -31,12 +31,12 @@ class Account:
 
     Attributes:
       source: where the weights come from.
-      loaded: taken over.
+      loaded: the model's tensors that the file has.
       extended: ImageNet kernels whose further input channels, from the fast pathway, keep their
         initialisation.
       initialised: the model's tensors that keep their initialisation.
-      unused: the file's tensors that the model has no place for.
-      training_only: how many the file has besides that only its training needed.
+      unused: the file's tensors that the model does not have.
+      training_only: how many further values of the file only its training needed.
     """
 
     source: str
@@ -78,14 +78,14 @@ class Loaded:
 
     Attributes:
       tensors: by PySlowFast's names; those of `account.extended` lack input channels.
-      account: what became of every tensor.
+      account: of every tensor.
     """
 
     tensors: dict[str, np.ndarray]
     account: Account
 
     def variables(self, initialise: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """`params` and `batch_stats`; `initialise` gives fresh ones where something is missing."""
+        """`params` and `batch_stats`; `initialise` returns fresh ones, for what is missing."""
         if not (self.account.initialised or self.account.extended):
             return to_variables(self.tensors)
         fresh = to_tensors(initialise())
@@ -149,10 +149,10 @@ def _without_prefix(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> dict[
 def fit(
     source: str, found: dict[str, np.ndarray], shapes: dict[str, Any], *, images: bool = False
 ) -> Loaded:
-    """Those of the tensors that a model has places for, every one accounted for.
+    """The tensors that a model has, and an account of all.
 
     Args:
-      source: what to call the tensors' origin.
+      source: where they come from, in words.
       found: the tensors by PySlowFast's names.
       shapes: of the model's variables.
       images: the tensors are those of a ResNet for images: kernels are inflated, and what images do
@@ -188,7 +188,7 @@ def fit(
 
 
 def _places(shapes: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The model's tensors by name, as arrays of zeros that take no memory."""
+    """The model's tensors by name: zeros that take no memory."""
     return to_tensors(jax.tree.map(lambda x: np.broadcast_to(x.dtype.type(), x.shape), shapes))
 
 
@@ -223,7 +223,7 @@ def _other_classes(name: str, tensor: np.ndarray, place: np.ndarray) -> bool:
 def _check_network(
     source: str, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], images: bool
 ) -> None:
-    """Tells another model, depth or set of non-local blocks before any shape is looked at."""
+    """Refuses another model, depth or set of non-local blocks before shapes are compared."""
     if images:
         wanted = {name: None for name in wanted if not _NOT_IN_IMAGES.fullmatch(name)}
     theirs, ours = outline(found), outline(wanted)

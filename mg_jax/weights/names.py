@@ -1,7 +1,6 @@
 """Names of tensors: those of other code bases, translated to PySlowFast's.
 
-PySlowFast's are the common tongue, since our modules carry the same names; for example
-`s2.pathway0_res0.branch2.a.weight`.
+Our modules carry PySlowFast's names, for example `s2.pathway0_res0.branch2.a.weight`.
 """
 
 import re

@@ -5,8 +5,7 @@ import os
 import pytest
 
 from tests import videos
-from tests.builders import understood, wrong
-from tests.data.test_lists import labels_of
+from tests.builders import labels_of, understood, wrong
 
 MINE = "video_folder/mine"
 

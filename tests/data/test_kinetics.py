@@ -12,7 +12,8 @@ from data.preparation.prepare import settings_from_config
 from mg_jax.input.datasets import class_names, open_data_set, open_source
 from mg_jax.tools.prepare import prepare
 from tests import videos
-from tests.builders import contents, refused, skipped
+from tests.builders import contents, refused
+from tests.preparations import listed
 
 
 @pytest.mark.parametrize("count", [400, 600, 700])
@@ -144,7 +145,7 @@ BAD_KINETICS_LISTS = {
         r"train.csv, line 2: '1.mp4' has no label; .* a path and a label with ' '",
     ),
     "an empty label": (("0.mp4 ",), r"train.csv, line 1: '0.mp4' has no label"),
-    "another separator": (("0.mp4,1",), r"line 1: '0.mp4,1' .*--config.prepare.separator=, "),
+    "another separator": (("0.mp4,1",), r"line 1: '0.mp4,1' .*--config.prepare.separator=,"),
     "two labels": (
         ("0.mp4 1 2",),
         r"train.csv, line 1: 2 labels, 1, 2; each video has one label",
@@ -205,7 +206,7 @@ def test_a_few_missing_files_are_named_skipped_and_reported(source, capsys):
     )
     assert f"skipped {source}/2.mp4: No such file or directory" in printed
     assert re.search(r"2 validation, 10 validation_frames; .* classes.*; 2 videos skipped", printed)
-    assert sorted(skipped(config)) == ["2.mp4", "gone/1.mp4"]
+    assert sorted(row["id"] for row in listed(config, "skipped.csv")) == ["2.mp4", "gone/1.mp4"]
     assert [count for _, count in contents(config, "validation").values()] == [5, 5]
 
 

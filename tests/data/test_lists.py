@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import videos
-from tests.builders import understood, wrong
+from tests.builders import labels_of, understood, wrong
 
 KINETICS = "kinetics/400"
 MINE = "video_folder/mine"
@@ -20,12 +20,6 @@ def mine(source, **prepare):
 def write_list(source, *lines, name="train.csv"):
     videos.write_lines(source / name, *lines)
     return source
-
-
-def labels_of(text):
-    """Class names of a summary."""
-    (line,) = [line for line in text.splitlines() if line.startswith("  classes: ")]
-    return line.rpartition(": ")[2]
 
 
 def test_ten_mistakes_of_a_kinetics_list_are_told_at_once_each_with_its_line(source):

@@ -10,10 +10,9 @@ from PIL import Image
 from configs.demo import get_config
 from data.moving_shapes import drawing
 from data.moving_shapes.moving_shapes_dataset_builder import draw_videos
-from data.preparation.video_frames import VideoError, read_frames
+from data.preparation.video_frames import read_frames
 from mg_jax.input.datasets import frame_records, open_data_set, open_source, video_table
 from mg_jax.tools.prepare import prepare
-from tests.videos import write_sound_only
 
 
 def config_for(folder, **data):
@@ -49,28 +48,6 @@ def test_frames_are_scaled_down_to_the_short_side_and_never_up(tmp_path, size, s
     frames = read_frames(path, short_side=32, quality=90)
     assert (frames.width, frames.height) == stored
     assert read_frames(path, short_side=200, quality=90).width == size[0]
-
-
-def write_cut_off(path):
-    drawing.encode(path, gradient_images(64, 64, 20), codec="libx264", fps=25)
-    path.write_bytes(path.read_bytes()[:300])
-
-
-BROKEN = {
-    "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("not a video\n" * 50),
-    "cut_off": write_cut_off,
-    "sound": write_sound_only,
-    "missing": lambda path: None,
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_file_that_is_no_video_raises_with_its_reason(tmp_path, kind):
-    path = tmp_path / "video.mp4"
-    BROKEN[kind](path)
-    with pytest.raises(VideoError, match=r"\w"):
-        read_frames(path, short_side=64, quality=90)
 
 
 def test_prepared_frames_are_those_of_the_video_files(data_dir):

@@ -1,17 +1,14 @@
 """Videos that are stored, but listed: cut off, damaged, or with frames that are never shown."""
 
-import csv
 import fractions
-import pathlib
 
 import av
 import pytest
 
 from data.preparation.video_frames import VideoError
-from mg_jax.input.datasets import open_data_set
 from mg_jax.tools.prepare import prepare
 from tests import videos
-from tests.preparations import NAME, changed, read
+from tests.preparations import NAME, changed, listed, read
 
 _SHOW = 0x10  # in the first byte of a VP8 frame
 
@@ -58,12 +55,17 @@ def write_streamable(path):
     return path
 
 
-def cut_off(path, number):
-    """In the middle of a packet."""
+def packet_at(path, index):
+    """Where a packet of a file begins, and its size, in bytes."""
     with av.open(str(path)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
-        end = packets[number].pos + packets[number].size // 2
-    path.write_bytes(path.read_bytes()[:end])
+        return packets[index].pos, packets[index].size
+
+
+def cut_off(path, index):
+    """In the middle of a packet."""
+    start, size = packet_at(path, index)
+    path.write_bytes(path.read_bytes()[: start + size // 2])
 
 
 KINDS = {
@@ -98,9 +100,7 @@ def test_a_video_that_is_cut_off_is_stored_up_to_there_and_remarked_upon(tmp_pat
 
 def test_damage_in_the_middle_is_no_cut_off_end(tmp_path):
     path = write_streamable(tmp_path / "video.mp4")
-    with av.open(str(path)) as container:
-        packets = [p for p in container.demux(video=0) if p.size]
-        start, size = packets[12].pos, packets[12].size
+    start, size = packet_at(path, 12)
     content = bytearray(path.read_bytes())
     content[start : start + size] = bytes([0xFF]) * size
     path.write_bytes(content)
@@ -110,9 +110,7 @@ def test_damage_in_the_middle_is_no_cut_off_end(tmp_path):
 
 def test_frames_that_the_decoder_mends_are_remarked_upon(tmp_path):
     path = videos.write(tmp_path / "video.avi", 24, (160, 120), codec="mpeg4")
-    with av.open(str(path)) as container:
-        packets = [p for p in container.demux(video=0) if p.size]
-        start, size = packets[12].pos, packets[12].size
+    start, size = packet_at(path, 12)
     content = bytearray(path.read_bytes())
     content[start + size // 2 : start + size] = bytes(size - size // 2)
     path.write_bytes(content)
@@ -134,15 +132,10 @@ def source(tmp_path):
     return tmp_path / "source"
 
 
-def listed(config):
-    with (pathlib.Path(open_data_set(config).data_path) / "remarks.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_odd_videos_are_listed_with_what_is_odd(source, capsys):
     config = videos.config_for(source, NAME)
     prepare(config)
-    rows = listed(config)
+    rows = listed(config, "remarks.csv")
     folder = source / "train" / "run"
     assert {row["id"] for row in rows} == {"run/cut.avi", "run/jump.mkv"}
     assert {row["path"] for row in rows} == {str(folder / "cut.avi"), str(folder / "jump.mkv")}
@@ -168,4 +161,4 @@ def test_remarks_survive_a_preparation_that_was_cut_off(source):
         prepare(resumed)
     videos.write(broken, 2)
     prepare(resumed)
-    assert listed(resumed) == listed(whole)
+    assert listed(resumed, "remarks.csv") == listed(whole, "remarks.csv")

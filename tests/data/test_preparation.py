@@ -15,7 +15,7 @@ from mg_jax.input.datasets import frame_records, open_data_set, video_table
 from mg_jax.input.prepared import is_prepared
 from mg_jax.tools.prepare import prepare
 from tests import videos
-from tests.preparations import NAME, changed, parts_folder, read, records, skipped, write_noise
+from tests.preparations import NAME, changed, listed, parts_folder, read, records, write_noise
 
 
 def write_without_frames(path):
@@ -58,10 +58,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("kind", [*BROKEN, "missing"])
 def test_a_video_that_cannot_be_read_raises_with_its_reason(tmp_path, kind):
     path = tmp_path / "video.mp4"
-    BROKEN[kind](path)
+    if kind != "missing":
+        BROKEN[kind](path)
     with pytest.raises(VideoError, match=r"\w"):
         read(path)
 
@@ -91,7 +92,7 @@ def test_broken_videos_are_skipped_listed_and_counted(mixed, capsys):
         assert videos.numbers(frames.jpegs(first + np.arange(count))) == list(range(count))
 
     names = [f"run/{i:02d}_{kind}.mp4" for i, kind in enumerate(BROKEN)]
-    rows = skipped(config)
+    rows = listed(config, "skipped.csv")
     assert [row["id"] for row in rows] == names
     assert {row["split"] for row in rows} == {"train"}
     reasons = {row["id"]: row["reason"] for row in rows}
@@ -131,7 +132,7 @@ def test_the_number_of_workers_changes_nothing(mixed):
     prepare(config)
     prepare(several)
     assert records(several) == records(config)
-    assert skipped(several) == skipped(config)
+    assert listed(several, "skipped.csv") == listed(config, "skipped.csv")
 
 
 def test_a_split_of_broken_videos_alone_is_refused(tmp_path):

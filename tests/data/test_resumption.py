@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -17,7 +16,7 @@ from mg_jax.input.datasets import open_data_set, video_table
 from mg_jax.input.prepared import is_prepared
 from mg_jax.tools.prepare import prepare
 from tests import runs, videos
-from tests.preparations import NAME, changed, parts_folder, records, write_noise
+from tests.preparations import NAME, changed, message_of, parts_folder, records, write_noise
 
 
 def whole_parts(config):
@@ -54,21 +53,6 @@ def is_worker(pid):
         return False
 
 
-def wait_until(condition):
-    for _ in range(2400):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("nothing happened for two minutes")
-
-
-def message_of(function, *arguments):
-    """The message with which a call is refused."""
-    with pytest.raises(ValueError, match=r"\w") as raised:
-        function(*arguments)
-    return str(raised.value)
-
-
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A preparation of six parts that was killed when all but one were done, and what followed.
@@ -93,8 +77,7 @@ def killed(tmp_path_factory):
     process = runs.start(None, *flags(config, workers=2), **command)
     all_but_one = {f"train-{i:05d}" for i in (0, 1, 3, 4)} | {"validation-00000"}
     try:
-        wait_until(lambda: whole_parts(config) == all_but_one or process.poll() is not None)
-        assert process.poll() is None, process.communicate()[0]
+        runs.wait_until(lambda: whole_parts(config) == all_but_one, [process])
         workers = list(filter(is_worker, children(process.pid)))
         # With other settings, so that it is refused if not for the first, and does not wait too.
         second = message_of(prepare, changed(config, quality=80))
@@ -125,7 +108,7 @@ def test_of_two_preparations_at_once_the_second_is_refused(killed):
 
 def test_workers_end_with_their_parent(killed):
     assert len(killed.workers) == 2
-    wait_until(lambda: not any(map(is_worker, killed.workers)))
+    runs.wait_until(lambda: not any(map(is_worker, killed.workers)), [])
 
 
 def test_a_killed_preparation_leaves_no_data_set_to_open(killed):

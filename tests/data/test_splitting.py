@@ -156,7 +156,7 @@ def test_shares_that_leave_nothing_to_validate_on_say_why():
         (
             listing_of({"a": 3, "b": 3}),
             "subject([0-9]+)",
-            "fits none of 6 paths, such as a/",
+            "matches none of 6 paths, such as a/",
         ),
     ):
         findings = Findings()

@@ -18,7 +18,7 @@ from mg_jax.input.prepared import is_prepared
 from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.builders import contents
-from tests.preparations import NAME, changed, parts_folder, records, skipped
+from tests.preparations import NAME, changed, listed, parts_folder, records
 
 
 def node(path):
@@ -54,7 +54,7 @@ def test_a_preparation_that_stopped_takes_up_what_was_mended_and_keeps_the_rest(
     nodes = {node(path) for path in folder.glob("*train_frames*")}
     assert kept["train-00001.array_record"] in nodes
     assert kept["train-00000.array_record"] not in nodes
-    assert [row["id"] for row in skipped(config)] == ["run/35.mp4"]
+    assert [row["id"] for row in listed(config, "skipped.csv")] == ["run/35.mp4"]
     undisturbed = changed(config)
     undisturbed.data.dir += "_undisturbed"
     prepare(undisturbed)
@@ -223,5 +223,5 @@ def test_lists_beside_a_data_set_are_utf8_whatever_the_locale(tmp_path, capsys):
         prepare(config)
     finally:
         locale.setlocale(locale.LC_CTYPE, before)
-    assert [row["id"] for row in skipped(config)] == ["run/\u00e9.mp4"]
+    assert [row["id"] for row in listed(config, "skipped.csv")] == ["run/\u00e9.mp4"]
     assert "skipped" in capsys.readouterr().out

@@ -13,13 +13,12 @@ from mg_jax import architectures
 from mg_jax.errors import UserError
 from mg_jax.models.parts import ModuleDef
 from mg_jax.models.resnet3d import Head
-from mg_jax.recipe import schedule_from_config
+from mg_jax.recipe import as_baseline, schedule_from_config
 from mg_jax.runtime.stops import Stops
 from mg_jax.tools.convert import convert
 from mg_jax.training.loop import evaluate_run, train
 from mg_jax.workdir.checkpoint import read_best
-from tests import runs, tiny
-from tests.conftest import CACHE
+from tests import runs
 
 
 def create(config, parts):
@@ -49,17 +48,16 @@ def _check(config):
 
 
 @pytest.fixture
-def config(data_dir, monkeypatch):
+def config(config, monkeypatch):
     """Two iterations of the network, and an evaluation after each."""
     entry = architectures.Architecture(__name__, _check, frame_unit="tubelet")
     monkeypatch.setitem(architectures.MODELS, "norm_free", entry)
-    config = tiny.get_config("baseline")
-    config.model.name, config.model.tubelet, config.model.dropout = "norm_free", 2, 0.0
+    config = as_baseline(config)
+    config.model.update(name="norm_free", tubelet=2, dropout=0.0)
     config.schedule.steps, config.schedule.iterations = (), 2
     config.schedule.warmup_iterations = 0
     config.schedule.learning_rate = 0.1
     config.eval.times = 2
-    config.data.dir, config.run.cache_dir = str(data_dir), str(CACHE)
     return config
 
 

@@ -11,12 +11,7 @@ from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
 from mg_jax.schedule import TooShort
 from mg_jax.tools.plan import write_plan
 from tests import runs
-
-
-def config_of(recipe, variant="", **changes):
-    config = recipe.get_config(variant)
-    config.update_from_flattened_dict(changes)
-    return config
+from tests.runs import config_of
 
 
 def test_one_flag_scales_iterations_steps_and_warm_up_and_not_the_rate():

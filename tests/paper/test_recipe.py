@@ -12,15 +12,14 @@ from configs import base, demo, kinetics_i3d, kinetics_slowfast
 from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
 from mg_jax.tools.plan import format_plan, plan_dict, write_plan
 from mg_jax.tools.plan_plot import plan_figure
+from tests.runs import config_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "kinetics_slowfast_schedule.json"
 
 
 def config_with(recipe=kinetics_slowfast, variant="", **changes):
-    config = recipe.get_config(variant)
-    config.update_from_flattened_dict(changes)
-    return config
+    return config_of(recipe, variant, **changes)
 
 
 BAD = [

@@ -3,9 +3,6 @@
 JAX is told to use a platform that does not exist, so that opening it fails.
 """
 
-import subprocess
-import sys
-
 import pytest
 
 from tests import runs
@@ -20,14 +17,7 @@ def _elsewhere(monkeypatch):
 
 def ended(command, *arguments):
     """Status and output of a command on the small config."""
-    done = subprocess.run(
-        [sys.executable, *command, "--config=tests/tiny.py", *arguments],
-        cwd=runs.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, done.stdout
+    return runs.ended(runs.launch(*command, "--config=tests/tiny.py", *arguments))
 
 
 def test_what_is_only_counted_is_counted_on_the_cpu(flags):

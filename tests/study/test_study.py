@@ -1,8 +1,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -20,23 +18,8 @@ COARSE = "baseline on T/4 × (H/√2)²"
 
 
 def start(workdir, *arguments, config="tests/tiny.py"):
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mg_jax.study", f"--config={config}", f"--workdir={workdir}"),
-            *arguments,
-        ],
-        cwd=runs.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    runs.STARTED.append(process)
-    return process
-
-
-def ended(process):
-    output, _ = process.communicate(timeout=600)
-    return process.returncode, output
+    command = ("-m", "mg_jax.study", f"--config={config}", f"--workdir={workdir}")
+    return runs.launch(*command, *arguments)
 
 
 @pytest.mark.parametrize("base", [get_study(), get_tiny(), get_study("baseline")])
@@ -73,7 +56,7 @@ def stopped(once, flags):
             study = start(workdir, *arguments)
             runs.wait_for(workdir / "baseline_seed0", step, [study])
             study.send_signal(number)
-            status, output = ended(study)
+            status, output = runs.ended(study)
             assert status == (130 if number == signal.SIGINT else -signal.SIGKILL), output
             assert ("interrupted; the same command goes on" in output) == (number == signal.SIGINT)
             ended_runs = any(workdir.glob("*/summary.json"))
@@ -81,7 +64,7 @@ def stopped(once, flags):
                 number == signal.SIGINT and ended_runs
             )
         # Of the one that was killed runs may still have been writing a checkpoint.
-        status, output = ended(start(workdir, *arguments))
+        status, output = runs.ended(start(workdir, *arguments))
         assert status == 0, output
         (folder / "output").write_text(output)
 
@@ -119,7 +102,7 @@ def test_a_run_that_fails_keeps_no_other_from_running(stopped, tmp_path):
     (workdir / "baseline_coarse_seed1").mkdir()
     (workdir / "baseline_coarse_seed1" / "checkpoints").touch()  # no folder
     study = start(workdir, *arguments, "--cells=baseline_coarse", "--seeds=3")
-    status, output = ended(study)
+    status, output = runs.ended(study)
     assert status == 1
     last = output.splitlines()[-1]
     assert f"did not finish, the same command goes on: {workdir}/baseline_coarse_seed1: " in last
@@ -141,14 +124,14 @@ def test_a_run_that_fails_keeps_no_other_from_running(stopped, tmp_path):
 )
 def test_a_study_goes_on_only_as_it_began(stopped, change, message):
     workdir, arguments, _ = stopped
-    status, output = ended(start(workdir, *arguments, change))
+    status, output = runs.ended(start(workdir, *arguments, change))
     assert status == 1
     assert message in output
 
 
 def test_a_run_that_cannot_train_ends_the_study_and_says_why(tmp_path):
     study = start(tmp_path, f"--config.data.dir={tmp_path}", "--cells=multigrid,baseline")
-    status, output = ended(study)
+    status, output = runs.ended(study)
     assert status == 1
     assert f"error: a run ended before it trained: {tmp_path}/baseline_seed0: no" in output
     assert not (tmp_path / "multigrid_seed0").exists()
@@ -157,7 +140,7 @@ def test_a_run_that_cannot_train_ends_the_study_and_says_why(tmp_path):
 def test_a_run_that_diverges_is_a_result(tmp_path, flags):
     arguments = ["--cells=baseline_coarse", "--seeds=1", "--config.schedule.learning_rate=1e30"]
     arguments += ["--config.schedule.warmup_iterations=0", *flags]
-    status, output = ended(start(tmp_path, *arguments))
+    status, output = runs.ended(start(tmp_path, *arguments))
     assert status == 0, output
     assert "error: diverged: " in output
     assert row(tmp_path, COARSE)[-1] == "0 of 1, 1 diverged"
@@ -165,11 +148,11 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
     page = (tmp_path / "report.html").read_text()
     assert f"<h1>baseline_coarse_seed0: diverged at step {step}</h1>" in page
     # There is nothing to go on with.
-    status, again = ended(start(tmp_path, *arguments))
+    status, again = runs.ended(start(tmp_path, *arguments))
     assert status == 0, again
     assert "diverged: " not in again
     # Of other settings it says nothing.
-    status, output = ended(start(tmp_path, *arguments, "--config.schedule.learning_rate=1e29"))
+    status, output = runs.ended(start(tmp_path, *arguments, "--config.schedule.learning_rate=1e29"))
     assert status == 1
     assert "schedule.learning_rate is 1e+30 there and 1e+29 here" in output
 
@@ -197,7 +180,7 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
     ],
 )
 def test_settings_that_cannot_work_are_refused(tmp_path, arguments, message):
-    status, output = ended(start(tmp_path / "study", *arguments))
+    status, output = runs.ended(start(tmp_path / "study", *arguments))
     assert status == 1
     assert message in output
     assert not (tmp_path / "study").exists()

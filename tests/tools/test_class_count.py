@@ -16,13 +16,10 @@ from mg_jax.tools.convert import convert
 from mg_jax.tools.plan_memory import write_memory_plan
 from mg_jax.tools.predict import predict
 from mg_jax.training.session import open_session
-from tests import tiny
 
 
 @pytest.fixture
-def config(data_dir):
-    config = tiny.get_config()
-    config.data.dir = str(data_dir)
+def config(config):
     config.model.num_classes = 0
     return config
 

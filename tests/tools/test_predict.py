@@ -20,7 +20,7 @@ from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights
 from mg_jax.workdir.checkpoint import read_best
-from tests import runs, tiny
+from tests import runs
 from tests.published import GOLDEN
 from tests.videos import write
 
@@ -29,13 +29,6 @@ from tests.videos import write
 def trained(undisturbed):
     """The work directory of a finished run."""
     return undisturbed[0]
-
-
-@pytest.fixture
-def config(data_dir):
-    config = tiny.get_config()
-    config.data.dir = str(data_dir)
-    return config
 
 
 def videos(data_dir):

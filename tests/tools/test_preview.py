@@ -16,13 +16,11 @@ from mg_jax.input.pipeline import clip_batches
 from mg_jax.input.sampling import training_augmentation
 from mg_jax.recipe import schedule_from_config
 from mg_jax.tools.preview import FRAME_GAP, Clip, Section, draw, read_sections, write_preview
-from tests import runs, tiny
+from tests import runs
 
 
 @pytest.fixture
-def config(data_dir):
-    config = tiny.get_config()
-    config.data.dir = str(data_dir)
+def config(config):
     config.data.flip = True
     return config
 

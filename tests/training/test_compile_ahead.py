@@ -12,15 +12,10 @@ from mg_jax.training.loop import _iterate
 from mg_jax.training.session import open_session
 from mg_jax.training.upcoming import upcoming_programs
 from mg_jax.workdir.trained_on import stretch_of
-from tests import tiny
-from tests.conftest import CACHE
 
 
 @pytest.fixture
-def config(data_dir):
-    config = tiny.get_config()
-    config.data.dir = str(data_dir)
-    config.run.cache_dir = str(CACHE)
+def config(config):
     config.run.compile_ahead = True
     return config
 

@@ -22,20 +22,10 @@ from mg_jax.workdir.config import WorkdirError
 from tests import runs, tiny
 
 
-def newest_checkpoint(workdir):
-    return max((workdir / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
-
-
 def assert_bit_identical(workdir, other):
     assert runs.losses(workdir) == runs.losses(other)
     for a, b in zip(runs.final_arrays(workdir), runs.final_arrays(other), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-@pytest.fixture
-def copy(undisturbed, tmp_path):
-    """A copy of the finished run's work directory."""
-    return shutil.copytree(undisturbed[0], tmp_path / "copy")
 
 
 # Signals
@@ -126,7 +116,7 @@ def test_sigterm_writes_a_checkpoint_at_once_and_ends_with_its_status(undisturbe
     assert process.returncode == 143, output
     assert "stopped by SIGTERM; the same command continues" in output
     last = max(runs.losses(workdir))
-    assert newest_checkpoint(workdir).name == str(last)
+    assert runs.newest_checkpoint(workdir).name == str(last)
     assert f"continuing {workdir} at step {last}" in runs.run(workdir, *flags)
     assert_bit_identical(workdir, undisturbed[0])
 
@@ -145,7 +135,7 @@ def test_a_run_stopped_during_an_evaluation_loses_neither_steps_nor_the_evaluati
     process.send_signal(number)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == status, output
-    assert newest_step(workdir) == 9
+    assert runs.newest_checkpoint(workdir).name == "9"
     assert f"continuing {workdir} at step 9" in runs.run(workdir, *flags)
     assert_bit_identical(workdir, undisturbed[0])
     found, expected = (
@@ -229,11 +219,11 @@ def test_a_run_that_begins_anew_is_not_called_finished(flags, copy):
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_continues(undisturbed, flags, copy):
-    shutil.rmtree(newest_checkpoint(copy))
+    shutil.rmtree(runs.newest_checkpoint(copy))
     (copy / "summary.json").unlink()
-    last = newest_checkpoint(copy).name
+    last = runs.newest_checkpoint(copy).name
     kept = {path.name for path in (copy / "checkpoints").glob("[0-9]*")}
-    files = [path for path in newest_checkpoint(copy).rglob("*") if path.is_file()]
+    files = [path for path in runs.newest_checkpoint(copy).rglob("*") if path.is_file()]
     blocks = max(path.stat().st_size for path in files) // 1024 // 2
     command = [sys.executable, "main.py", "--config=tests/tiny.py"]
     limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash"]
@@ -291,7 +281,7 @@ def damages(checkpoint, rng):
 
 
 def test_no_damage_to_a_checkpoint_goes_unnoticed(copy, template):
-    newest = newest_checkpoint(copy)
+    newest = runs.newest_checkpoint(copy)
     whole, best = restore(copy, template), read_best(copy)
     newest.rename(copy / "newest")
     before = restore(copy, template)
@@ -318,7 +308,7 @@ def assert_same_variables(found, best, workdir):
 
 
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, flags, copy):
-    last = newest_checkpoint(copy)
+    last = runs.newest_checkpoint(copy)
     largest = max(last.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 1

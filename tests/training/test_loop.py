@@ -11,12 +11,6 @@ from mg_jax.recipe import schedule_from_config
 from tests import runs, tiny
 
 
-@pytest.fixture
-def copy(undisturbed, tmp_path):
-    """A copy of the finished run's work directory."""
-    return shutil.copytree(undisturbed[0], tmp_path / "copy")
-
-
 def best_step(workdir):
     """The last of the steps with the best top-1 of the evaluations."""
     evaluations = [line for line in runs.log(workdir) if line["kind"] == "eval"]
@@ -74,10 +68,6 @@ def test_tensorboard_holds_the_same_scalars_once_each(undisturbed):
                 assert found[line["step"], tag] == pytest.approx(value, rel=1e-6)
 
 
-def newest_checkpoint(workdir):
-    return max((workdir / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
-
-
 def read_events(path):
     """(step, tag, value) of a TensorBoard file."""
     import tensorflow as tf
@@ -113,7 +103,7 @@ def test_a_work_directory_of_another_config_is_refused_naming_the_keys(flags, co
 
 
 def test_what_only_concerns_running_and_evaluating_may_change(flags, copy):
-    shutil.rmtree(newest_checkpoint(copy))
+    shutil.rmtree(runs.newest_checkpoint(copy))
     changes = ["--config.run.keep=2", "--config.run.log_every=7", "--config.eval.crops=3"]
     output = runs.run(copy, *flags, *changes)
     assert "continuing" in output
