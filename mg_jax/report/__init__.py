@@ -1,1 +1,1 @@
-"""Compares runs on a page for people; see `write.py`."""
+"""Compares runs: on a page (`write.py`) and on a terminal (`compare.py`)."""

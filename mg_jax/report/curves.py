@@ -104,7 +104,7 @@ def _axis(name: str, largest: float) -> Axis:
 _COSTS: dict[str, _Cost] = {
     "wall_clock": lambda group, run, line: line["wall_clock_s"],
     "iterations": lambda group, run, line: line["step"],
-    "epochs": lambda group, run, line: run.trained_on.epochs(run.schedule, line["step"]),
+    "epochs": lambda group, run, line: run.epochs(line["step"]),
     "flops": lambda group, run, line: group.flops(line["step"]),
 }
 

@@ -31,8 +31,11 @@ def times(ratio: float) -> str:
 def in_words(ratio: float, above: str, same: str, below: str) -> str:
     """A ratio as a factor of at least 1 and a word for its direction.
 
-    >>> in_words(2, "faster", "as fast", "slower"), in_words(0.5, "faster", "as fast", "slower")
-    ('2.00× faster', '2.00× slower')
+    Args:
+      ratio: such as how many times faster something is.
+      above: says that it is above 1, such as "faster".
+      same: stands alone where the ratio rounds to 1, such as "as fast".
+      below: says that the ratio is below 1, such as "slower", with 1 / `ratio` as the factor.
     """
     if times(ratio) == times(1):
         return same

@@ -84,8 +84,7 @@ class Group:
     @property
     def epochs(self) -> float:
         """Of the whole schedule."""
-        run = self.runs[0]
-        return run.trained_on.epochs(run.schedule, run.schedule.iterations)
+        return self.runs[0].epochs(self.schedule.iterations)
 
     @functools.cached_property
     def values(self) -> dict[str, Spread]:

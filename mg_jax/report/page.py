@@ -13,7 +13,6 @@ from mg_jax.report.figures import line_style
 from mg_jax.report.table import main_table, overview, runs_table, settings_table
 
 _FOLDER = pathlib.Path(__file__).parent
-_SPACE = "\N{NO-BREAK SPACE}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _template() -> Template:
 
 def _unbroken(text: str) -> str:
     """Text that keeps a number with its deviation and its percent sign on one line."""
-    return text.replace(" ± ", f"{_SPACE}±{_SPACE}").replace(" %", f"{_SPACE}%")
+    return re.sub(r"(?<=\d) (?=[±%])|(?<=±) (?=\d)", "\N{NO-BREAK SPACE}", text)
 
 
 def _parts(text: str) -> list[str]:

@@ -64,6 +64,10 @@ class RunRecord:
             return self.diverged["step"]
         return max([*self.train, *self.evaluations], default=0)
 
+    def epochs(self, step: int) -> float:
+        """Epochs after `step` iterations, over the videos that each was trained on."""
+        return self.trained_on.epochs(self.schedule, step)
+
 
 def read_runs(folders: list[pathlib.Path]) -> list[RunRecord]:
     """Reads the work directories of runs, finished or not.

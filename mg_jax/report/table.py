@@ -70,7 +70,7 @@ def main_table(comparison: Comparison) -> dict[str, list[Row]]:
     sections = {
         "": _runs(groups),
         "Result": results(groups),
-        f"Against {groups[0].name}": _ratios(comparison) if comparison.others else [],
+        f"Against {comparison.reference.name}": _ratios(comparison) if comparison.others else [],
         "Cost of the whole training": costs(groups),
         "Time": clocks(groups, *time_unit(longest)),
     }

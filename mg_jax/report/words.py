@@ -21,18 +21,18 @@ _SAVED = {
 
 def headline(comparison: Comparison) -> str:
     """What came out, in one sentence."""
-    first, others = comparison.groups[0], comparison.others
+    reference, others = comparison.reference, comparison.others
     if not others:
-        return f"{first.name}: {_standing(first)}"
+        return f"{reference.name}: {_standing(reference)}"
     if len(others) > 1:
-        return f"{len(others)} configs against {first.name}"
-    found = sentence(comparison, others[0])
+        return f"{len(others)} configs against {reference.name}"
+    found = _sentence(comparison, others[0])
     if comparison.ratio(others[0], "train_s") is None:
-        found += f"; {first.name}: {_standing(first)}"
+        found += f"; {reference.name}: {_standing(reference)}"
     return found
 
 
-def sentence(comparison: Comparison, group: Group) -> str:
+def _sentence(comparison: Comparison, group: Group) -> str:
     """How a group compares with the reference or, where one is unfinished, how it stands."""
     faster = comparison.ratio(group, "train_s")
     if faster is None:
@@ -42,7 +42,7 @@ def sentence(comparison: Comparison, group: Group) -> str:
     reference = comparison.reference
     theirs = percent(reference.values[reference.metric])
     return (
-        f"{group.name} trains {speed} {reference.name}, {clock} by the clock; {accuracy(group)} "
+        f"{group.name} trains {speed} {reference.name}, {clock} by the clock; {_accuracy(group)} "
         f"against {theirs} %"
     )
 
@@ -67,7 +67,7 @@ def difference(comparison: Comparison, group: Group) -> str:
     return f"{NAMES[group.metric]} {signed(comparison.points(group))} points"
 
 
-def accuracy(group: Group) -> str:
+def _accuracy(group: Group) -> str:
     """The metric by which runs are judged; of unfinished runs the newest evaluation's."""
     return f"{NAMES[group.metric]} {percent(group.values[group.metric])} %"
 
@@ -95,8 +95,8 @@ def _standing(group: Group) -> str:
         all_diverged = len(group.diverged) == len(group.runs)
         return reached if all_diverged else f"{reached}, not evaluated yet"
     if not group.finished:
-        return f"{reached}, {accuracy(group)} so far"
-    return accuracy(group) if reached == "finished" else f"{accuracy(group)} ({reached})"
+        return f"{reached}, {_accuracy(group)} so far"
+    return _accuracy(group) if reached == "finished" else f"{_accuracy(group)} ({reached})"
 
 
 def caveats(comparison: Comparison) -> list[str]:
@@ -113,12 +113,12 @@ def caveats(comparison: Comparison) -> list[str]:
     devices = _devices(groups)
     if len({name for _, name in devices}) > 1:
         names = "; ".join(f"{group} on {name}" for group, name in devices)
-        found.append(f"Trained on different devices, so that times do not compare: {names}.")
+        found.append(f"Trained on different devices, so their times cannot be compared: {names}.")
     if unlike := [text for group in groups if (text := _compilation(group))]:
         found.append(
-            "A run finds programs that an earlier one has compiled, so that seeds differ in "
-            f"compilation: {', '.join(unlike)}. Mean wall clocks mix such runs; training time is "
-            "without compilation."
+            "Later runs reuse programs that earlier ones have compiled, so that seeds differ in "
+            f"compilation: {', '.join(unlike)}. Mean wall clocks average such unlike runs; "
+            "training times are without compilation."
         )
     differing = [name for name in comparison.differing_settings() if name in _EVALUATION]
     if differing:
@@ -180,5 +180,5 @@ def _of_unfinished_runs(group: Group) -> list[str]:
         "on one centre view; the final one takes all views."
     ]
     if waiting := whole - len(group.averaged):
-        found.append(f"{group.name}: not evaluated yet, and in no mean, {waiting} of its runs.")
+        found.append(f"{group.name}, {waiting} of its runs: not evaluated yet, so in no mean.")
     return found

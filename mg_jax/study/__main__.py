@@ -132,8 +132,8 @@ def _asked_for(config, trials: list[Trial]) -> list[Trial]:
     names = known if _CELLS.value is None else _CELLS.value
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        given = ", ".join(unknown) or "an empty list"
-        raise UserError(f"--cells: {given} will not do; there are {', '.join(known)}")
+        wrong = f"no cell is called {', '.join(unknown)}" if unknown else "no cell is given"
+        raise UserError(f"--cells: {wrong}; there are {', '.join(known)}")
     return [trial for trial in trials if trial.cell in names and trial.seed in _seeds(config)]
 
 

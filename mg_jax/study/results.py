@@ -16,7 +16,7 @@ from mg_jax.study.trials import Trial
 
 
 def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> None:
-    """Makes sure that as many runs share the machine as before, so that times compare.
+    """Makes sure that as many runs share the machine as before, so that times are comparable.
 
     Raises:
       UserError: for another number, or a `study.json` that cannot be read.
@@ -27,11 +27,11 @@ def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> N
     try:
         began = json.loads(path.read_text())["at_once"]
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged; delete it, its runs stay") from error
+        raise UserError(f"{path} is damaged; delete it, which keeps the runs") from error
     if began != at_once:
         raise UserError(
-            f"{workdir} began with --at_once={began}; with {at_once} times would not compare. Go "
-            "on with the same, or choose another --workdir"
+            f"{workdir} began with --at_once={began}; times measured with {at_once} could not be "
+            "compared. Go on with the same, or choose another --workdir"
         )
 
 

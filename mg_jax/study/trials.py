@@ -215,7 +215,7 @@ def _failure(trial: Trial, status: int) -> str:
     """What to say of a run that ended without a result."""
     last = trial.last_line.removeprefix("error: ") or "it printed nothing"
     if status == -signal.SIGKILL:
-        last = f"killed, as the system does with what takes too much memory; {last}"
+        last = f"killed with SIGKILL, probably because memory ran out; {last}"
     return f"{trial.folder}: {last}; see {trial.output}"
 
 

@@ -62,7 +62,7 @@ def test_a_run_that_is_not_evaluated_yet_hides_no_other(reported, tmp_path):
     both = compared(late, early)
     assert both.groups[0].values["top1"] == Spread(0.5, None)
     assert headline(both) == "baseline: step 40 and 3 of 72, top-1 50.0 % so far"
-    assert "not evaluated yet, and in no mean, 1 of its runs" in caveats(both)[1]
+    assert "baseline, 1 of its runs: not evaluated yet" in caveats(both)[1]
     (curve,) = curves_over_iterations(both)
     assert [len(points_P2) for points_P2 in curve.runs] == [2, 0]
     np.testing.assert_allclose(curve.mean_P2, curve.runs[0])
@@ -140,7 +140,8 @@ def test_other_devices_are_told(reported, tmp_path):
     devices = runs.summary(reported / "baseline_seed0")["devices"]
     assert devices.startswith("1 x cpu, ")
     names = f"baseline_seed0 on {devices}; faster on 8 x NVIDIA H100"
-    assert told[-1] == f"Trained on different devices, so that times do not compare: {names}."
+    assert "different devices" in told[-1]
+    assert names in told[-1]
 
 
 def test_seeds_that_find_compiled_programs_are_told(reported, tmp_path):

@@ -119,7 +119,10 @@ def test_a_run_that_fails_keeps_no_other_from_running(stopped, tmp_path):
     [
         ("--config.schedule.learning_rate=0.1", "schedule.learning_rate is 1e-05 there and 0.1"),
         ("--config.eval.clips=3", "eval.clips is 2 there and 3 here"),
-        (f"--at_once={3 - AT_ONCE}", f"began with --at_once={AT_ONCE}; with {3 - AT_ONCE} times"),
+        (
+            f"--at_once={3 - AT_ONCE}",
+            f"began with --at_once={AT_ONCE}; times measured with {3 - AT_ONCE}",
+        ),
     ],
 )
 def test_a_study_goes_on_only_as_it_began(stopped, change, message):
@@ -162,11 +165,11 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
     [
         (
             ["--cells=baseline,fine"],
-            "--cells: fine will not do; there are baseline, base",
+            "--cells: no cell is called fine; there are baseline, base",
         ),
         (
             ["--cells="],
-            "--cells: an empty list will not do; there are base",
+            "--cells: no cell is given; there are base",
         ),
         (
             ["--config.sub_batch=0"],
