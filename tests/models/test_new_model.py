@@ -16,7 +16,8 @@ from mg_jax.models.resnet3d import Head
 from mg_jax.recipe import as_baseline, schedule_from_config
 from mg_jax.runtime.stops import Stops
 from mg_jax.tools.convert import convert
-from mg_jax.training.loop import evaluate_run, train
+from mg_jax.training.evaluate_checkpoint import evaluate_checkpoint
+from mg_jax.training.loop import train
 from mg_jax.workdir.checkpoint import read_best
 from tests import runs
 
@@ -67,7 +68,7 @@ def test_it_trains_is_saved_and_evaluated(config, tmp_path):
     losses = runs.losses(workdir)
     assert set(losses) == {1, 2}
     assert losses[1] == pytest.approx(np.log(4), abs=0.1)
-    assert evaluate_run(config, workdir, Stops()) == summary["metrics"]
+    assert evaluate_checkpoint(config, workdir, Stops()) == summary["metrics"]
     best = read_best(workdir)
     assert best.evaluated
     assert best.variables["batch_stats"] == {}

@@ -83,26 +83,26 @@ def test_what_the_first_process_decides_all_decide(unlike):
 
 
 def test_what_one_process_raises_all_raise(unlike):
-    assert [found["refused"] for found in unlike] == ["LookupError: on 0", "ValueError: on 0"]
+    assert [found["refused"] for found in unlike] == ["LookupError: on 0", "UserError: on 0"]
     assert [found["together"] for found in unlike] == [0, 1]
     assert [found["first failed"] for found in unlike] == [
         "LookupError: on 0",
-        "ValueError: process 0: on 0",
+        "UserError: process 0: on 0",
     ]
     assert [found["second failed"] for found in unlike] == [
-        "ValueError: process 1: on 1",
+        "UserError: process 1: on 1",
         "LookupError: on 1",
     ]
 
 
 def test_an_error_about_a_name_that_is_not_utf_8_reaches_all(unlike):
     first, second = (found["not UTF-8"] for found in unlike)
-    assert (first, second) == ("ValueError: process 1: on 1caf\udce9", "LookupError: on 1caf\udce9")
+    assert (first, second) == ("UserError: process 1: on 1caf\udce9", "LookupError: on 1caf\udce9")
 
 
 def test_what_differs_is_named_with_the_process(unlike):
     assert on_both(unlike, "same") is None
-    differs = "ValueError: process 1 differs from process 0 in"
+    differs = "UserError: process 1 differs from process 0 in"
     assert on_both(unlike, "other") == f"{differs} b. Mend it"
     assert on_both(unlike, "more").startswith(f"{differs} a, c")
     assert f"{differs} seed, batch" in on_both(unlike, "settings")
@@ -117,8 +117,8 @@ def test_other_labels_of_one_video_are_refused(unlike):
 
 def test_data_that_only_one_process_has_not_are_missed_by_all(unlike):
     first, second = (found["no data"] for found in unlike)
-    assert first.startswith("ValueError: process 1: no prepared data set in")
-    assert second.startswith("ValueError: no prepared data set in")
+    assert first.startswith("UserError: process 1: no prepared data set in")
+    assert second.startswith("UserError: no prepared data set in")
 
 
 def test_other_weights_to_start_from_are_refused(unlike):
