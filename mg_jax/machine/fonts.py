@@ -71,8 +71,8 @@ def say_missing(texts: Iterable[str]) -> str:
     shown = ", ".join(map(_name, missing[:_NAMED]))
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return (
-        f"no installed font has {shown}{more}; they are drawn as boxes. Debian's packages "
-        "fonts-noto-cjk (Chinese, Japanese, Korean) and fonts-noto-core (other scripts) have most"
+        f"no font here has {shown}{more}; boxes stand for them. Debian's packages fonts-noto-cjk "
+        "(Chinese, Japanese, Korean) and fonts-noto-core (other scripts) have most"
     )
 
 
