@@ -300,10 +300,10 @@ def test_letters_of_classes_that_no_font_has_are_said(config, data_dir, tmp_path
     config.data.dir = str(tmp_path)
     (names,) = folder.rglob("labels.labels.txt")
     names.write_text("прыжок\nθψ\nsauté\nžvýkat\n", encoding="utf-8")
-    assert "no installed font" not in write_preview(config, tmp_path / "run")
+    assert "no font" not in write_preview(config, tmp_path / "run")
     names.write_text("".join(f"{chr(0xE0FC + k)}\n" for k in range(4)), encoding="utf-8")
     said = write_preview(config, tmp_path / "run")
-    assert re.search(r"no installed font has U\+E0F[C-F]\b", said)
+    assert re.search(r"no font here has U\+E0F[C-F]\b", said)
 
 
 def test_without_the_data_set_it_says_how_to_prepare_it(tmp_path):
