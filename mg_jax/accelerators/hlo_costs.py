@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from mg_jax.accelerators.hlo_kinds import kind_of, layer_of, pass_of
+from mg_jax.accelerators.hlo_kinds import (
+    Place,
+    is_convolution,
+    is_product,
+    kind_of,
+    layer_of,
+    pass_of,
+    places,
+)
 from mg_jax.accelerators.hlo_text import Array, Instruction, Module, parse_module
 from mg_jax.runtime import memory
 
@@ -145,25 +153,29 @@ def _kernels(module: Module, computation: dict[str, Instruction], calls: int) ->
 def _kernel(
     module: Module, computation: dict[str, Instruction], instruction: Instruction, calls: int
 ) -> Kernel:
-    inside = module.called(instruction) if instruction.opcode == "fusion" else None
-    products = list(_products(module, computation, instruction))
-    source = layer_source(computation, instruction)
+    place = Place(instruction, computation)
+    products = [product for step in places(module, place) for product in _product(step)]
+    name = _source_name(place)
+    if instruction.opcode == "fusion":
+        moved = _fusion_bytes(module.called(instruction))
+    else:
+        moved = _plain_bytes(computation, instruction)
     return Kernel(
         name=instruction.name,
-        kind=kind_of(module, computation, instruction),
-        layer=layer_of(source),
-        direction=pass_of(source),
-        bytes=_fusion_bytes(inside) if inside else _plain_bytes(computation, instruction),
+        kind=kind_of(module, place),
+        layer=layer_of(name),
+        direction=pass_of(name),
+        bytes=moved,
         flops=sum(flops for flops, _ in products),
         precision=products[0][1] if products else "",
         calls=calls,
     )
 
 
-def layer_source(computation: dict[str, Instruction], instruction: Instruction) -> str:
+def _source_name(place: Place) -> str:
     """The name that JAX gave an instruction; of a copy that XLA made, the one of what it copies."""
-    while not (name := instruction.attribute("op_name")) and instruction.operands:
-        instruction = computation[instruction.operands[0]]
+    while not (name := place.instruction.attribute("op_name")) and place.instruction.operands:
+        place = place.at(place.instruction.operands[0])
     return name
 
 
@@ -174,14 +186,11 @@ def _plain_bytes(computation: dict[str, Instruction], instruction: Instruction) 
     if instruction.opcode in _UPDATES:
         changed = computation[instruction.operands[_UPDATES[instruction.opcode]]].bytes
         return changed + sum(operand.bytes for operand in operands[1:])
-    return _written(instruction) + sum(_result_bytes(operand) for operand in operands)
-
-
-def _written(instruction: Instruction) -> int:
-    if instruction.opcode.endswith("-start"):
-        # The pair (operands, results), or results alone.
-        return instruction.bytes if len(instruction.arrays) == 1 else instruction.bytes // 2
-    return _result_bytes(instruction)
+    read = sum(_result_bytes(operand) for operand in operands)
+    written = _result_bytes(instruction)
+    if instruction.opcode.endswith("-start") and instruction.opcode != "all-reduce-start":
+        written -= read  # the pair (operands, results) is what it returns
+    return read + written
 
 
 def _result_bytes(instruction: Instruction) -> int:
@@ -228,23 +237,16 @@ def _root_bytes(inside: dict[str, Instruction], root: Instruction) -> int:
     return 0 if root.opcode == "parameter" else root.bytes
 
 
-def _products(
-    module: Module, computation: dict[str, Instruction], instruction: Instruction
-) -> Iterator[tuple[int, str]]:
-    """FLOPs and precision of each convolution and matrix product of a kernel."""
-    if instruction.opcode == "fusion":
-        inside = module.called(instruction)
-        for inner in inside.values():
-            yield from _products(module, inside, inner)
-        return
-    target = instruction.attribute("custom_call_target")
-    if instruction.opcode == "convolution" or target.startswith("__cudnn$conv"):
+def _product(place: Place) -> Iterator[tuple[int, str]]:
+    """FLOPs and precision of an instruction that convolves or multiplies matrices."""
+    instruction = place.instruction
+    if is_convolution(instruction):
         count = _convolution_flops
-    elif instruction.opcode == "dot" or target.startswith("__cublas$"):
+    elif is_product(instruction):
         count = _product_flops
     else:
         return
-    operands = [computation[name].arrays[0] for name in instruction.operands[:2]]
+    operands = [place.at(name).instruction.arrays[0] for name in instruction.operands[:2]]
     yield count(instruction, *operands), _precision(instruction, operands[0])
 
 
@@ -261,9 +263,7 @@ def _convolution_flops(instruction: Instruction, left: Array, right: Array) -> i
     Library calls name their operands as the forward convolution does: the gradient of the input
     has it as its result, and the gradient of the filter has that.
     """
-    input_labels, kernel_labels, output_labels = re.split(
-        r"_|->", instruction.attribute("dim_labels")
-    )
+    _, kernel_labels, _ = re.split(r"_|->", instruction.attribute("dim_labels"))
     result, target = instruction.arrays[0], instruction.attribute("custom_call_target")
     kernel, output = right, result
     if target.endswith("BackwardFilter"):

@@ -13,7 +13,7 @@ _BITS = {"pred": 8, "s4": 4, "u4": 4, "s2": 2, "u2": 2, "bf16": 16, "c64": 64, "
 _COMMENT = re.compile(r"/\*.*?\*/")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+)(?: \(.*\) -> .*)? \{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
-_ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](?:\{([\d,]*))?")
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](?:\{([\d,]*)(?::([^}]*))?\})?")
 _OPCODE = re.compile(r" ([a-z][\w\-]*)\(")
 _NAME = re.compile(r"%([\w.\-]+)")
 
@@ -26,11 +26,15 @@ class Array:
       dtype: as HLO writes it, such as bf16, f32 or pred.
       dims: sizes.
       layout: dimensions from the one whose elements lie next to each other to the widest apart.
+      tile: on TPUs, to multiples of what the last two of them are filled up, the widest first.
+      on_chip: on TPUs, whether it lies in the core's own memory.
     """
 
     dtype: str
     dims: tuple[int, ...]
     layout: tuple[int, ...]
+    tile: tuple[int, ...] = ()
+    on_chip: bool = False
 
     @property
     def elements(self) -> int:
@@ -38,11 +42,17 @@ class Array:
 
     @property
     def bytes(self) -> int:
+        """That moving it to or from the device's memory takes."""
+        if self.on_chip:
+            return 0
         bits = _BITS.get(self.dtype)
         if bits is None:
             digits = re.search(r"\d+", self.dtype)
             bits = int(digits[0]) if digits else 0  # tokens hold nothing
-        return self.elements * bits // 8
+        sizes = list(self.dims)
+        for dimension, step in zip(self.layout, reversed(self.tile), strict=False):
+            sizes[dimension] = -(-sizes[dimension] // step) * step
+        return math.prod(sizes) * bits // 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,16 +124,15 @@ def _parse_instruction(line: str, start: re.Match) -> Instruction:
     # The type comes first; tiles within a layout, such as T(8,128), begin with a capital.
     opcode = _OPCODE.search(rest)
     end = _closing(rest, opcode.end() - 1)
-    inside = rest[opcode.end() : end]
+    inside, attributes = rest[opcode.end() : end], rest[end + 1 :]
+    if opcode[1] == "parameter":  # has its number where others have operands
+        attributes += f", number={inside}"
     return Instruction(
         name=start[2],
         opcode=opcode[1],
         arrays=tuple(_arrays(rest[: opcode.start()])),
         operands=tuple(_NAME.findall(inside)),
-        # Numbers of parameters stand where others have operands.
-        attributes=rest[end + 1 :]
-        if opcode[1] != "parameter"
-        else f", number={inside}{rest[end + 1 :]}",
+        attributes=attributes,
         is_root=bool(start[1]),
     )
 
@@ -139,7 +148,9 @@ def _closing(text: str, opening: int) -> int:
 
 
 def _arrays(text: str) -> Iterator[Array]:
-    for dtype, dims, layout in _ARRAY.findall(text):
+    for dtype, dims, layout, place in _ARRAY.findall(text):
         sizes = tuple(int(size.lstrip("<=")) for size in dims.split(",") if size)
         order = tuple(map(int, layout.split(","))) if layout else tuple(reversed(range(len(sizes))))
-        yield Array(dtype, sizes, order)
+        tile = re.match(r"T\(([\d,]+)\)", place)
+        steps = tuple(map(int, tile[1].split(","))) if tile else ()
+        yield Array(dtype, sizes, order, steps, bool(tile) and "S(1)" in place)
