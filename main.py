@@ -8,9 +8,10 @@ import traceback
 from absl import app, flags, logging
 
 from mg_jax.runtime.allocator import keep_freed_memory
-from mg_jax.tools import command_line
+from mg_jax.tools import command_line, gpu_flags
 
 flags.adopt_module_key_flags(command_line)
+flags.adopt_module_key_flags(gpu_flags)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -35,8 +36,8 @@ _DEVICE_MEMORY = flags.DEFINE_float(
     "device_memory_gb",
     None,
     "For --mode=plan: what XLA may use of a device, to see whether the grids fit, compiled for the "
-    "CPU without --on_device; with it, what devices say themselves where this is not given. Of a "
-    "GPU JAX takes XLA_PYTHON_CLIENT_MEM_FRACTION, 0.75.",
+    "CPU without --on_device or --gpu; with the former, what devices say themselves where this is "
+    "not given. Of a GPU JAX takes XLA_PYTHON_CLIENT_MEM_FRACTION, 0.75; --gpu takes as much.",
     lower_bound=0,
 )
 _VIDEOS = flags.DEFINE_integer(
@@ -77,6 +78,9 @@ def main(argv: list[str]) -> None:
         sys.exit("error: --videos=N goes with --mode=plan")
     if _ON_DEVICE.value and mode != "plan":
         sys.exit(f"error: --on_device goes with --mode=plan, not with --mode={mode}")
+    gpu_flags.check_flags(
+        "--mode=plan, and without --on_device", wanted=mode == "plan" and not _ON_DEVICE.value
+    )
     if _DEVICE_MEMORY.value is not None and mode != "plan":
         sys.exit(f"error: --device_memory_gb goes with --mode=plan, not with --mode={mode}")
     if _DEVICE_MEMORY.value == 0:
@@ -132,16 +136,23 @@ def _plan(config, workdir: pathlib.Path) -> None:
     from mg_jax.tools.plan import write_plan
 
     print(write_plan(config, workdir, _VIDEOS.value), flush=True)
+    if (gpu := gpu_flags.GPU.value) is not None:
+        command_line.stay_on_cpu()
+        from mg_jax.tools.plan_absent import write_absent_plan
+
+        devices = gpu, gpu_flags.GPUS.value, gpu_flags.HOSTS.value
+        return write_absent_plan(config, workdir, *devices, _DEVICE_MEMORY.value)
     if _ON_DEVICE.value:
         # JAX would take most of a GPU's memory at once; compiling needs little.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     elif _DEVICE_MEMORY.value is None:
-        return
+        return None
     else:
         command_line.stay_on_cpu()
     from mg_jax.tools.plan_memory import write_memory_plan
 
     write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
+    return None
 
 
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
