@@ -161,8 +161,12 @@ def layer_of(op_name: str) -> str:
     is not in a module, the whole.
     """
     parts = [part for part in op_name.replace("\\'", "'").split("/") if part]
-    inner = [i for i, part in enumerate(parts) if "jvp(" in part]
-    if not inner:
-        return "/".join(part for part in parts if part not in ("jit(step)", "shard_map"))
-    path = parts[inner[-1] + 1 : -1]
-    return "/".join(p for p in path if not re.match(r"jit\(|checkpoint|rematted", p))
+    parts = [part for part in parts if part not in ("jit(step)", "shard_map")]
+    # The model is a class, or what remains of it when it is differentiated.
+    models = [
+        i for i, part in enumerate(parts) if "jvp(" in part or re.fullmatch(r"[A-Z]\w*", part)
+    ]
+    if not models:
+        return "/".join(parts)
+    inner = parts[models[-1] + 1 : -1]
+    return "/".join(part for part in inner if re.fullmatch(r"\w+", part) and part != "checkpoint")

@@ -93,6 +93,7 @@ def _row(config, mesh: Mesh, accelerator: Accelerator, program: Program) -> dict
         "memory_bytes": costs.memory_bytes + ahead_bytes(config, mesh, program),
         "temp_bytes": costs.temp_bytes,
         "kernels": costs.launches,
+        "collectives": costs.by_kind().get("collective", {"launches": 0})["launches"],
         "bytes": costs.bytes * mesh.size,
         "flops": costs.flops * mesh.size,
         "at_least_s": program_seconds(costs, accelerator),
@@ -140,7 +141,7 @@ def _check_memory(
 def _room(config, mesh: Mesh, rows: dict[Program, dict[str, Any]], limit: float) -> str:
     """The batch that would fill the memory, if all but the state grows in proportion to it."""
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state_shapes(config)))
-    worst = max(row["memory_bytes"] for row in rows.values())
+    worst = max(row["memory_bytes"] for row in rows.values() if row["kind"] == "train")
     unit = math.lcm(mesh.size, config.sub_batch or 1)
     batch = config.batch * (limit - state) / (worst - state)
     return f"by proportion --config.batch={int(batch) // unit * unit} would"
