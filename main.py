@@ -9,9 +9,10 @@ from absl import app, flags, logging
 
 from mg_jax.machine import environment
 from mg_jax.runtime.allocator import keep_freed_memory
-from mg_jax.tools import command_line
+from mg_jax.tools import command_line, gpu_flags
 
 flags.adopt_module_key_flags(command_line)
+flags.adopt_module_key_flags(gpu_flags)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -38,8 +39,9 @@ _DEVICE_MEMORY = flags.DEFINE_float(
     "device_memory_gb",
     None,
     "For --mode=plan: memory of a device that XLA may use, to check that the grids fit into it. "
-    "Without --on_device they are compiled for the CPU; with it, the devices' own number is the "
-    "default. JAX uses XLA_PYTHON_CLIENT_MEM_FRACTION of a GPU's memory, 0.75.",
+    "Without --on_device or --gpu they are compiled for the CPU; with --on_device, the devices' own "
+    "number is the default. JAX uses XLA_PYTHON_CLIENT_MEM_FRACTION of a GPU's memory, 0.75, and so "
+    "does --gpu.",
     lower_bound=0,
 )
 _VIDEOS = flags.DEFINE_integer(
@@ -79,6 +81,9 @@ def main(argv: list[str]) -> None:
         sys.exit("error: --videos=N goes with --mode=plan")
     if _ON_DEVICE.value and mode != "plan":
         sys.exit(f"error: --on_device goes with --mode=plan, not with --mode={mode}")
+    gpu_flags.check_flags(
+        "--mode=plan, and without --on_device", wanted=mode == "plan" and not _ON_DEVICE.value
+    )
     if _DEVICE_MEMORY.value is not None and mode != "plan":
         sys.exit(f"error: --device_memory_gb goes with --mode=plan, not with --mode={mode}")
     if _DEVICE_MEMORY.value == 0:
@@ -134,16 +139,23 @@ def _plan(config, workdir: pathlib.Path) -> None:
     from mg_jax.tools.plan import write_plan
 
     print(write_plan(config, workdir, _VIDEOS.value), flush=True)
+    if (gpu := gpu_flags.GPU.value) is not None:
+        command_line.stay_on_cpu()
+        from mg_jax.tools.plan_absent import write_absent_plan
+
+        devices = gpu, gpu_flags.GPUS.value, gpu_flags.HOSTS.value
+        return write_absent_plan(config, workdir, *devices, _DEVICE_MEMORY.value)
     if _ON_DEVICE.value:
         # JAX would reserve most of a GPU's memory; compiling needs little.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     elif _DEVICE_MEMORY.value is None:
-        return
+        return None
     else:
         command_line.stay_on_cpu()
     from mg_jax.tools.plan_memory import write_memory_plan
 
     write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
+    return None
 
 
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:

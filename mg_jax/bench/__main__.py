@@ -9,20 +9,25 @@ from configs.kinetics_slowfast import get_config
 from mg_jax.machine import environment
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.runtime.allocator import keep_freed_memory
-from mg_jax.tools import command_line
+from mg_jax.tools import command_line, gpu_flags
 
 flags.adopt_module_key_flags(command_line)
+flags.adopt_module_key_flags(gpu_flags)
 _WHAT = flags.DEFINE_enum(
     "what",
     "input",
-    ["input", "prepare", "step", "kernels"],
+    ["input", "prepare", "step", "kernels", "program"],
     "input: clips per second of each grid of the config (default: Kinetics SlowFast); prepare: "
     "preparing with 1, 2 ... workers; step: an iteration on each grid, and the wall clock of the "
-    "whole schedule; kernels: blocks of the network in several forms.",
+    "whole schedule; kernels: blocks of the network in several forms; program: what an iteration "
+    "on each grid would cost --gpu, which need not be there, at least.",
 )
 _CLIPS = flags.DEFINE_integer("clips", 1, "For --what=kernels: clips of a batch.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer(
     "iterations", 20, "For --what=step: iterations on each grid.", lower_bound=1
+)
+_AGAINST = flags.DEFINE_string(
+    "against", None, "For --what=program: an earlier program.json to compare with."
 )
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
 
@@ -37,6 +42,11 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     if _WHAT.value == "step" and command_line.CONFIG.value is None:
         sys.exit("error: --config is missing, for example --config=configs/demo.py")
+    gpu_flags.check_flags("--what=program", wanted=_WHAT.value == "program")
+    if _WHAT.value == "program" and gpu_flags.GPU.value is None:
+        sys.exit("error: --what=program goes with --gpu=NAME, for example --gpu=h100")
+    if _AGAINST.value is not None and _WHAT.value != "program":
+        sys.exit("error: --against=FILE goes with --what=program")
     config = command_line.CONFIG.value or get_config()
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     try:
@@ -53,7 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def _measure(what: str, config, workdir: pathlib.Path) -> dict:
-    if what in ("input", "prepare"):
+    if what in ("input", "prepare", "program"):
         command_line.stay_on_cpu()
     if what == "prepare":
         from mg_jax.bench import preparation
@@ -67,6 +77,8 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
         result = step.measure(config, _ITERATIONS.value)
         print(f"see {step.plot(result, workdir)}")
         return result
+    if what == "program":
+        return _compile(config, workdir)
     if what == "kernels":
         from mg_jax.bench import kernels
 
@@ -74,6 +86,20 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
     from mg_jax.bench import input as input_bench
 
     return input_bench.measure(config, workdir)
+
+
+def _compile(config, workdir: pathlib.Path) -> dict:
+    from mg_jax.bench import program, program_compared
+
+    against = None
+    if _AGAINST.value is not None:  # read before it may be overwritten, and before compilation
+        against = program_compared.read_result(pathlib.Path(_AGAINST.value).expanduser())
+    devices = gpu_flags.GPU.value, gpu_flags.GPUS.value, gpu_flags.HOSTS.value
+    result = program.measure(config, *devices)
+    if against is not None:
+        print(f"\n{program_compared.format_comparison(result, against)}")
+    print(f"see {program_compared.plot(result, workdir)}")
+    return result
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Callable
+from functools import partial
 
 from jax.sharding import Mesh
 
@@ -14,6 +15,7 @@ from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import memory, parallel
+from mg_jax.runtime.executables import Program
 from mg_jax.runtime.memory import DEVICE_AHEAD
 from mg_jax.training.programs import cache_programs, train_program
 from mg_jax.training.state import state_shapes
@@ -55,9 +57,10 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
         print(f"see {workdir / 'memory.json'}; --mode=train trains with what is compiled")
         return
     print(f"more than {limit / 1e9:.3g} GB; looking for the largest batch that fits", flush=True)
+    fits = what_fits(config, mesh, worst, limit, partial(needed_bytes, config, mesh))
     raise UserError(
         f"grid {worst} needs {needs[worst] / 1e9:.3g} GB of each device, which has "
-        f"{limit / 1e9:.3g} GB; {_what_fits(config, mesh, worst, limit)}. "
+        f"{limit / 1e9:.3g} GB; {fits}. "
         "--config.run.remat=True and --config.model.dtype=bfloat16 need less"
     )
 
@@ -66,20 +69,35 @@ def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
     """Bytes of a device that training on a grid needs, with the batches that lie there ahead."""
     program = train_program(grid)
     step = lower_train_step(config, mesh, state_shapes(config), program).compile()
+    return memory.needed_bytes(step) + ahead_bytes(config, mesh, program)
+
+
+def ahead_bytes(config, mesh: Mesh, program: Program) -> int:
+    """Bytes of a device that the batches on their way to a training program take."""
+    if program.kind != "train":
+        return 0
     batch = batch_shapes(config, program).values()
-    batch_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in batch) // mesh.size
-    return memory.needed_bytes(step) + DEVICE_AHEAD * batch_bytes
+    return DEVICE_AHEAD * sum(leaf.size * leaf.dtype.itemsize for leaf in batch) // mesh.size
 
 
-def _what_fits(config, mesh: Mesh, worst: Grid, limit: float) -> str:
-    """The largest batch that fits, in words, by the grid that needs most memory."""
+def what_fits(
+    config, mesh: Mesh, worst: Grid, limit: float, needed_of: Callable[[Grid], int]
+) -> str:
+    """The largest batch that fits, in words.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      worst: the grid that needs most; its batch is a multiple of the base grid's.
+      limit: bytes that a device has.
+      needed_of: bytes of a device that training on a grid needs.
+    """
     unit = math.lcm(mesh.size, config.sub_batch or 1)
 
     def needed(units: int) -> int:
         batch = worst.batch // config.batch * units * unit
         sub_batch = worst.sub_batch if config.sub_batch else batch
-        grid = dataclasses.replace(worst, batch=batch, sub_batch=sub_batch)
-        return needed_bytes(config, mesh, grid)
+        return needed_of(dataclasses.replace(worst, batch=batch, sub_batch=sub_batch))
 
     units = largest_within(needed, -(-config.batch // unit), limit)
     if not units:

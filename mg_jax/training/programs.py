@@ -1,6 +1,7 @@
 """The kinds of programs of a run, and how each is lowered."""
 
 import pathlib
+from functools import partial
 
 import jax
 from jax.sharding import Mesh
@@ -37,17 +38,25 @@ def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
       mesh: the devices.
       state: gives shapes and dtypes.
     """
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    return Executables(partial(lower_program, config, mesh, shapes), memory.limit_bytes())
+
+
+def lower_program(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+    """A program, lowered for compilation.
+
+    Args:
+      config: of the run.
+      mesh: the devices, which need not be there.
+      state: shapes of the state.
+      program: of which kind and for which shapes.
+    """
     lowerings = {
         "train": step.lower_train_step,
         "statistics": evaluation_step.lower_statistics_step,
         "views": evaluation_step.lower_views_step,
     }
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-
-    def lower(program: Program) -> jax.stages.Lowered:
-        return lowerings[program.kind](config, mesh, shapes, program)
-
-    return Executables(lower, memory.limit_bytes())
+    return lowerings[program.kind](config, mesh, state, program)
 
 
 def cache_programs(folder: str) -> None:
