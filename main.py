@@ -39,9 +39,9 @@ _DEVICE_MEMORY = flags.DEFINE_float(
     "device_memory_gb",
     None,
     "For --mode=plan: memory of a device that XLA may use, to check that the grids fit into it. "
-    "Without --on_device or --gpu they are compiled for the CPU; with --on_device, the devices' own "
-    "number is the default. JAX uses XLA_PYTHON_CLIENT_MEM_FRACTION of a GPU's memory, 0.75, and so "
-    "does --gpu.",
+    "Without --on_device or --gpu they are compiled for the CPU; with --on_device, the devices' "
+    "own number is the default. JAX uses XLA_PYTHON_CLIENT_MEM_FRACTION of a GPU's memory, 0.75, "
+    "and so does --gpu.",
     lower_bound=0,
 )
 _VIDEOS = flags.DEFINE_integer(

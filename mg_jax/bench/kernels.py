@@ -115,17 +115,16 @@ def _convolve_wider(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax
 def _stem(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, by_pixel: bool) -> jax.Array:
     """The stem as a 2-D convolution, of single pixels or of blocks of 2 x 2."""
     time, height, width, _, features = kernel_THWIO.shape
+    if not by_pixel:
+        return convolve_7x7_by_2(x_BTHWC, kernel_THWIO)
     if time > 1:
         x_BTHWC = stack_frames(x_BTHWC, time, 1)
     B, T, *image = x_BTHWC.shape
     x_BHWC = x_BTHWC.reshape(B * T, *image)
     kernel_HWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(height, width, -1, features)
-    if by_pixel:
-        numbers = ("NHWC", "HWIO", "NHWC")
-        pads = ((3, 3), (3, 3))
-        y = lax.conv_general_dilated(x_BHWC, kernel_HWIO, (2, 2), pads, dimension_numbers=numbers)
-    else:
-        y = convolve_7x7_by_2(x_BHWC, kernel_HWIO)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    pads = ((3, 3), (3, 3))
+    y = lax.conv_general_dilated(x_BHWC, kernel_HWIO, (2, 2), pads, dimension_numbers=numbers)
     return y.reshape(B, T, *y.shape[1:])
 
 

@@ -68,11 +68,14 @@ def convolve(
       `B T' H' W' O`, with T' = ceil(T / stride) and so on.
     """
     time, height, width = kernel_THWIO.shape[:3]
-    if time == height == width == 1:
-        x_BTHWC = x_BTHWC[:, :: strides[0], :: strides[1], :: strides[2]]
-        return convolve_3d(x_BTHWC, kernel_THWIO, (1, 1, 1))
+    if time == height == width == 1 and strides == (1, 1, 1):
+        return lax.dot_general(x_BTHWC, kernel_THWIO[0, 0, 0], (((4,), (0,)), ((), ())))
     if height == width == 1 and strides[1:] == (1, 1):
         return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
+    even = x_BTHWC.shape[2] % 2 == x_BTHWC.shape[3] % 2 == 0
+    # Of one frame it does not pay.
+    if time > 1 and (height, width) == (7, 7) and strides == (1, 2, 2) and even:
+        return convolve_7x7_by_2(x_BTHWC, kernel_THWIO)
     if time > 1 or strides[0] > 1:
         x_BTHWC = stack_frames(x_BTHWC, time, strides[0])
         kernel_THWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(
@@ -102,32 +105,35 @@ def _convolve_space(
 ) -> jax.Array:
     B, T, H, W, C = x_BTHWC.shape
     x_BHWC = x_BTHWC.reshape(B * T, H, W, C)
-    stem = kernel_HWIO.shape[:2] == (7, 7) and strides == (2, 2) and H % 2 == W % 2 == 0
-    if stem and C > 3:  # for the colours of a single frame it does not pay off
-        y = convolve_7x7_by_2(x_BHWC, kernel_HWIO)
-    else:
-        pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
-        y = _conv2d(x_BHWC, kernel_HWIO, strides, pads)
+    pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
+    y = _conv2d(x_BHWC, kernel_HWIO, strides, pads)
     return y.reshape(B, T, *y.shape[1:])
 
 
-def convolve_7x7_by_2(x_BHWC: jax.Array, kernel_HWIO: jax.Array) -> jax.Array:
-    """A 7 x 7 convolution with stride 2 and padding 3, over blocks of 2 x 2 pixels as channels.
+def convolve_7x7_by_2(x_BTHWC: jax.Array, kernel_THWIO: jax.Array) -> jax.Array:
+    """A t x 7 x 7 convolution with spatial stride 2, of blocks of 2 x 2 pixels as channels.
+
+    The padding comes first, so that it costs no pass of its own over the stacked frames, and the
+    gradient reads the same array.
 
     Args:
-      x_BHWC: images of even sides.
-      kernel_HWIO: 7 x 7.
+      x_BTHWC: frames of even sides.
+      kernel_THWIO: t x 7 x 7.
 
     Returns:
-      `B H/2 W/2 O`.
+      `B T H/2 W/2 O`.
     """
-    B, H, W, C = x_BHWC.shape
-    x = x_BHWC.reshape(B, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 2, 4, 5)
+    B, T, H, W, C = x_BTHWC.shape
+    time, (h, w) = kernel_THWIO.shape[0], (H // 2, W // 2)
     # Taps -3 ... 3 around pixel 2 i lie in the pairs i - 2 ... i + 1, which begin at tap -4.
-    kernel = jnp.pad(kernel_HWIO, ((1, 0), (1, 0), (0, 0), (0, 0)))
-    kernel = kernel.reshape(4, 2, 4, 2, C, -1).transpose(0, 2, 1, 3, 4, 5)
-    kernel = kernel.reshape(4, 4, 4 * C, -1)
-    return _conv2d(x.reshape(B, H // 2, W // 2, 4 * C), kernel, (1, 1), ((2, 1), (2, 1)))
+    x = jnp.pad(x_BTHWC, ((0, 0), (0, 0), (4, 2), (4, 2), (0, 0)))
+    x = x.reshape(B, T, h + 3, 2, w + 3, 2, C).transpose(0, 1, 2, 4, 3, 5, 6)
+    x = stack_frames(x.reshape(B, T, h + 3, w + 3, 4 * C), time, 1)
+    kernel = jnp.pad(kernel_THWIO, ((0, 0), (1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(time, 4, 2, 4, 2, C, -1).transpose(1, 3, 0, 2, 4, 5, 6)
+    kernel = kernel.reshape(4, 4, time * 4 * C, -1)
+    y = _conv2d(x.reshape(B * T, h + 3, w + 3, -1), kernel, (1, 1), ((0, 0), (0, 0)))
+    return y.reshape(B, T, h, w, -1)
 
 
 def stack_frames(x_BTHWC: jax.Array, time: int, stride: int) -> jax.Array:
@@ -143,20 +149,52 @@ def _conv2d(x_BHWC: jax.Array, kernel_HWIO: jax.Array, strides, pads) -> jax.Arr
     )
 
 
+@jax.custom_vjp
 def max_pool_3x3(x_BTHWC: jax.Array) -> jax.Array:
     """Max-pooling over 1 x 3 x 3 with stride 2 and padding 1, as the maximum of nine slices.
 
     The backward pass of a windowed reduction (select-and-scatter) is slow; that of slices is not.
+    Here it reads which of the nine was the maximum (the first, where several are), a byte each,
+    where automatic differentiation keeps eight masks and as many partial maxima.
     """
+    return _max_pool(x_BTHWC)[0]
+
+
+def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The maxima, and the index of each among its nine pixels as uint8."""
+    lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
+    padded = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)))
     H, W = x_BTHWC.shape[2:4]
-    padded = jnp.pad(
-        x_BTHWC,
-        ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)),
-        constant_values=jnp.finfo(x_BTHWC.dtype).min,
-    )
-    out = None
-    for i in range(3):
-        for j in range(3):
-            tap = padded[:, :, i : i + H : 2, j : j + W : 2]
-            out = tap if out is None else jnp.maximum(out, tap)
-    return out
+    out, index = padded[:, :, :H:2, :W:2], None
+    index = jnp.zeros(out.shape, jnp.uint8)
+    for k in range(1, 9):
+        i, j = divmod(k, 3)
+        tap = padded[:, :, i : i + H : 2, j : j + W : 2]
+        index = jnp.where(tap > out, jnp.uint8(k), index)
+        out = jnp.maximum(out, tap)
+    return out, index
+
+
+def _max_pool_forward(x_BTHWC: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    out, index = _max_pool(x_BTHWC)
+    # Of the input only the shape is used.
+    return out, (index, x_BTHWC)
+
+
+def _max_pool_backward(kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array) -> tuple[jax.Array]:
+    index, x_BTHWC = kept
+    H, W = x_BTHWC.shape[2:4]
+    h, w = g_BTHWC.shape[2:4]
+    zero = jnp.zeros((), g_BTHWC.dtype)
+    total = None
+    for k in range(9):
+        i, j = divmod(k, 3)
+        tap = jnp.where(index == k, g_BTHWC, zero)
+        # Output (a, b) took pixel (2 a + i - 1, 2 b + j - 1).
+        rows, columns = (i - 1, H - (2 * h - 2 + i), 1), (j - 1, W - (2 * w - 2 + j), 1)
+        tap = lax.pad(tap, zero, ((0, 0, 0), (0, 0, 0), rows, columns, (0, 0, 0)))
+        total = tap if total is None else total + tap
+    return (total,)
+
+
+max_pool_3x3.defvjp(_max_pool_forward, _max_pool_backward)

@@ -46,7 +46,8 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         x = self.conv(self.features, (self.frames, 7, 7), (1, 2, 2), name="conv")(x_BTHWC)
-        return max_pool_3x3(nn.relu(self.norm(name="bn")(x)))
+        # The same as pooling after ReLU, which then has a quarter of the pixels.
+        return nn.relu(max_pool_3x3(self.norm(name="bn")(x)))
 
 
 class Bottleneck(nn.Module):

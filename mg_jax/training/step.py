@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
 from mg_jax.models import create_model
@@ -119,4 +120,5 @@ def _train_step(
 
 def all_finite(tree: Any) -> jax.Array:
     """Whether all elements of all arrays of a tree are finite, a bool scalar."""
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+    # One vector: the leaves one by one take two kernels each.
+    return jnp.all(jnp.isfinite(ravel_pytree(tree)[0]))

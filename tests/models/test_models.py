@@ -148,11 +148,26 @@ def test_2d_forms_equal_the_3d_convolution_and_its_gradients(kernel, strides, ex
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 10)])
-def test_max_pool_equals_the_windowed_one(size):
+def test_max_pool_equals_the_windowed_one_and_its_gradient(size):
     x = np.random.default_rng(0).normal(size=(2, 3, *size, 4)).astype(np.float32)
     flat = x.reshape(6, *size, 4)
-    expected = flax.linen.max_pool(flat, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    windows = {"window_shape": (3, 3), "strides": (2, 2), "padding": ((1, 1), (1, 1))}
+    expected = flax.linen.max_pool(flat, **windows)
     np.testing.assert_array_equal(max_pool_3x3(x).reshape(expected.shape), expected)
+    given = np.random.default_rng(1).normal(size=expected.shape).astype(np.float32)
+    windowed = partial(flax.linen.max_pool, **windows)
+    (in_x,) = jax.vjp(max_pool_3x3, x)[1](given.reshape(2, 3, *expected.shape[1:]))
+    (expected,) = jax.vjp(windowed, flat)[1](given)
+    np.testing.assert_allclose(in_x.reshape(expected.shape), expected, rtol=1e-6)
+
+
+def test_max_pool_gives_the_gradient_to_the_first_of_equal_pixels():
+    x = np.ones((1, 1, 4, 4, 1), np.float32)
+    (in_x,) = jax.vjp(max_pool_3x3, x)[1](np.ones((1, 1, 2, 2, 1), np.float32))
+    taken = np.zeros((4, 4))
+    # Of the windows that begin outside the first pixel that is inside.
+    taken[0, 0] = taken[0, 1] = taken[1, 0] = taken[1, 1] = 1
+    np.testing.assert_array_equal(in_x[0, 0, :, :, 0], taken)
 
 
 def test_slow_pathway_takes_frames_from_first_to_last():
