@@ -18,7 +18,8 @@ from jax import lax
 
 from mg_jax.machine.progress import say, shown
 from mg_jax.models.conv import convolve, convolve_7x7_by_2, max_pool_3x3, stack_frames
-from mg_jax.models.norm import at_least_float32, batch_norm
+from mg_jax.models.norm import batch_norm
+from mg_jax.models.precision import at_least_float32
 from mg_jax.models.slowfast import FUSION_FRAMES
 from mg_jax.recipe import schedule_from_config
 
