@@ -24,7 +24,8 @@ from mg_jax.models.conv import (
     max_pool_3x3,
     stack_frames,
 )
-from mg_jax.models.norm import at_least_float32, batch_norm
+from mg_jax.models.norm import batch_norm
+from mg_jax.models.precision import at_least_float32
 from mg_jax.models.slowfast import FUSION_FRAMES
 from mg_jax.recipe import schedule_from_config
 

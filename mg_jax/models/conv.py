@@ -54,6 +54,18 @@ class Conv(nn.Module):
         return y_BTHWC
 
 
+class Kernel(nn.Module):
+    """The kernel `I O` of a 1 x 1 x 1 convolution, stored as Conv stores it, float32."""
+
+    features: int
+    kernel_init: Callable = he_fan_out
+
+    @nn.compact
+    def __call__(self, channels: int) -> jax.Array:
+        shape = (1, 1, 1, channels, self.features)
+        return self.param("kernel", self.kernel_init, shape, jnp.float32)[0, 0, 0]
+
+
 def convolve(
     x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides: tuple[int, int, int]
 ) -> jax.Array:

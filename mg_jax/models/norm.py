@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from mg_jax.errors import UserError
+from mg_jax.models import product_norm
+from mg_jax.models.precision import at_least_float32
 
 
 class SubBatchNorm(nn.Module):
@@ -41,21 +43,34 @@ class SubBatchNorm(nn.Module):
     scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
-        C = x_BTHWC.shape[-1]
+    def __call__(self, x_BTHWC: jax.Array, kernel_IC: jax.Array | None = None) -> jax.Array:
+        """Normalises x, or with a kernel the product of both."""
+        C = x_BTHWC.shape[-1] if kernel_IC is None else kernel_IC.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
         scale_C = self.param("scale", self.scale_init, (C,), jnp.float32)
         bias_C = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
 
-        if self.is_initializing() or not self.train:
+        plain = self.is_initializing() or not self.train
+        positions = math.prod(x_BTHWC.shape[1:4])
+        if kernel_IC is not None:
+            kernel_IC = kernel_IC.astype(x_BTHWC.dtype)
+            shape = x_BTHWC.shape[0], positions, x_BTHWC.shape[-1]
+            if plain or not product_norm.pays(*shape, self.sub_batch):
+                x_BTHWC, kernel_IC = x_BTHWC @ kernel_IC, None
+        if plain:
             inverse_std_C = lax.rsqrt(running_var.value + self.epsilon)
             moments_1C = running_mean.value[None], inverse_std_C[None]
             return _normalize(x_BTHWC, *moments_1C, scale_C, bias_C).astype(self.dtype)
-        y_BTHWC, mean_BC, var_BC = batch_norm(
-            x_BTHWC, scale_C, bias_C, self.sub_batch, self.axis_name, self.epsilon
-        )
-        count = self.sub_batch * math.prod(x_BTHWC.shape[1:4])
+        if kernel_IC is None:
+            y_BTHWC, mean_BC, var_BC = batch_norm(
+                x_BTHWC, scale_C, bias_C, self.sub_batch, self.axis_name, self.epsilon
+            )
+        else:
+            y_BTHWC, mean_BC, var_BC = product_norm.product_norm(
+                x_BTHWC, kernel_IC, scale_C, bias_C, self.sub_batch, self.epsilon
+            )
+        count = self.sub_batch * positions
         unbiased = count / max(count - 1, 1)
         running_mean.value = self._update(running_mean.value, mean_BC.mean(0))
         running_var.value = self._update(running_var.value, var_BC.mean(0) * unbiased)
@@ -63,11 +78,6 @@ class SubBatchNorm(nn.Module):
 
     def _update(self, running_C: jax.Array, batch_C: jax.Array) -> jax.Array:
         return self.momentum * running_C + (1 - self.momentum) * batch_C
-
-
-def at_least_float32(x: jax.Array) -> jax.Array:
-    """Half precisions widened, so that sums over many positions keep their digits."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv import max_pool_3x3
+from mg_jax.models.conv import Kernel, max_pool_3x3
 from mg_jax.models.non_local import NonLocal
-from mg_jax.models.norm import at_least_float32
 from mg_jax.models.parts import ModuleDef, Parts
+from mg_jax.models.precision import at_least_float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Bottleneck(nn.Module):
         x = nn.relu(self.norm(name="a_bn")(x))
         x = self.conv(self.inner, (1, 3, 3), (1, self.stride, self.stride), name="b")(x)
         x = nn.relu(self.norm(name="b_bn")(x))
-        x = self.conv(4 * self.inner, (1, 1, 1), name="c")(x)
-        return self.norm(name="c_bn", scale_init=nn.initializers.zeros)(x)
+        kernel_IO = Kernel(4 * self.inner, name="c")(x.shape[-1])
+        return self.norm(name="c_bn", scale_init=nn.initializers.zeros)(x, kernel_IO)
 
 
 class ResBlock(nn.Module):
@@ -88,7 +88,26 @@ class ResBlock(nn.Module):
             strides = (1, self.stride, self.stride)
             shortcut = self.conv(4 * self.inner, (1, 1, 1), strides, name="branch1")(x_BTHWC)
             shortcut = self.norm(name="branch1_bn")(shortcut)
-        return nn.relu(shortcut + branch(x_BTHWC))
+        return relu(shortcut + branch(x_BTHWC))
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """max(x, 0), whose gradient needs nothing but the result, which is kept anyway."""
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # What reads it is not to compute it again from its terms, which then would be kept as well.
+    y = lax.optimization_barrier(relu(x))
+    return y, y
+
+
+def _relu_backward(y: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where(y > 0, g, jnp.zeros_like(g)),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
 
 
 class Stems(nn.Module):

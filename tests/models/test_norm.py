@@ -10,6 +10,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from mg_jax.models.norm import SubBatchNorm, batch_norm
+from mg_jax.models.product_norm import product_norm
 from mg_jax.runtime import parallel
 
 SHAPE = (2, 3, 3, 5)  # T H W C of the inputs
@@ -185,3 +186,29 @@ def test_a_sub_batch_that_does_not_divide_the_batch_is_refused():
     norm = SubBatchNorm(sub_batch=8, train=True, axis_name=parallel.AXIS)
     with pytest.raises(ValueError, match="sub-batch of 8 does not divide the batch of 12 clips"):
         apply_on(4, norm, variables, x)
+
+
+@pytest.mark.parametrize("sub_batch", [2, 4])
+def test_a_product_is_normalised_as_if_it_had_been_computed_first(sub_batch):
+    rng = np.random.default_rng(sub_batch)
+    x = rng.uniform(0, 3, (4, 2, 5, 5, 8)).astype(np.float32)
+    kernel = rng.normal(size=(8, 12)).astype(np.float32)
+    scale, bias = rng.normal(size=(2, 12)).astype(np.float32)
+
+    def expected(x, kernel, scale, bias):
+        product = jnp.matmul(x, kernel, precision="highest")
+        return batch_norm(product, scale, bias, sub_batch, None, 1e-5)
+
+    def found(x, kernel, scale, bias):
+        return product_norm(x, kernel, scale, bias, sub_batch, 1e-5)
+
+    inputs = x, kernel, scale, bias
+    (y, *moments), pull = jax.vjp(found, *inputs)
+    (y_expected, *moments_expected), pull_expected = jax.vjp(expected, *inputs)
+    np.testing.assert_allclose(y, y_expected, atol=2e-5)
+    for a, b in zip(moments, moments_expected, strict=True):
+        np.testing.assert_allclose(a.mean(0), b.mean(0), rtol=2e-5, atol=2e-5)
+    given = rng.normal(size=y.shape).astype(np.float32)
+    cotangents = [(given, *(np.zeros_like(m) for m in of)) for of in (moments, moments_expected)]
+    for a, b in zip(pull(cotangents[0]), pull_expected(cotangents[1]), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
