@@ -76,6 +76,7 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
         ("fast res2 b", fast, 4, thin, (1, 3, 3), thin, (1, 1, 1)),
         ("fast to slow", fast, 4, 4 * thin, (FUSION_FRAMES, 1, 1), 8 * thin, fusion),
     ]
+    platform = jax.default_backend()
     blocks = []
     for name, frames, scale, channels, kernel, features, strides in kernels:
         shape = (clips, frames, side // scale, side // scale, channels)
@@ -83,12 +84,14 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
         given = _without_input_gradient if channels == 3 else lambda form: form
         weights = (*kernel, channels, features)
         forms = {
-            "ours": (given(partial(convolve, strides=strides)), weights),
+            "ours": (given(partial(convolve, strides=strides, platform=platform)), weights),
             "3-D": (given(partial(convolve_3d, strides=strides)), weights),
         }
         if kernel[1:] == (7, 7):
-            forms["2-D of pixels"] = (given(partial(_stem, by_pixel=True)), weights)
-            forms["2-D of 2 x 2 pixels"] = (given(partial(_stem, by_pixel=False)), weights)
+            by_2 = convolve_7x7_by_2
+            forms["2-D of pixels"] = (given(_stem_by_pixel), weights)
+            forms["2-D of 2 x 2 pixels"] = (given(partial(by_2, pad_first=False)), weights)
+            forms["the same, padded first"] = (given(partial(by_2, pad_first=True)), weights)
         if channels == features < _TENSOR_CORE:
             forms["wider channels"] = (partial(_convolve_wider, strides=strides), weights)
         blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
@@ -113,11 +116,9 @@ def _convolve_wider(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax
     return convolve(x_BTHWC, kernel_THWIO, strides)[..., :-more]
 
 
-def _stem(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, by_pixel: bool) -> jax.Array:
-    """The stem as a 2-D convolution, of single pixels or of blocks of 2 x 2."""
+def _stem_by_pixel(x_BTHWC: jax.Array, kernel_THWIO: jax.Array) -> jax.Array:
+    """The stem as a 2-D convolution with stride 2."""
     time, height, width, _, features = kernel_THWIO.shape
-    if not by_pixel:
-        return convolve_7x7_by_2(x_BTHWC, kernel_THWIO)
     if time > 1:
         x_BTHWC = stack_frames(x_BTHWC, time, 1)
     B, T, *image = x_BTHWC.shape

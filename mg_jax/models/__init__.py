@@ -21,6 +21,7 @@ def create_model(
     axis_name: str | None = None,
     momentum: float = 0.9,
     remat: bool = False,
+    platform: str = "cpu",
 ) -> nn.Module:
     """The model of a config for one use; all uses share the same variables.
 
@@ -33,6 +34,7 @@ def create_model(
       momentum: of the running statistics.
       remat: keep only the inputs of residual blocks for the backward pass, which computes the rest
         again.
+      platform: that it is compiled for, cpu, gpu or tpu: some convolutions take another form.
 
     Raises:
       UserError: for invalid settings, or without classes.
@@ -49,5 +51,5 @@ def create_model(
         momentum=momentum,
         dtype=dtype,
     )
-    parts = Parts(partial(Conv, dtype=dtype), norm, remat, train, axis_name)
+    parts = Parts(partial(Conv, dtype=dtype, platform=platform), norm, remat, train, axis_name)
     return importlib.import_module(MODELS[config.name].module).create(config, parts)

@@ -34,13 +34,17 @@ def device_names(mesh: Mesh) -> str:
     return f"{mesh.size} x {' and '.join(kinds)}{share}"
 
 
+def platform(mesh: Mesh) -> str:
+    """What the devices are: cpu, gpu or tpu."""
+    return mesh.devices.flat[0].platform
+
+
 def pmap(
     step: Callable,
     mesh: Mesh,
     in_specs: tuple[P, ...],
     out_specs: tuple[P, ...] | P,
     donate: tuple[int, ...] = (),
-    rare: bool = False,
 ) -> Callable:
     """Maps per-device code over the devices, as `jax.pmap` does, for any number of processes.
 
@@ -51,28 +55,24 @@ def pmap(
         equal parts.
       out_specs: the same for the results. What is replicated must be equal on all devices.
       donate: arguments whose buffers the results may reuse.
-      rare: see `compiler_options`.
     """
     # check_vma refuses axis_index_groups, which sub-batches across devices need.
     mapped = jax.shard_map(step, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
-    options = compiler_options(mesh.devices.flat[0].platform, rare)
+    options = compiler_options(platform(mesh))
     return jax.jit(mapped, donate_argnums=donate, compiler_options=options)
 
 
-def compiler_options(platform: str, rare: bool) -> dict[str, Any]:
+def compiler_options(platform: str) -> dict[str, Any]:
     """XLA's options for a program; what the variable XLA_FLAGS names is left to it.
 
     Args:
       platform: of the devices: cpu, gpu or tpu.
-      rare: the program runs so seldom that its compilation costs more than its runs.
     """
     options = {}
     if platform == "gpu":
         # cuBLAS for products. Fused by Triton they move 5 % more bytes, and without autotuning
         # some shapes do not compile (JAX 0.10.2).
         options["xla_gpu_enable_triton_gemm"] = False
-    if platform == "cpu" and rare:
-        options["xla_backend_optimization_level"] = 0
     given = os.environ.get("XLA_FLAGS", "")
     return {name: value for name, value in options.items() if name not in given}
 

@@ -35,6 +35,7 @@ def lower_statistics_step(
         sub_batch=program.sub_batch,
         axis_name=parallel.AXIS,
         momentum=0.0,
+        platform=parallel.platform(mesh),
     )
 
     def step(state, batch, total):
@@ -64,7 +65,7 @@ def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) ->
       state: shapes of the state.
       program: batch (videos), views, frames and size.
     """
-    model = create_model(config.model, train=False)
+    model = create_model(config.model, train=False, platform=parallel.platform(mesh))
 
     def step(state, batch):
         variables = {"params": state.params, "batch_stats": state.batch_stats}

@@ -36,6 +36,7 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
         sub_batch=program.sub_batch,
         axis_name=parallel.AXIS,
         remat=config.run.remat,
+        platform=parallel.platform(mesh),
     )
     optimizer = create_optimizer(config.optimizer)
 
