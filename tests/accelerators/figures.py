@@ -6,11 +6,11 @@ records the figures of the installed JAX anew, in `tests/golden/gpu_programs.jso
 versions stay.
 """
 
-import functools
 import json
 import pathlib
 
 import jax
+from jax.sharding import Mesh
 
 from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program, schedule_programs
@@ -25,9 +25,9 @@ PATH = pathlib.Path(__file__).parent.parent / "golden" / "gpu_programs.json"
 # Model, dtype, GPUs of a host, hosts, batch, and which programs. With 64 clips on eight GPUs a
 # sub-batch of 8 lies on one of them, with 32 it lies on two.
 CASES = (
-    ("slowfast", "bfloat16", 1, 1, 8, ("train", "statistics", "views")),
-    ("i3d", "float32", 8, 1, 64, ("train",)),
-    ("i3d_nl", "bfloat16", 4, 2, 32, ("train", "views")),
+    ("slowfast", "bfloat16", 1, 1, 8, ("train", "statistics")),
+    ("i3d", "float32", 8, 1, 64, ("train", "statistics", "views")),
+    ("i3d_nl", "bfloat16", 4, 2, 32, ("train",)),
 )
 
 
@@ -44,16 +44,26 @@ def config_of(model: str, dtype: str = "float32", batch: int = 8):
     return config
 
 
-@functools.cache
+def compile_once(config, mesh: Mesh, program: Program) -> tuple[ProgramCosts, float]:
+    """`compile_program`, whose results are kept for the other tests of a process."""
+    key = config.to_json_best_effort(), mesh, program
+    if key not in _COMPILED:
+        _COMPILED[key] = compile_program(config, mesh, program)
+    return _COMPILED[key]
+
+
+_COMPILED: dict[tuple, tuple[ProgramCosts, float]] = {}
+
+
 def costs_of(
     model: str, dtype: str, per_host: int, hosts: int, batch: int, kind: str
 ) -> tuple[Program, ProgramCosts]:
-    """A program of a kind and its costs, compiled once in a process."""
+    """A program of a kind and its costs."""
     config = config_of(model, dtype, batch)
     mesh = topology.make_mesh(find_accelerator("h100"), per_host, hosts)
     programs = schedule_programs(config, schedule_from_config(config), mesh)
     program = next(program for program in programs if program.kind == kind)
-    return program, compile_program(config, mesh, program)[0]
+    return program, compile_once(config, mesh, program)[0]
 
 
 def figures_of(*case) -> dict[str, float]:
