@@ -157,6 +157,7 @@ def _run() -> ConfigDict:
     run.accept_other_videos = False  # continue on videos that the run was not trained on so far
     run.remat = False  # less memory: compute what is inside blocks again for the backward pass
     run.compile_ahead = True  # compile the coming grids' programs while training
+    run.readers = 0  # processes that read and decode clips; 0 for one per core
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
     return run
 

@@ -1,6 +1,7 @@
 """Random access to the stored frames of a split, and an account of those that are damaged."""
 
 import bisect
+import functools
 import itertools
 import threading
 from collections.abc import Sequence
@@ -23,7 +24,10 @@ class DataError(UserError):
 
 
 class FrameRecords:
-    """The JPEGs of a split's frames by record number. Threads may share it."""
+    """The JPEGs of a split's frames by record number. Threads may share it.
+
+    A copy for another process, by pickle, opens the files there.
+    """
 
     def __init__(self, paths: Sequence[str], lengths: Sequence[int]):
         """Opens the split's files.
@@ -35,6 +39,7 @@ class FrameRecords:
         Raises:
           ValueError: if a file is missing, damaged at its end, or of another length.
         """
+        self._arguments = tuple(paths), tuple(lengths)
         self._firsts = [0, *itertools.accumulate(lengths)]
         self._readers = []
         for path, length in zip(paths, lengths, strict=True):
@@ -48,6 +53,9 @@ class FrameRecords:
             if reader.num_records() != length:
                 raise ValueError(f"{path} holds {reader.num_records()} records, not {length}")
             self._readers.append(reader)
+
+    def __reduce__(self) -> tuple:
+        return _open_once, self._arguments
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -65,6 +73,11 @@ class FrameRecords:
         records = [reader.read(i, i + 1)[0] for i in (numbers - first).tolist()]
         # The one field that holds these bytes; parsing a record would copy it twice.
         return [memoryview(r)[r.find(_JPEG) : r.rfind(_END) + 2] for r in records]
+
+
+@functools.lru_cache(maxsize=4)
+def _open_once(paths: tuple[str, ...], lengths: tuple[int, ...]) -> FrameRecords:
+    return FrameRecords(paths, lengths)
 
 
 class DamagedVideos:
@@ -86,14 +99,13 @@ class DamagedVideos:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, row: int, name: str, error: Exception, instead: str) -> None:
-        """Counts a video once and says what is wrong with it and what happens instead."""
+    def add(self, row: int, text: str) -> None:
+        """Counts a video once and says, in the text's words, what becomes of it."""
         with self._lock:
             if row in self.rows:
                 return
             self.rows.add(row)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        logging.error("video %s is damaged (%s): %s", name, reason, instead)
+        logging.error("%s", text)
 
     def check(self) -> None:
         """Raises DataError once more is damaged than the config allows or can be made up for."""

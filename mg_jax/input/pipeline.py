@@ -1,16 +1,12 @@
-"""tf.data: positions -> frames -> crops -> batches whose shape follows the schedule.
+"""tf.data: positions -> batches whose shape follows the schedule -> devices.
 
-What an iteration reads is arithmetic (`sampling`), records are read by number, only the blocks
-under a crop are decoded (`crop`), and each iteration's clips fill a bucket as large as its grid's
-batch, each clip in its place.
+What an iteration reads is arithmetic (`sampling`). Reader processes fill the memory of a batch, a
+bucket as large as its grid's, each clip in its place (`readers`, `clips`).
 """
 
 import collections
-import concurrent.futures
-import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -18,25 +14,18 @@ import numpy as np
 import tensorflow as tf
 from jax.sharding import Mesh
 
-from data.format import crop as frames_lib
-from data.format.records import DAMAGE, DamagedVideos, DataError
-from data.format.video_table import VideoTable
+from data.format.records import DamagedVideos
 from mg_jax.grid import Grid
-from mg_jax.input import sampling
-from mg_jax.input.batch_memory import BatchMemory
+from mg_jax.input.clips import ClipSource, ViewSource
 from mg_jax.input.datasets import Split
-from mg_jax.input.sampling import Augmentation, Clips, Views
-from mg_jax.machine.cores import usable_cores
+from mg_jax.input.readers import Stream
+from mg_jax.input.sampling import Augmentation, Views
+from mg_jax.input.shared_memory import size_of
 from mg_jax.runtime import parallel
 from mg_jax.runtime.memory import DEVICE_AHEAD
 
-# Clips of about as many frames are read and decoded in one go.
-_TASK_FRAMES = 128
-# Videos that are tried in the place of a damaged one.
-_REPLACEMENTS = 16
-_CORES = usable_cores()
-# Threads that read and decode: while some wait for the disk, others decode.
-_WORKERS = 4 * _CORES
+# Bytes of test videos that wait for the devices; a batch of all views may have gigabytes.
+_VIEW_BYTES = 1 << 30
 
 
 def clip_batches(
@@ -57,12 +46,13 @@ def clip_batches(
       A data set of {clips `B t h h 3` uint8, flip `B` bool, label}, B the host's share; label is
       `B` int32, or `B K` uint8 where videos have any number of them.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
-    # There is no grid where a run was cut off after its last iteration.
-    memory = BatchMemory(max((math.prod(_shape(grid)) for grid in grids), default=0))
+    shares = [grid.batch // jax.process_count() for grid in grids]
+    stream = _clips(split, augmentation, grids, shares)
 
     def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _read_batch(pool, memory, split, augmentation, grids[grid], int(position))
+        share = shares[grid]
+        batch = stream.read(int(grid), int(position) + jax.process_index() * share, share)
+        return batch["clips"], batch["flip_B"], batch["label"]
 
     def load(grid: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         label = tf.uint8 if split.multi_label else tf.int32
@@ -73,121 +63,33 @@ def clip_batches(
         lambda: ((grids.index(grid), position) for grid, position in iterations),
         output_signature=(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)),
     )
-    # Two at a time: the threads go on to the next batch where one waits for its last clips.
+    # Two at a time: readers go on to the next batch where one waits for its last clips.
     return _with_options(dataset.map(load, num_parallel_calls=2).prefetch(1))
 
 
-def _shape(grid: Grid) -> tuple[int, ...]:
-    """Of this host's part of a batch."""
-    return grid.batch // jax.process_count(), grid.frames, grid.size, grid.size, 3
-
-
-def _read_batch(
-    pool: concurrent.futures.Executor,
-    memory: BatchMemory,
-    split: Split,
-    augmentation: Augmentation,
-    grid: Grid,
-    position: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """This host's clips, flips and labels of the iteration that begins at a position."""
-    share, *_ = _shape(grid)
-    first = position + jax.process_index() * share
-    out_BTHWC = memory.array(_shape(grid))
-    clips = read_clips(pool, split, augmentation, grid, first, out_BTHWC)
-    return out_BTHWC, clips.flip_B, labels(split, clips)
-
-
 def read_clips(
-    pool: concurrent.futures.Executor,
-    split: Split,
-    augmentation: Augmentation,
-    grid: Grid,
-    first: int,
-    out_BTHWC: np.ndarray,
-) -> Clips:
-    """Reads the clips at positions `first`, `first` + 1 ... of the endless sequence.
-
-    Args:
-      pool: threads to do it with.
-      split: the videos and their frames.
-      augmentation: what is random.
-      grid: its frames and size are those of the clips.
-      first: position.
-      out_BTHWC: where to put them, uint8, not mirrored.
+    split: Split, augmentation: Augmentation, grid: Grid, first: int, count: int
+) -> dict[str, np.ndarray]:
+    """The clips at positions `first`, `first` + 1 ... of the endless sequence.
 
     Returns:
-      What was read. Another video takes the place of a damaged one.
+      The arrays of `ClipSource.fields`; clips are not mirrored.
 
     Raises:
-      DataError: if none can.
+      DataError: if a video is damaged and no other can take its place.
     """
-    clips = sampling.sample_clips(split.videos, grid, augmentation, first, len(out_BTHWC))
-    numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
-
-    def read(start: int) -> None:
-        for b in range(start, min(start + task, len(out_BTHWC))):
-            row, out_THWC = int(clips.rows_B[b]), out_BTHWC[b]
-            try:
-                _read_clip(split, row, numbers_BT[b], clips.boxes_B3[b], out_THWC)
-            except DAMAGE as error:
-                other = _read_other(split, augmentation, grid, first + b, row, error, out_THWC)
-                for field in dataclasses.fields(Clips):
-                    getattr(clips, field.name)[b] = getattr(other, field.name)[0]
-
-    task = max(_TASK_FRAMES // grid.frames, 1)
-    for _ in pool.map(read, range(0, len(out_BTHWC), task)):
-        pass
-    return clips
+    return _clips(split, augmentation, [grid], [count]).read(0, first, count)
 
 
-def _read_clip(
-    split: Split, row: int, numbers_T: np.ndarray, box_3: np.ndarray, out_THWC: np.ndarray
-) -> None:
-    jpegs = split.frames.jpegs(numbers_T)
-    shape = int(split.videos.height[row]), int(split.videos.width[row])
-    frames_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
-
-
-def labels(split: Split, clips: Clips) -> np.ndarray:
-    """Of each clip: `B` int32, or `B K` uint8 where videos have any number of them."""
-    if split.multi_label:
-        return split.videos.labels_within(clips.rows_B, clips.frames_BT)
-    return split.videos.label(clips.rows_B)
-
-
-def _read_other(
-    split: Split,
-    augmentation: Augmentation,
-    grid: Grid,
-    position: int,
-    row: int,
-    error: Exception,
-    out_THWC: np.ndarray,
-) -> Clips:
-    """Reads a clip of another video, drawn as the one of the damaged video was, and returns it.
-
-    Which one follows from the damage alone, so that a run that is repeated repeats it.
-    """
-    for _ in range(_REPLACEMENTS):
-        # Its neighbours are stored next to it and may be damaged as well.
-        other = (row + 1 + len(split.videos) // 2) % len(split.videos)
-        names = split.videos.ids[[row, other]]
-        split.damaged.add(row, names[0], error, f"{names[1]} takes its place")
-        clip = sampling.clips_of(split.videos, grid, augmentation, position, np.array([other]))
-        (numbers_T,) = split.videos.records(clip.rows_B, clip.frames_BT)
-        try:
-            _read_clip(split, other, numbers_T, clip.boxes_B3[0], out_THWC)
-        except DAMAGE as next_error:
-            row, error = other, next_error
-        else:
-            return clip
-    split.damaged.fatal = DataError(
-        f"video {names[0]} is damaged and so are {_REPLACEMENTS} that were to take its place; "
-        "prepare the data set again"
-    )
-    split.damaged.check()  # perhaps there are too many in all, which says more
-    raise split.damaged.fatal
+def _clips(
+    split: Split, augmentation: Augmentation, grids: list[Grid], counts: list[int]
+) -> Stream:
+    """Batches of some grids, so many clips of each."""
+    videos = split.videos, split.frames, split.multi_label
+    source = ClipSource(*videos, augmentation, tuple(grids))
+    sizes = [size_of(source.fields(i, count)) for i, count in enumerate(counts)]
+    # There is no grid where a run was cut off after its last iteration.
+    return split.readers.stream(source, max(sizes, default=0), split.damaged)
 
 
 def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
@@ -197,63 +99,36 @@ def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
       split: the videos and their frames.
       views: of each video.
       batch: videos over all hosts; their number divides it. The last batch is filled up with
-        repetitions of weight 0; so are videos that are damaged.
+        black ones of weight 0; so are videos that are damaged.
 
     Returns:
       A data set of {clips `B V T h h 3` uint8, weight `B` float32}, videos in the split's order.
     """
     share = batch // jax.process_count()
-    shape = (len(views), views.frames, views.size, views.size, 3)
+    source = ViewSource(split.videos, split.frames, views)
+    size = size_of(source.fields(0, share))
+    stream = split.readers.stream(source, size, split.damaged)
 
-    def rows() -> Iterator[int]:
-        for start in range(0, len(split.videos), batch):
-            first = start + jax.process_index() * share
-            yield from range(first, first + share)
+    def read(first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first = int(first) + jax.process_index() * share
+        clips = stream.read(0, first, share)["clips"]
+        rows = range(first, first + share)
+        whole_B = np.array([r < len(split.videos) and r not in split.damaged.rows for r in rows])
+        clips[~whole_B] = 0
+        return clips, whole_B.astype(np.float32)
 
-    def read(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        row = int(row)
-        if row >= len(split.videos):
-            return np.zeros(shape, np.uint8), np.float32(0)
-        try:
-            return video_views(split.frames.jpegs, split.videos, row, views), np.float32(1)
-        except DAMAGE as error:
-            split.damaged.add(row, split.videos.ids[row], error, "it is left out")
-            return np.zeros(shape, np.uint8), np.float32(0)
+    def load(first: tf.Tensor) -> dict[str, tf.Tensor]:
+        clips, weight = tf.numpy_function(read, [first], [tf.uint8, tf.float32])
+        shape = source.fields(0, share)["clips"].shape
+        return {"clips": tf.ensure_shape(clips, shape), "weight": tf.ensure_shape(weight, [share])}
 
-    def load(row: tf.Tensor) -> dict[str, tf.Tensor]:
-        clips, weight = tf.numpy_function(read, [row], [tf.uint8, tf.float32])
-        return {"clips": tf.ensure_shape(clips, shape), "weight": tf.ensure_shape(weight, [])}
-
-    dataset = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec([], tf.int64))
-    dataset = dataset.map(load, num_parallel_calls=_CORES)
-    return _with_options(dataset.batch(share, drop_remainder=True).prefetch(2))
-
-
-def video_views(
-    jpegs: Callable[[np.ndarray], Sequence[bytes | memoryview]],
-    videos: VideoTable,
-    row: int,
-    views: Views,
-) -> np.ndarray:
-    """All views of a video, crop by crop, `V T h h 3` uint8.
-
-    Args:
-      jpegs: gives frames by record number.
-      videos: holds the video.
-      row: of the video.
-      views: of it.
-    """
-    frames_CT = sampling.view_frames(videos, row, views)
-    # However many clips share a frame, it is decoded once.
-    numbers, where = np.unique(
-        videos.records(np.full(len(frames_CT), row), frames_CT), return_inverse=True
-    )
-    shape = int(videos.height[row]), int(videos.width[row])
-    size = (views.crops, len(numbers), views.size, views.size, 3)
-    crops_NThhC = np.empty(size, np.uint8)
-    frames_lib.crop(crops_NThhC, jpegs(numbers), shape, sampling.view_boxes(videos, row, views))
-    views_VThhC = crops_NThhC[:, where.reshape(frames_CT.shape)]
-    return views_VThhC.reshape(len(views), *views_VThhC.shape[2:])
+    dataset = tf.data.Dataset.range(0, len(split.videos), batch)
+    # However many cores and views there are, no more waits than fits, or one batch.
+    ahead = min(max(_VIEW_BYTES // size, 1), 4)
+    dataset = dataset.map(load, num_parallel_calls=min(ahead, 2))
+    if ahead > 2:
+        dataset = dataset.prefetch(ahead - 2)
+    return _with_options(dataset)
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
