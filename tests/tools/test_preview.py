@@ -220,11 +220,14 @@ def test_eight_frames_of_224_pixels_make_an_upright_sheet_of_less_than_2000():
     assert sheet.height > 2 * sheet.width
 
 
-def test_too_many_damaged_videos_end_it(config):
-    class Damaged:
-        def jpegs(self, numbers):
-            raise ValueError("cut off")
+class Damaged:
+    """Frames of which none can be read."""
 
+    def jpegs(self, numbers):
+        raise ValueError("cut off")
+
+
+def test_too_many_damaged_videos_end_it(config):
     source = open_source(config)
     train = dataclasses.replace(source.train, frames=Damaged())
     with pytest.raises(DataError, match=r"videos are damaged, more than the share"):
