@@ -22,6 +22,13 @@ _WHAT = flags.DEFINE_enum(
 )
 _CLIPS = flags.DEFINE_integer("clips", 1, "Of --what=kernels, in a batch.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer("iterations", 20, "Of --what=step, on each grid.", lower_bound=1)
+_CLIPS_PER_S = flags.DEFINE_float(
+    "clips_per_s",
+    None,
+    "Of --what=input: clips of the base grid that the devices would take in a second, to say how "
+    "many cores each grid needs.",
+    lower_bound=0,
+)
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps what is measured with, and results.")
 
 
@@ -71,7 +78,7 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
         return kernels.measure(config, _CLIPS.value)
     from mg_jax.bench import input as input_bench
 
-    return input_bench.measure(config, workdir)
+    return input_bench.measure(config, workdir, _CLIPS_PER_S.value)
 
 
 if __name__ == "__main__":
