@@ -85,7 +85,7 @@ class DamagedVideos:
 
     Attributes:
       rows: of the split's table.
-      fatal: what no other video can make up for.
+      fatal: what ends the reading of the split, such as damage that no other video can make up for.
     """
 
     def __init__(self, videos: int, limit: float):
@@ -93,7 +93,7 @@ class DamagedVideos:
         self._videos = videos
         self._limit = limit
         self.rows: set[int] = set()
-        self.fatal: DataError | None = None
+        self.fatal: Exception | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class DamagedVideos:
         logging.error("%s", text)
 
     def check(self) -> None:
-        """Raises DataError once more is damaged than the config allows or can be made up for."""
+        """Raises DataError once more is damaged than the config allows, or else what is fatal."""
         if len(self) > self._limit * self._videos:
             raise DataError(
                 f"{len(self)} of {self._videos} videos are damaged, more than the share "

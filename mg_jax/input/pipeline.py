@@ -146,13 +146,14 @@ def host_batches(
 
     Raises:
       DataError: if too many videos are damaged.
+      ReaderError: if a reader has ended.
     """
     batches = dataset.as_numpy_iterator()
     while True:
         try:
             batch = next(batches, None)
         except tf.errors.OpError:
-            # tf.data hides which error a thread raised; too much damage is what we know of.
+            # tf.data hides which error a thread raised; this knows those that readers meet.
             damaged.check()
             raise
         damaged.check()

@@ -145,11 +145,14 @@ class _State:
         # What is blocked here stays so in the processes.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_READERS)
         try:
-            self.processes = [_start(tasks, answers) for _ in range(count)]
+            started = [_start(tasks, answers) for _ in range(count)]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(tasks)
             os.close(answers)
+        # The end of each process's own pipe tells of the process's; old kernels have no pidfd.
+        self._alive = {alive: process for process, alive in started}
+        self.processes = list(self._alive.values())
         threading.Thread(target=self._collect, name="readers", daemon=True).start()
 
     def ask(self, batch: _Batch, fixed: tuple[int, ...], parts: list[tuple[int, int]]) -> None:
@@ -173,26 +176,22 @@ class _State:
         for process in self.processes:
             process.kill()
             process.wait()
-        os.close(self._tasks)
+        with self._lock:
+            os.close(self._tasks)
 
     def _collect(self) -> None:
         poll = select.poll()
-        poll.register(self._answers, select.POLLIN)
-        pidfds = {os.pidfd_open(process.pid): process for process in self.processes}
-        for fd in pidfds:
+        for fd in (self._answers, *self._alive):
             poll.register(fd, select.POLLIN)
-        rest = b""
-        while True:
+        rest, ended = b"", []
+        while not ended:
             ready = [fd for fd, _ in poll.poll()]
             if self._answers in ready:
-                content = os.read(self._answers, _ANSWERS_BYTES)
-                rest = self._take(rest + content) if content else rest
-            ended = [pidfds[fd] for fd in ready if fd in pidfds]
-            if ended:
-                break
+                rest = self._take(rest + os.read(self._answers, _ANSWERS_BYTES))
+            ended = [self._alive[fd] for fd in ready if fd in self._alive]
         if not self._ending:
             self._fail(ReaderError(_how(ended[0])))
-        for fd in (self._answers, *pidfds):
+        for fd in (self._answers, *self._alive):
             os.close(fd)
 
     def _take(self, content: bytes) -> bytes:
@@ -223,16 +222,22 @@ class _State:
             batch.done.set()
 
 
-def _start(tasks: int, answers: int) -> subprocess.Popen:
+def _start(tasks: int, answers: int) -> tuple[subprocess.Popen, int]:
+    """A reader, and what is ready to be read once it has ended."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     # Each works at one thing at a time.
     alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "mg_jax.input.reader", str(tasks), str(answers)],
-        env={**os.environ, **alone, "PYTHONPATH": path},
-        stdin=subprocess.DEVNULL,
-        pass_fds=(tasks, answers),
-    )
+    alive, held = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mg_jax.input.reader", str(tasks), str(answers)],
+            env={**os.environ, **alone, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            pass_fds=(tasks, answers, held),
+        )
+    finally:
+        os.close(held)
+    return process, alive
 
 
 def _how(process: subprocess.Popen) -> str:
