@@ -175,6 +175,7 @@ class _State:
         self._fail(ReaderError("the readers have been ended"))
         for process in self.processes:
             process.kill()
+        for process in self.processes:
             process.wait()
         with self._lock:
             os.close(self._tasks)
@@ -230,7 +231,7 @@ def _start(tasks: int, answers: int) -> tuple[subprocess.Popen, int]:
     alive, held = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mg_jax.input.reader", str(tasks), str(answers)],
+            [sys.executable, "-P", "-m", "mg_jax.input.reader", str(tasks), str(answers)],
             env={**os.environ, **alone, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             pass_fds=(tasks, answers, held),
