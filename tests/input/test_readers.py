@@ -22,6 +22,7 @@ from mg_jax.input.sampling import Augmentation, Views
 from mg_jax.input.shared_memory import arrays_in, size_of
 from mg_jax.recipe import schedule_from_config
 from tests import runs
+from tests.damaged import DamagedFrames
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +49,6 @@ def in_this_process(source, shape, first, count):
     for task in source.tasks(shape, count):
         source.read(shape, first, task, batch, lambda row, *_: rows.add(row))
     return batch, rows
-
-
-class DamagedFrames:
-    """The frames of a split, those of two videos damaged."""
-
-    def __init__(self, split, rows):
-        self._frames = split.frames
-        videos = split.videos
-        spans = [(videos.first_frame[row], videos.num_frames[row]) for row in rows]
-        self._damaged = {first + i for first, count in spans for i in range(count)}
-
-    def jpegs(self, numbers):
-        if int(numbers[0]) in self._damaged:
-            raise ValueError("cut off")
-        return self._frames.jpegs(numbers)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
