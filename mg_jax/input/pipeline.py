@@ -20,11 +20,11 @@ from mg_jax.input.clips import ClipSource, ViewSource
 from mg_jax.input.datasets import Split
 from mg_jax.input.readers import Stream
 from mg_jax.input.sampling import Augmentation, Views
-from mg_jax.input.shared_memory import size_of
+from mg_jax.input.shared_memory import arrays_in, size_of
 from mg_jax.runtime import parallel
 from mg_jax.runtime.memory import DEVICE_AHEAD
 
-# Bytes of test videos that wait for the devices; a batch of all views may have gigabytes.
+# Bytes of test videos that are read at a time; a batch of all views alone may have gigabytes.
 _VIEW_BYTES = 1 << 30
 
 
@@ -51,7 +51,8 @@ def clip_batches(
 
     def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         share = shares[grid]
-        batch = stream.read(int(grid), int(position) + jax.process_index() * share, share)
+        first = int(position) + jax.process_index() * share
+        batch = _batch_or_nothing(stream, split.damaged, int(grid), first, share)
         return batch["clips"], batch["flip_B"], batch["label"]
 
     def load(grid: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -65,6 +66,20 @@ def clip_batches(
     )
     # Two at a time: readers go on to the next batch where one waits for its last clips.
     return _with_options(dataset.map(load, num_parallel_calls=2).prefetch(1))
+
+
+def _batch_or_nothing(
+    stream: Stream, damaged: DamagedVideos, shape: int, first: int, count: int
+) -> dict[str, np.ndarray]:
+    """As `Stream.read`; where that raises an error an empty batch, and `damaged` has the error.
+
+    Out of a function of tf.data it would come as another one, after much that is printed.
+    """
+    try:
+        return stream.read(shape, first, count)
+    except Exception as error:
+        damaged.fatal = error
+        return arrays_in(np.empty(0, np.uint8), stream.source.fields(shape, 0))
 
 
 def read_clips(
@@ -111,24 +126,22 @@ def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
 
     def read(first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first = int(first) + jax.process_index() * share
-        clips = stream.read(0, first, share)["clips"]
-        rows = range(first, first + share)
-        whole_B = np.array([r < len(split.videos) and r not in split.damaged.rows for r in rows])
+        clips = _batch_or_nothing(stream, split.damaged, 0, first, share)["clips"]
+        rows = range(first, first + len(clips))
+        bad = split.damaged.rows
+        whole_B = np.array([row < len(split.videos) and row not in bad for row in rows], bool)
         clips[~whole_B] = 0
         return clips, whole_B.astype(np.float32)
 
     def load(first: tf.Tensor) -> dict[str, tf.Tensor]:
-        clips, weight = tf.numpy_function(read, [first], [tf.uint8, tf.float32])
-        shape = source.fields(0, share)["clips"].shape
-        return {"clips": tf.ensure_shape(clips, shape), "weight": tf.ensure_shape(weight, [share])}
+        batch = tf.numpy_function(read, [first], [tf.uint8, tf.float32])
+        return dict(zip(("clips", "weight"), batch, strict=True))
 
     dataset = tf.data.Dataset.range(0, len(split.videos), batch)
-    # However many cores and views there are, no more waits than fits, or one batch.
-    ahead = min(max(_VIEW_BYTES // size, 1), 4)
-    dataset = dataset.map(load, num_parallel_calls=min(ahead, 2))
-    if ahead > 2:
-        dataset = dataset.prefetch(ahead - 2)
-    return _with_options(dataset)
+    # As many at a time as keep readers busy, but no more than fit, or one.
+    wanted = 1 + -(-split.readers.count // len(source.tasks(0, share)))
+    at_once = max(min(_VIEW_BYTES // size, wanted), 1)
+    return _with_options(dataset.map(load, num_parallel_calls=at_once))
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -148,17 +161,8 @@ def host_batches(
       DataError: if too many videos are damaged.
       ReaderError: if a reader has ended.
     """
-    batches = dataset.as_numpy_iterator()
-    while True:
-        try:
-            batch = next(batches, None)
-        except tf.errors.OpError:
-            # tf.data hides which error a thread raised; this knows those that readers meet.
-            damaged.check()
-            raise
+    for batch in dataset.as_numpy_iterator():
         damaged.check()
-        if batch is None:
-            return
         yield batch
 
 

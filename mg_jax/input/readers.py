@@ -87,7 +87,11 @@ def shared_readers(count: int) -> Readers:
 
 
 class Stream:
-    """Batches of one source. Threads may share it."""
+    """Batches of one source. Threads may share it.
+
+    Attributes:
+      source: of the batches.
+    """
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class Stream:
     ):
         self._readers = readers  # kept
         self._state = state
-        self._source = source
+        self.source = source
         self._damaged = damaged
         self._file = share(source)
         self._memory = BatchMemory(largest)
@@ -118,17 +122,16 @@ class Stream:
           RuntimeError: if one has failed.
         """
         file, memory = self._memory.take()
-        parts = self._source.tasks(shape, count)
+        parts = self.source.tasks(shape, count)
         batch = _Batch(len(parts), self._damaged)
         fixed = file.number, file.fd, self._file.number, self._file.fd, shape, first, count
         self._state.ask(batch, fixed, parts)
         batch.done.wait()
         if self._state.failure is not None:
-            self._damaged.fatal = self._state.failure
             raise self._state.failure
         if self._damaged.fatal is not None:
             self._damaged.check()
-        return arrays_in(memory, self._source.fields(shape, count))
+        return arrays_in(memory, self.source.fields(shape, count))
 
 
 class _State:

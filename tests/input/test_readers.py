@@ -112,7 +112,6 @@ def test_a_reader_that_is_killed_ends_what_waits_and_what_comes_later(split, gri
     assert all("run.readers" in text for text in failures)
     with pytest.raises(ReaderError):
         stream.read(0, 0, 16)
-    split.damaged.fatal = None
 
 
 def test_readers_end_with_what_holds_them(split, grids):
