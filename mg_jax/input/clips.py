@@ -16,8 +16,12 @@ from mg_jax.input import sampling
 from mg_jax.input.sampling import Augmentation, Clips, Views
 from mg_jax.input.shared_memory import Field
 
-# Clips of about as many frames are read and decoded in one go.
-TASK_FRAMES = 128
+# Frames of the clips of a task, at most: each task costs the process that asks a wake-up.
+_TASK_FRAMES = 512
+# Tasks of a batch for each reader, at least, so that all have work until about its end.
+_TASKS_EACH = 4
+# Frames of a test video that one reader reads.
+_PART_FRAMES = 128
 # Videos that are tried in the place of a damaged one.
 _REPLACEMENTS = 16
 # Of crops that are decoded before they are put into their views: what stays in a core's cache.
@@ -64,9 +68,10 @@ class ClipSource:
             "flip_B": Field((count,), np.bool_),
         }
 
-    def tasks(self, number: int, count: int) -> list[tuple[int, int]]:
-        """Start and number of the clips of each task that a batch is made by."""
-        size = max(TASK_FRAMES // self.grids[number].frames, 1)
+    def tasks(self, number: int, count: int, readers: int) -> list[tuple[int, int]]:
+        """Start and number of the clips of each task that so many readers make a batch by."""
+        size = min(_TASK_FRAMES // self.grids[number].frames, count // (_TASKS_EACH * readers))
+        size = max(size, 1)
         return [(start, min(size, count - start)) for start in range(0, count, size)]
 
     def read(
@@ -172,14 +177,14 @@ class ViewSource:
         shape = (count, len(views), views.frames, views.size, views.size, 3)
         return {"clips": Field(shape, np.uint8)}
 
-    def tasks(self, number: int, count: int) -> list[tuple[int, int]]:
+    def tasks(self, number: int, count: int, readers: int) -> list[tuple[int, int]]:
         """Video and part of each task; the parts of a video have a share of its frames each."""
         parts = self._parts
         return [divmod(i, parts) for i in range(count * parts)]
 
     @property
     def _parts(self) -> int:
-        return -(-self.views.clips * self.views.frames // TASK_FRAMES)
+        return -(-self.views.clips * self.views.frames // _PART_FRAMES)
 
     def read(
         self,

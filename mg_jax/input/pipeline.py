@@ -139,7 +139,8 @@ def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
 
     dataset = tf.data.Dataset.range(0, len(split.videos), batch)
     # As many at a time as keep readers busy, but no more than fit, or one.
-    wanted = 1 + -(-split.readers.count // len(source.tasks(0, share)))
+    readers = split.readers.count
+    wanted = 1 + -(-readers // len(source.tasks(0, share, readers)))
     at_once = max(min(_VIEW_BYTES // size, wanted), 1)
     return _with_options(dataset.map(load, num_parallel_calls=at_once))
 

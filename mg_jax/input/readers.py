@@ -122,7 +122,7 @@ class Stream:
           RuntimeError: if one has failed.
         """
         file, memory = self._memory.take()
-        parts = self.source.tasks(shape, count)
+        parts = self.source.tasks(shape, count, self._readers.count)
         batch = _Batch(len(parts), self._damaged)
         fixed = file.number, file.fd, self._file.number, self._file.fd, shape, first, count
         self._state.ask(batch, fixed, parts)

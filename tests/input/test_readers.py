@@ -46,7 +46,7 @@ def in_this_process(source, shape, first, count):
     """A batch without readers, and the rows of the videos that were damaged."""
     fields, rows = source.fields(shape, count), set()
     batch = arrays_in(np.zeros(size_of(fields), np.uint8), fields)
-    for task in source.tasks(shape, count):
+    for task in source.tasks(shape, count, readers=3):
         source.read(shape, first, task, batch, lambda row, *_: rows.add(row))
     return batch, rows
 
@@ -71,7 +71,7 @@ def test_any_number_of_readers_reads_the_same_bits_and_counts_the_same_damage(sp
 def test_views_are_the_same_in_however_many_parts_a_video_is_read(split):
     views = Views(clips=40, crops=3, frames=8, stride=2, size=32, short_side=36)
     source = ViewSource(split.videos, split.frames, views)
-    assert len(source.tasks(0, 2)) == 2 * 3
+    assert len(source.tasks(0, 2, readers=2)) == 2 * 3
     found = Readers(2).stream(source, 1 << 24, split.damaged).read(0, 3, 2)["clips"]
     expected, _ = in_this_process(source, 0, 3, 2)
     np.testing.assert_array_equal(found, expected["clips"])
