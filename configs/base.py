@@ -158,6 +158,7 @@ def _run() -> ConfigDict:
     run.accept_other_videos = False  # continue although the data set's videos have changed
     run.remat = False  # recompute activations inside blocks in the backward pass, for less memory
     run.compile_ahead = True  # compile the coming grids' programs while training
+    run.readers = 0  # processes that read and decode clips; 0 for one per core
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
     return run
 

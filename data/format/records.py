@@ -1,6 +1,7 @@
 """Random access to the stored frames of a split, and a record of damaged videos."""
 
 import bisect
+import functools
 import itertools
 import threading
 from collections.abc import Sequence
@@ -21,7 +22,10 @@ class DataError(UserError):
 
 
 class FrameRecords:
-    """The JPEGs of a split's frames by record number. Threads may share it."""
+    """The JPEGs of a split's frames by record number. Threads may share it.
+
+    A copy for another process, by pickle, opens the files there.
+    """
 
     def __init__(self, paths: Sequence[str], lengths: Sequence[int]):
         """Opens the split's files.
@@ -33,6 +37,7 @@ class FrameRecords:
         Raises:
           ValueError: if a file is missing, damaged at its end, or holds another number of records.
         """
+        self._arguments = tuple(paths), tuple(lengths)
         self._firsts = [0, *itertools.accumulate(lengths)]
         self._readers = []
         for path, length in zip(paths, lengths, strict=True):
@@ -46,6 +51,9 @@ class FrameRecords:
             if reader.num_records() != length:
                 raise ValueError(f"{path} holds {reader.num_records()} records, not {length}")
             self._readers.append(reader)
+
+    def __reduce__(self) -> tuple:
+        return _open_once, self._arguments
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -66,6 +74,11 @@ class FrameRecords:
         return [memoryview(r)[r.find(begin) : r.rfind(END) + len(END)] for r in records]
 
 
+@functools.lru_cache(maxsize=4)
+def _open_once(paths: tuple[str, ...], lengths: tuple[int, ...]) -> FrameRecords:
+    return FrameRecords(paths, lengths)
+
+
 class DamagedVideos:
     """The videos of a split whose records turned out to be damaged. Threads may share it.
 
@@ -79,20 +92,19 @@ class DamagedVideos:
         self._videos = videos
         self._limit = limit
         self.rows: set[int] = set()
-        self.fatal: DataError | None = None
+        self.fatal: Exception | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def add(self, row: int, name: str, error: Exception, instead: str) -> None:
-        """Counts a video once and logs what is wrong with it and what happens instead."""
+    def add(self, row: int, text: str) -> None:
+        """Counts a video once and says, in the text's words, what becomes of it."""
         with self._lock:
             if row in self.rows:
                 return
             self.rows.add(row)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        logging.error("video %s is damaged (%s): %s", name, reason, instead)
+        logging.error("%s", text)
 
     def check(self) -> None:
         """Raises DataError if more is damaged than the config allows or than can be replaced."""

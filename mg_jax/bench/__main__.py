@@ -29,6 +29,13 @@ _ITERATIONS = flags.DEFINE_integer(
 _AGAINST = flags.DEFINE_string(
     "against", None, "For --what=program: an earlier program.json to compare with."
 )
+_CLIPS_PER_S = flags.DEFINE_float(
+    "clips_per_s",
+    None,
+    "For --what=input: clips of the base grid that the devices take in a second, to say how many "
+    "cores each grid needs.",
+    lower_bound=0,
+)
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
 
 
@@ -85,7 +92,7 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
         return kernels.measure(config, _CLIPS.value)
     from mg_jax.bench import input as input_bench
 
-    return input_bench.measure(config, workdir)
+    return input_bench.measure(config, workdir, _CLIPS_PER_S.value)
 
 
 def _compile(config, workdir: pathlib.Path) -> dict:

@@ -18,20 +18,20 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import tensorflow as tf
 
 from data.format import crop as crop_lib
 from mg_jax.bench import sources, video_loader
+from mg_jax.bench.supply import add_needs, format_supply, measure_cost, resident_bytes
 from mg_jax.grid import Grid
 from mg_jax.input import sampling
 from mg_jax.input.datasets import DataSource, Split, open_source
 from mg_jax.input.pipeline import clip_batches
+from mg_jax.input.readers import Readers
 from mg_jax.input.sampling import Augmentation, Clips, training_augmentation
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import schedule_from_config
-from mg_jax.runtime import memory
 from mg_jax.tools.prepare import prepare
 
 _VIDEOS, _FRAMES = 64, 300
@@ -42,27 +42,35 @@ _H264_CLIPS = 24
 _MEMORY_BATCHES = 10_000
 
 
-def measure(config, workdir: pathlib.Path) -> dict[str, Any]:
+def measure(config, workdir: pathlib.Path, clips_per_s: float | None = None) -> dict[str, Any]:
     """Measures every grid of the config's schedule on videos that are made for it.
 
     Args:
       config: a recipe; its data set is replaced.
       workdir: keeps the videos and the prepared data.
+      clips_per_s: what devices take of the base grid, to say how many cores feed them.
     """
     data, folder = _prepared(config, workdir)
     augmentation = training_augmentation(config.data, config.seed)
     # Grids that differ only in their sub-batch read the same.
     by_shape = {(g.frames, g.size): g for g in schedule_from_config(config).grids_from(0)}
     grids = [by_shape[shape] for shape in sorted(by_shape, reverse=True)]
+    cores = usable_cores()
+    # 1, 2, 4 ... up to all cores.
+    counts = sorted({min(1 << i, cores) for i in range(cores.bit_length() + 1)})
+    readers = [Readers(count) for count in counts]
     rows = []
     print(_HEADER)
     for grid in shown(grids, "measuring", "grid", len(grids)):
-        rows.append(_measure_grid(data.train, folder, augmentation, grid))
+        rows.append(_measure_grid(data.train, folder, augmentation, grid, readers))
         say(_line(rows[-1], rows[0]))
     for row in rows:
         row["iteration_cost"] = row["iteration_cpu_s"] / rows[0]["iteration_cpu_s"]
+    if clips_per_s is not None:
+        add_needs(rows, clips_per_s, cores)
+    print(format_supply(rows, cores))
     return {
-        "cores": usable_cores(),
+        "cores": cores,
         "video": f"{sources.WIDTH} x {sources.HEIGHT}, {_FRAMES} frames",
         "grids": rows,
         "memory": _measure_memory(data.train, augmentation, grids),
@@ -83,7 +91,11 @@ def _prepared(config, workdir: pathlib.Path) -> tuple[DataSource, pathlib.Path]:
 
 
 def _measure_grid(
-    split: Split, folder: pathlib.Path, augmentation: Augmentation, grid: Grid
+    split: Split,
+    folder: pathlib.Path,
+    augmentation: Augmentation,
+    grid: Grid,
+    readers: list[Readers],
 ) -> dict[str, Any]:
     clips = sampling.sample_clips(
         split.videos, grid, augmentation, 0, max(_CLIP_FRAMES // grid.frames, _H264_CLIPS)
@@ -93,47 +105,31 @@ def _measure_grid(
     every, videos = range(len(jpegs)), range(_H264_CLIPS)
     paths = [folder / split.videos.ids[row] for row in clips.rows_B]
     measured = {
-        "pipeline": lambda: _rate_of_pipeline(split, augmentation, grid, len(jpegs)),
         "blocks": lambda: _rate(lambda b: _decode_blocks(split, clips, jpegs[b], b), every),
         "jpeg": lambda: _rate(lambda b: _decode_jpegs(clips, jpegs[b], b), every),
         "h264": lambda: _rate(lambda b: _decode_h264(paths[b], clips, b), videos),
         "loader": lambda: _rate(lambda b: _load_h264(paths[b], clips, grid, b), videos),
     }
-    # In turn, so that other load on the machine hits all of them; the best round of each counts.
-    rounds = [{name: rate() for name, rate in measured.items()} for _ in range(_ROUNDS)]
-    best = {name: max(r[name] for r in rounds) for name in measured}
-    rate, cpu_s, read = best.pop("pipeline")
+    # In turn, so that what else the machine does hits all of them; the best of each is its own.
+    costs, rates = [], []
+    for _ in range(_ROUNDS):
+        costs.append([measure_cost(split, augmentation, grid, len(jpegs), r) for r in readers])
+        rates.append({name: rate() for name, rate in measured.items()})
+    by_readers = [max(c.clips_per_s for c in of_count) for of_count in zip(*costs, strict=True)]
+    best = {name: max(r[name] for r in rates) for name in measured}
+    all_readers = [round_costs[-1] for round_costs in costs]
+    least = min(all_readers, key=lambda cost: cost.cpu_s)
     return {
         "grid": dataclasses.asdict(grid),
-        "clips_per_s": rate,
+        "clips_per_s": by_readers[-1],
+        "by_readers": {str(r.count): rate for r, rate in zip(readers, by_readers, strict=True)},
+        "main_cpu_s": least.main_cpu_s,
+        "reader_cpu_s": least.reader_cpu_s,
         **{f"{name}_clips_per_s": other for name, other in best.items()},
-        **{f"of_{name}": rate / other for name, other in best.items()},
-        "iteration_bytes": read * grid.batch,
-        "iteration_cpu_s": cpu_s * grid.batch,
+        **{f"of_{name}": by_readers[-1] / other for name, other in best.items()},
+        "iteration_bytes": least.read_bytes * grid.batch,
+        "iteration_cpu_s": least.cpu_s * grid.batch,
     }
-
-
-def _rate_of_pipeline(
-    split: Split, augmentation: Augmentation, grid: Grid, clips: int
-) -> tuple[float, float, float]:
-    """Through the whole pipeline: clips a second, and CPU seconds and bytes read for each."""
-    batch = max(clips // 16, 1)
-    small = dataclasses.replace(grid, batch=batch)
-    # Four batches before and four after those that count keep it busy throughout.
-    dataset = clip_batches(split, augmentation, [small], ((small, i * batch) for i in range(28)))
-    batches = dataset.as_numpy_iterator()
-    for _ in range(4):
-        next(batches)
-    start = np.array([time.perf_counter(), time.process_time(), _bytes_read()])
-    count = sum(len(next(batches)["label"]) for _ in range(20))
-    seconds, cpu_s, read = [time.perf_counter(), time.process_time(), _bytes_read()] - start
-    return count / seconds, cpu_s / count, read / count
-
-
-def _bytes_read() -> int:
-    """Bytes this process has read, from the disk or its cache."""
-    lines = pathlib.Path("/proc/self/io").read_text().splitlines()
-    return int(dict(line.split(": ") for line in lines)["rchar"])
 
 
 def _decode_blocks(split: Split, clips: Clips, jpegs: list[bytes], b: int) -> None:
@@ -177,7 +173,7 @@ def _rate(function: Callable[[int], None], items: range) -> float:
 
 
 def _measure_memory(split: Split, augmentation: Augmentation, grids: list[Grid]) -> dict[str, Any]:
-    """Resident memory after each tenth of many small batches, of all grids in turn."""
+    """Resident memory of all processes after each tenth of many small batches of all grids."""
     clips = jax.process_count()
     small = [dataclasses.replace(grid, batch=clips) for grid in grids]
     positions = ((small[i % len(small)], i * clips) for i in range(_MEMORY_BATCHES))
@@ -185,7 +181,7 @@ def _measure_memory(split: Split, augmentation: Augmentation, grids: list[Grid])
     batches = clip_batches(split, augmentation, small, positions).as_numpy_iterator()
     for i, _ in enumerate(shown(batches, "memory", "batch", _MEMORY_BATCHES)):
         if (i + 1) % (_MEMORY_BATCHES // 10) == 0:
-            megabytes.append(memory.host_bytes() / 1e6)
+            megabytes.append(resident_bytes() / 1e6)
     return {"batches": _MEMORY_BATCHES, "resident_mb": megabytes}
 
 

@@ -16,6 +16,7 @@ from data.preparation.parts import Stored
 from data.preparation.prepare import settings_from_config
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import data_folder, is_prepared
+from mg_jax.input.readers import Readers, shared_readers
 
 # Only tf.data runs in TensorFlow; left alone it takes all of a GPU's memory.
 tf.config.set_visible_devices([], "GPU")
@@ -35,12 +36,14 @@ class Split:
       frames: records of their frames.
       damaged: videos that were found damaged so far.
       multi_label: a video has any number of labels, not one.
+      readers: processes that read them.
     """
 
     videos: VideoTable
     frames: FrameRecords
     damaged: DamagedVideos
     multi_label: bool
+    readers: Readers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +137,7 @@ def _open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
         frames=frame_records(data_set, name),
         damaged=DamagedVideos(len(videos), config.data.max_damaged),
         multi_label=multi_label,
+        readers=shared_readers(config.run.readers),
     )
 
 

@@ -1,16 +1,12 @@
-"""tf.data: positions -> frames -> crops -> batches whose shape follows the schedule.
+"""tf.data: positions -> batches whose shape follows the schedule -> devices.
 
-What an iteration reads is arithmetic (`sampling`), records are read by number, only the blocks
-under a crop are decoded (`data/format/crop.py`), and threads write the clips of an iteration into
-one array of its grid's shape.
+What an iteration reads is arithmetic (`sampling`). Reader processes fill the memory of a batch, a
+bucket as large as its grid's, each clip in its place (`readers`, `clips`).
 """
 
 import collections
-import concurrent.futures
-import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -18,25 +14,18 @@ import numpy as np
 import tensorflow as tf
 from jax.sharding import Mesh
 
-from data.format import crop as crop_lib
-from data.format.records import DAMAGE, DamagedVideos, DataError
-from data.format.video_table import VideoTable
+from data.format.records import DamagedVideos
 from mg_jax.grid import Grid
-from mg_jax.input import sampling
-from mg_jax.input.batch_memory import BatchMemory
+from mg_jax.input.clips import ClipSource, ViewSource
 from mg_jax.input.datasets import Split
-from mg_jax.input.sampling import Augmentation, Clips, Views
-from mg_jax.machine.cores import usable_cores
+from mg_jax.input.readers import Stream
+from mg_jax.input.sampling import Augmentation, Views
+from mg_jax.input.shared_memory import arrays_in, size_of
 from mg_jax.runtime import parallel
 from mg_jax.runtime.memory import DEVICE_AHEAD
 
-# Frames, about, of the clips that a thread reads and decodes as one task.
-_TASK_FRAMES = 128
-# Videos that are tried in place of a damaged one.
-_REPLACEMENTS = 16
-_CORES = usable_cores()
-# Threads that read and decode: while some wait for the disk, others decode.
-_WORKERS = 4 * _CORES
+# Bytes of test videos that are read at a time; a batch of all views alone may have gigabytes.
+_VIEW_BYTES = 1 << 30
 
 
 def clip_batches(
@@ -57,12 +46,14 @@ def clip_batches(
       A data set of {clips `B t h h 3` uint8, flip `B` bool, label}, B the host's share; label is
       `B` int32, or `B K` uint8 where videos have any number of them.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(_WORKERS)
-    # No grid is left for a run that was cut off after its last iteration.
-    memory = BatchMemory(max((math.prod(_shape(grid)) for grid in grids), default=0))
+    shares = [grid.batch // jax.process_count() for grid in grids]
+    stream = _clips(split, augmentation, grids, shares)
 
     def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _read_batch(pool, memory, split, augmentation, grids[grid], int(position))
+        share = shares[grid]
+        first = int(position) + jax.process_index() * share
+        batch = _batch_or_nothing(stream, split.damaged, int(grid), first, share)
+        return batch["clips"], batch["flip_B"], batch["label"]
 
     def load(grid: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         label = tf.uint8 if split.multi_label else tf.int32
@@ -73,121 +64,47 @@ def clip_batches(
         lambda: ((grids.index(grid), position) for grid, position in iterations),
         output_signature=(tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64)),
     )
-    # Two at a time: while one batch waits for its last clips, threads begin the next.
+    # Two at a time: readers go on to the next batch where one waits for its last clips.
     return _with_options(dataset.map(load, num_parallel_calls=2).prefetch(1))
 
 
-def _shape(grid: Grid) -> tuple[int, ...]:
-    """The shape `B t h h 3` of this host's part of a batch."""
-    return grid.batch // jax.process_count(), grid.frames, grid.size, grid.size, 3
+def _batch_or_nothing(
+    stream: Stream, damaged: DamagedVideos, shape: int, first: int, count: int
+) -> dict[str, np.ndarray]:
+    """As `Stream.read`; where that raises an error an empty batch, and `damaged` has the error.
 
-
-def _read_batch(
-    pool: concurrent.futures.Executor,
-    memory: BatchMemory,
-    split: Split,
-    augmentation: Augmentation,
-    grid: Grid,
-    position: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """This host's clips, flips and labels of the iteration that starts at a position."""
-    share, *_ = _shape(grid)
-    first = position + jax.process_index() * share
-    out_BTHWC = memory.array(_shape(grid))
-    clips = read_clips(pool, split, augmentation, grid, first, out_BTHWC)
-    return out_BTHWC, clips.flip_B, labels(split, clips)
+    Out of a function of tf.data it would come as another one, after much that is printed.
+    """
+    try:
+        return stream.read(shape, first, count)
+    except Exception as error:
+        damaged.fatal = error
+        return arrays_in(np.empty(0, np.uint8), stream.source.fields(shape, 0))
 
 
 def read_clips(
-    pool: concurrent.futures.Executor,
-    split: Split,
-    augmentation: Augmentation,
-    grid: Grid,
-    first: int,
-    out_BTHWC: np.ndarray,
-) -> Clips:
-    """Reads the clips at positions `first`, `first` + 1 ... of the endless sequence.
-
-    Args:
-      pool: threads that read.
-      split: the videos and their frames.
-      augmentation: what is random.
-      grid: its frames and size are those of the clips.
-      first: position.
-      out_BTHWC: where to write them, uint8, not mirrored.
+    split: Split, augmentation: Augmentation, grid: Grid, first: int, count: int
+) -> dict[str, np.ndarray]:
+    """The clips at positions `first`, `first` + 1 ... of the endless sequence.
 
     Returns:
-      What was read. Another video takes the place of a damaged one.
+      The arrays of `ClipSource.fields`; clips are not mirrored.
 
     Raises:
-      DataError: if the videos that were tried instead are damaged, too.
+      DataError: if a video is damaged and no other can take its place.
     """
-    clips = sampling.sample_clips(split.videos, grid, augmentation, first, len(out_BTHWC))
-    numbers_BT = split.videos.records(clips.rows_B, clips.frames_BT)
-
-    def read(start: int) -> None:
-        for b in range(start, min(start + task, len(out_BTHWC))):
-            row, out_THWC = int(clips.rows_B[b]), out_BTHWC[b]
-            try:
-                _read_clip(split, row, numbers_BT[b], clips.boxes_B3[b], out_THWC)
-            except DAMAGE as error:
-                other = _read_other(split, augmentation, grid, first + b, row, error, out_THWC)
-                for field in dataclasses.fields(Clips):
-                    getattr(clips, field.name)[b] = getattr(other, field.name)[0]
-
-    task = max(_TASK_FRAMES // grid.frames, 1)
-    for _ in pool.map(read, range(0, len(out_BTHWC), task)):
-        pass
-    return clips
+    return _clips(split, augmentation, [grid], [count]).read(0, first, count)
 
 
-def _read_clip(
-    split: Split, row: int, numbers_T: np.ndarray, box_3: np.ndarray, out_THWC: np.ndarray
-) -> None:
-    jpegs = split.frames.jpegs(numbers_T)
-    shape = int(split.videos.height[row]), int(split.videos.width[row])
-    crop_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
-
-
-def labels(split: Split, clips: Clips) -> np.ndarray:
-    """The label of each clip, `B` int32, or `B K` uint8 where videos have any number of them."""
-    if split.multi_label:
-        return split.videos.labels_within(clips.rows_B, clips.frames_BT)
-    return split.videos.label(clips.rows_B)
-
-
-def _read_other(
-    split: Split,
-    augmentation: Augmentation,
-    grid: Grid,
-    position: int,
-    row: int,
-    error: Exception,
-    out_THWC: np.ndarray,
-) -> Clips:
-    """Reads a clip of another video, drawn as the one of the damaged video was, and returns it.
-
-    Which video depends only on which are damaged, so a run that is repeated reads the same.
-    """
-    for _ in range(_REPLACEMENTS):
-        # Its neighbours are stored next to it and may be damaged as well.
-        other = (row + 1 + len(split.videos) // 2) % len(split.videos)
-        names = split.videos.ids[[row, other]]
-        split.damaged.add(row, names[0], error, f"{names[1]} takes its place")
-        clip = sampling.clips_of(split.videos, grid, augmentation, position, np.array([other]))
-        (numbers_T,) = split.videos.records(clip.rows_B, clip.frames_BT)
-        try:
-            _read_clip(split, other, numbers_T, clip.boxes_B3[0], out_THWC)
-        except DAMAGE as next_error:
-            row, error = other, next_error
-        else:
-            return clip
-    split.damaged.fatal = DataError(
-        f"video {names[0]} is damaged and so are {_REPLACEMENTS} that were to take its place; "
-        "prepare the data set again"
-    )
-    split.damaged.check()  # if too many are damaged in all, that message says more
-    raise split.damaged.fatal
+def _clips(
+    split: Split, augmentation: Augmentation, grids: list[Grid], counts: list[int]
+) -> Stream:
+    """Batches of some grids, so many clips of each."""
+    videos = split.videos, split.frames, split.multi_label
+    source = ClipSource(*videos, augmentation, tuple(grids))
+    sizes = [size_of(source.fields(i, count)) for i, count in enumerate(counts)]
+    # There is no grid where a run was cut off after its last iteration.
+    return split.readers.stream(source, max(sizes, default=0), split.damaged)
 
 
 def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
@@ -197,63 +114,35 @@ def view_batches(split: Split, views: Views, batch: int) -> tf.data.Dataset:
       split: the videos and their frames.
       views: of each video.
       batch: videos over all hosts; their number divides it. The last batch is filled up with
-        repetitions of weight 0; so are videos that are damaged.
+        black ones of weight 0; so are videos that are damaged.
 
     Returns:
       A data set of {clips `B V T h h 3` uint8, weight `B` float32}, videos in the split's order.
     """
     share = batch // jax.process_count()
-    shape = (len(views), views.frames, views.size, views.size, 3)
+    source = ViewSource(split.videos, split.frames, views)
+    size = size_of(source.fields(0, share))
+    stream = split.readers.stream(source, size, split.damaged)
 
-    def rows() -> Iterator[int]:
-        for start in range(0, len(split.videos), batch):
-            first = start + jax.process_index() * share
-            yield from range(first, first + share)
+    def read(first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        first = int(first) + jax.process_index() * share
+        clips = _batch_or_nothing(stream, split.damaged, 0, first, share)["clips"]
+        rows = range(first, first + len(clips))
+        bad = split.damaged.rows
+        whole_B = np.array([row < len(split.videos) and row not in bad for row in rows], bool)
+        clips[~whole_B] = 0
+        return clips, whole_B.astype(np.float32)
 
-    def read(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        row = int(row)
-        if row >= len(split.videos):
-            return np.zeros(shape, np.uint8), np.float32(0)
-        try:
-            return video_views(split.frames.jpegs, split.videos, row, views), np.float32(1)
-        except DAMAGE as error:
-            split.damaged.add(row, split.videos.ids[row], error, "it is left out")
-            return np.zeros(shape, np.uint8), np.float32(0)
+    def load(first: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch = tf.numpy_function(read, [first], [tf.uint8, tf.float32])
+        return dict(zip(("clips", "weight"), batch, strict=True))
 
-    def load(row: tf.Tensor) -> dict[str, tf.Tensor]:
-        clips, weight = tf.numpy_function(read, [row], [tf.uint8, tf.float32])
-        return {"clips": tf.ensure_shape(clips, shape), "weight": tf.ensure_shape(weight, [])}
-
-    dataset = tf.data.Dataset.from_generator(rows, output_signature=tf.TensorSpec([], tf.int64))
-    dataset = dataset.map(load, num_parallel_calls=_CORES)
-    return _with_options(dataset.batch(share, drop_remainder=True).prefetch(2))
-
-
-def video_views(
-    jpegs: Callable[[np.ndarray], Sequence[bytes | memoryview]],
-    videos: VideoTable,
-    row: int,
-    views: Views,
-) -> np.ndarray:
-    """All views of a video, crop by crop, `V T h h 3` uint8.
-
-    Args:
-      jpegs: gives frames by record number.
-      videos: holds the video.
-      row: of the video.
-      views: of it.
-    """
-    frames_CT = sampling.view_frames(videos, row, views)
-    # A frame that several clips share is decoded once.
-    numbers, where = np.unique(
-        videos.records(np.full(len(frames_CT), row), frames_CT), return_inverse=True
-    )
-    shape = int(videos.height[row]), int(videos.width[row])
-    size = (views.crops, len(numbers), views.size, views.size, 3)
-    crops_NThhC = np.empty(size, np.uint8)
-    crop_lib.crop(crops_NThhC, jpegs(numbers), shape, sampling.view_boxes(videos, row, views))
-    views_VThhC = crops_NThhC[:, where.reshape(frames_CT.shape)]
-    return views_VThhC.reshape(len(views), *views_VThhC.shape[2:])
+    dataset = tf.data.Dataset.range(0, len(split.videos), batch)
+    # As many at a time as keep readers busy, but no more than fit, or one.
+    readers = split.readers.count
+    wanted = 1 + -(-readers // len(source.tasks(0, share, readers)))
+    at_once = max(min(_VIEW_BYTES // size, wanted), 1)
+    return _with_options(dataset.map(load, num_parallel_calls=at_once))
 
 
 def _with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -271,18 +160,10 @@ def host_batches(
 
     Raises:
       DataError: if too many videos are damaged.
+      ReaderError: if a reader has ended.
     """
-    batches = dataset.as_numpy_iterator()
-    while True:
-        try:
-            batch = next(batches, None)
-        except tf.errors.OpError:
-            # tf.data hides the error that a thread raised; too much damage has its own.
-            damaged.check()
-            raise
+    for batch in dataset.as_numpy_iterator():
         damaged.check()
-        if batch is None:
-            return
         yield batch
 
 

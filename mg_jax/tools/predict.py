@@ -10,8 +10,8 @@ import numpy as np
 from data.format.video_table import Actions, VideoTable
 from data.preparation.video_frames import Frames, VideoError, read_frames
 from mg_jax.errors import UserError
+from mg_jax.input.clips import read_views
 from mg_jax.input.datasets import class_names, open_data_set, stored
-from mg_jax.input.pipeline import video_views
 from mg_jax.input.prepared import is_prepared, with_classes
 from mg_jax.input.sampling import all_views
 from mg_jax.models import create_model
@@ -89,7 +89,9 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
     multi_label = config.data.multi_label
     step = jax.jit(functools.partial(view_scores, model, multi_label=multi_label))
     variables = jax.device_put(variables)
-    views_VTHWC = video_views(lambda numbers: [frames.jpegs[n] for n in numbers], table, 0, views)
+    size = (len(views), views.frames, views.size, views.size, 3)
+    views_VTHWC = np.empty(size, np.uint8)
+    read_views(views_VTHWC, lambda numbers: [frames.jpegs[n] for n in numbers], table, 0, views)
     # One view at a time, so that many large ones fit into memory.
     scores_VK = [step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC]
     return np.max(scores_VK, 0) if multi_label else np.mean(scores_VK, 0)

@@ -1,6 +1,5 @@
 """A contact sheet of what the network will see: the first clips of every grid of the schedule."""
 
-import concurrent.futures
 import dataclasses
 import itertools
 import pathlib
@@ -11,8 +10,8 @@ from PIL import Image
 
 from mg_jax.grid import Grid
 from mg_jax.input.datasets import DataSource, Split, open_source
-from mg_jax.input.pipeline import labels, read_clips
-from mg_jax.input.sampling import Augmentation, Clips, training_augmentation
+from mg_jax.input.pipeline import read_clips
+from mg_jax.input.sampling import Augmentation, training_augmentation
 from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.fonts import Writer, say_missing
 from mg_jax.recipe import is_baseline, schedule_from_config
@@ -83,10 +82,9 @@ def read_sections(config, schedule: Schedule, source: DataSource) -> list[Sectio
     """The first clips of each grid's first batch, in order of first use."""
     augmentation = training_augmentation(config.data, config.seed)
     sections = []
-    with concurrent.futures.ThreadPoolExecutor(_CLIPS) as pool:
-        for grid, step in _first_iterations(schedule).items():
-            clips = _first_clips(pool, source, augmentation, grid, schedule.position(step))
-            sections.append(Section(str(grid), _grid_notes(augmentation, grid, step), clips))
+    for grid, step in _first_iterations(schedule).items():
+        clips = _first_clips(source, augmentation, grid, schedule.position(step))
+        sections.append(Section(str(grid), _grid_notes(augmentation, grid, step), clips))
     return sections
 
 
@@ -100,11 +98,7 @@ def _first_iterations(schedule: Schedule) -> dict[Grid, int]:
 
 
 def _first_clips(
-    pool: concurrent.futures.Executor,
-    source: DataSource,
-    augmentation: Augmentation,
-    grid: Grid,
-    position: int,
+    source: DataSource, augmentation: Augmentation, grid: Grid, position: int
 ) -> list[Clip]:
     """The first clips of the batch at a position, as the input pipeline of training reads them.
 
@@ -113,15 +107,13 @@ def _first_clips(
     """
     # A clip depends on its position and not on how many share its batch.
     count = min(grid.batch, _CLIPS)
-    clips_BTHWC = np.empty((count, grid.frames, grid.size, grid.size, 3), np.uint8)
-    read = read_clips(pool, source.train, augmentation, grid, position, clips_BTHWC)
+    read = read_clips(source.train, augmentation, grid, position, count)
     source.train.damaged.check()
-    seen_BTHWC = np.asarray(flip(clips_BTHWC, read.flip_B))[:, _shown(grid.frames)]
-    label = labels(source.train, read)
+    seen_BTHWC = np.asarray(flip(read["clips"], read["flip_B"]))[:, _shown(grid.frames)]
     return [
         Clip(
             frames_THWC=seen_BTHWC[b],
-            classes=_class_names(label[b], source.classes),
+            classes=_class_names(read["label"][b], source.classes),
             notes=_clip_notes(source.train, augmentation, grid, read, b),
         )
         for b in range(count)
@@ -140,16 +132,18 @@ def _class_names(label: np.ndarray, classes: list[str]) -> str:
     return " · ".join(classes[k] for k in marked) or "no label"
 
 
-def _clip_notes(split: Split, augmentation: Augmentation, grid: Grid, read: Clips, b: int) -> str:
-    videos, row, frames_T = split.videos, read.rows_B[b], read.frames_BT[b]
+def _clip_notes(
+    split: Split, augmentation: Augmentation, grid: Grid, read: dict[str, np.ndarray], b: int
+) -> str:
+    videos, row, frames_T = split.videos, read["rows_B"][b], read["frames_BT"][b]
     frames = f"frames {frames_T[0]}-{frames_T[-1]} of {videos.source_frames[row]}"
     if not augmentation.segments and len(frames_T) > 1:
         frames += f", stride {frames_T[1] - frames_T[0]}"
     if frames_T[-1] >= videos.source_frames[row]:
         frames += ", the last repeated"
     # Crops are rounded to whole stored pixels.
-    short_side = grid.size * min(videos.height[row], videos.width[row]) / read.boxes_B3[b, 2]
-    flipped = "flipped" if read.flip_B[b] else "not flipped"
+    short_side = grid.size * min(videos.height[row], videos.width[row]) / read["boxes_B3"][b, 2]
+    flipped = "flipped" if read["flip_B"][b] else "not flipped"
     return f"{videos.ids[row]} · {frames} · short side {short_side:.0f} px · {flipped}"
 
 

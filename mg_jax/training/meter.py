@@ -14,6 +14,11 @@ from mg_jax.runtime.executables import Executables
 from mg_jax.training.log import RunLog
 from mg_jax.workdir.diverged import Diverged
 
+# Shares of the time that devices wait for input; more of it is worth a word.
+_MUCH_WAITING = 0.1
+# Lines of the log that have to tell of it one after the other.
+_LINES = 3
+
 
 class Meter:
     """Reads metrics one iteration late, so that the devices never wait for the host.
@@ -36,6 +41,7 @@ class Meter:
         self._window: list[dict[str, float]] = []
         self._batches = batches
         self._executables = executables
+        self._waited = 0  # lines one after the other that tell of much waiting
         self.restart()
 
     def restart(self) -> None:
@@ -95,16 +101,32 @@ class Meter:
         stall_s = self._executables.stall_s - self._stall_s
         seconds = time.perf_counter() - self._start - stall_s
         names = self._window[0]
+        rate_per_s = self._clips / seconds
+        share = (self._batches.wait_s - self._wait_s) / seconds
         scalars = {
             **{name: float(np.mean([row[name] for row in self._window])) for name in names},
             "learning_rate": float(rate),
             "clips": grid.batch,
             "frames": grid.frames,
             "size": grid.size,
-            "clips_per_s": self._clips / seconds,
-            "input_wait_share": (self._batches.wait_s - self._wait_s) / seconds,
+            "clips_per_s": rate_per_s,
+            "input_wait_share": share,
             **memory.in_use_gb(),
         }
         self._log.scalars(step + 1, scalars)
+        self._say_once(grid, rate_per_s, share)
         self._window.clear()
         self.restart()
+
+    def _say_once(self, grid: Grid, clips_per_s: float, share: float) -> None:
+        """Says in words that the input is what limits the run, when it is for a while."""
+        if self._waited == _LINES:
+            return
+        self._waited = self._waited + 1 if share > _MUCH_WAITING else 0
+        if self._waited == _LINES:
+            self._log.say(
+                f"the input limits training: on {grid} the devices wait {share:.0%} of the time; "
+                f"they get {clips_per_s:,.0f} clips/s and could take "
+                f"{clips_per_s / max(1 - share, 0.01):,.0f}. More cores for readers would help; "
+                "python -m mg_jax.bench --what=input says how many"
+            )

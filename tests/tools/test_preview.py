@@ -17,6 +17,7 @@ from mg_jax.input.sampling import training_augmentation
 from mg_jax.recipe import schedule_from_config
 from mg_jax.tools.preview import FRAME_GAP, Clip, Section, draw, read_sections, write_preview
 from tests import runs
+from tests.damaged import DamagedFrames
 
 
 @pytest.fixture
@@ -219,28 +220,11 @@ def test_eight_frames_of_224_pixels_make_an_upright_sheet_of_less_than_2000():
 
 
 def test_too_many_damaged_videos_end_it(config):
-    class Damaged:
-        def jpegs(self, numbers):
-            raise ValueError("cut off")
-
     source = open_source(config)
-    train = dataclasses.replace(source.train, frames=Damaged())
+    frames = DamagedFrames(source.train, range(len(source.train.videos)))
+    train = dataclasses.replace(source.train, frames=frames)
     with pytest.raises(DataError, match=r"videos are damaged, more than the share"):
         sections_of(config, dataclasses.replace(source, train=train))
-
-
-class DamagedOnce:
-    """The frames of a split, those of one video damaged."""
-
-    def __init__(self, split, row):
-        self._frames = split.frames
-        first = split.videos.first_frame[row]
-        self._damaged = range(first, first + split.videos.source_frames[row])
-
-    def jpegs(self, numbers):
-        if int(numbers[0]) in self._damaged:
-            raise ValueError("cut off")
-        return self._frames.jpegs(numbers)
 
 
 def test_notes_tell_of_the_video_that_takes_a_damaged_ones_place(config):
@@ -249,7 +233,7 @@ def test_notes_tell_of_the_video_that_takes_a_damaged_ones_place(config):
     videos, schedule = source.train.videos, schedule_from_config(config)
     intended = sections_of(config)[0].clips[0].notes.split(" · ")[0]
     (bad,) = np.flatnonzero(videos.ids == intended)
-    train = dataclasses.replace(source.train, frames=DamagedOnce(source.train, bad))
+    train = dataclasses.replace(source.train, frames=DamagedFrames(source.train, [bad]))
     clip = sections_of(config, dataclasses.replace(source, train=train))[0].clips[0]
     name, *numbers, unflipped = NOTES.fullmatch(clip.notes).groups()
     first, last, count, stride, short_side = map(int, numbers)

@@ -1,0 +1,253 @@
+"""Reading clips: frames by number, crops of them, other videos in the place of damaged ones.
+
+Nothing here needs TensorFlow or JAX: processes that read start without them.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from data.format import crop as frames_lib
+from data.format.records import DAMAGE, FrameRecords
+from data.format.video_table import VideoTable
+from mg_jax.grid import Grid
+from mg_jax.input import sampling
+from mg_jax.input.sampling import Augmentation, Clips, Views
+from mg_jax.input.shared_memory import Field
+
+# Frames of the clips of a task, at most: each task costs the process that asks a wake-up.
+_TASK_FRAMES = 512
+# Tasks of a batch for each reader, at least, so that all have work until about its end.
+_TASKS_EACH = 4
+# Frames of a test video that one reader reads.
+_PART_FRAMES = 128
+# Videos that are tried in the place of a damaged one.
+_REPLACEMENTS = 16
+# Of crops that are decoded before they are put into their views: what stays in a core's cache.
+_MOST_BYTES = 4 << 20
+
+# Called with the row of a damaged video, the error and what happens instead.
+OnDamage = Callable[[int, Exception, str], None]
+
+
+class NothingLeft(Exception):
+    """A video is damaged and so are all that were to take its place; says so."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSource:
+    """Training clips of a split.
+
+    Attributes:
+      videos: of the split.
+      frames: records of their frames.
+      multi_label: a video has any number of labels, not one.
+      augmentation: what is random.
+      grids: the shapes that clips come in; tasks name them by number.
+    """
+
+    videos: VideoTable
+    frames: FrameRecords
+    multi_label: bool
+    augmentation: Augmentation
+    grids: tuple[Grid, ...]
+
+    def fields(self, number: int, count: int) -> dict[str, Field]:
+        """The arrays of a batch of so many clips of a grid: pixels, label, and what was drawn."""
+        grid = self.grids[number]
+        label = Field((count,), np.int32)
+        if self.multi_label:
+            label = Field((count, self.videos.classes), np.uint8)
+        return {
+            "clips": Field((count, grid.frames, grid.size, grid.size, 3), np.uint8),
+            "label": label,
+            "rows_B": Field((count,), np.int64),
+            "frames_BT": Field((count, grid.frames), np.int64),
+            "boxes_B3": Field((count, 3), np.int64),
+            "flip_B": Field((count,), np.bool_),
+        }
+
+    def tasks(self, number: int, count: int, readers: int) -> list[tuple[int, int]]:
+        """Start and number of the clips of each task that so many readers make a batch by."""
+        size = min(_TASK_FRAMES // self.grids[number].frames, count // (_TASKS_EACH * readers))
+        size = max(size, 1)
+        return [(start, min(size, count - start)) for start in range(0, count, size)]
+
+    def read(
+        self,
+        number: int,
+        first: int,
+        task: tuple[int, int],
+        batch: dict[str, np.ndarray],
+        on_damage: OnDamage,
+    ) -> None:
+        """Reads the clips of a task into a batch.
+
+        Args:
+          number: of the grid.
+          first: position of the batch's first clip in the endless sequence.
+          task: one of `tasks`.
+          batch: arrays as `fields` says.
+          on_damage: told of damaged videos, in whose places others come.
+
+        Raises:
+          NothingLeft: if none can.
+        """
+        start, count = task
+        grid, own = self.grids[number], slice(start, start + count)
+        clips = sampling.sample_clips(self.videos, grid, self.augmentation, first + start, count)
+        out_BTHWC = batch["clips"][own]
+        numbers_BT = self.videos.records(clips.rows_B, clips.frames_BT)
+        for b in range(count):
+            row = int(clips.rows_B[b])
+            try:
+                self._read_clip(row, numbers_BT[b], clips.boxes_B3[b], out_BTHWC[b])
+            except DAMAGE as error:
+                place = grid, first + start + b
+                other = self._read_other(*place, row, error, out_BTHWC[b], on_damage)
+                for field in dataclasses.fields(Clips):
+                    getattr(clips, field.name)[b] = getattr(other, field.name)[0]
+        for field in dataclasses.fields(Clips):
+            batch[field.name][own] = getattr(clips, field.name)
+        batch["label"][own] = self._labels(clips)
+
+    def _labels(self, clips: Clips) -> np.ndarray:
+        if self.multi_label:
+            return self.videos.labels_within(clips.rows_B, clips.frames_BT)
+        return self.videos.label(clips.rows_B)
+
+    def _read_clip(
+        self, row: int, numbers_T: np.ndarray, box_3: np.ndarray, out_THWC: np.ndarray
+    ) -> None:
+        jpegs = self.frames.jpegs(numbers_T)
+        shape = int(self.videos.height[row]), int(self.videos.width[row])
+        frames_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
+
+    def _read_other(
+        self,
+        grid: Grid,
+        position: int,
+        row: int,
+        error: Exception,
+        out_THWC: np.ndarray,
+        on_damage: OnDamage,
+    ) -> Clips:
+        """Reads a clip of another video, drawn as the damaged one's was, and returns it.
+
+        Which one follows from the damage alone, so that a run that is repeated repeats it.
+        """
+        videos = self.videos
+        for _ in range(_REPLACEMENTS):
+            # Its neighbours are stored next to it and may be damaged as well.
+            other = (row + 1 + len(videos) // 2) % len(videos)
+            damaged = videos.ids[row]
+            on_damage(row, error, f"{videos.ids[other]} takes its place")
+            clip = sampling.clips_of(videos, grid, self.augmentation, position, np.array([other]))
+            (numbers_T,) = videos.records(clip.rows_B, clip.frames_BT)
+            try:
+                self._read_clip(other, numbers_T, clip.boxes_B3[0], out_THWC)
+            except DAMAGE as next_error:
+                row, error = other, next_error
+            else:
+                return clip
+        raise NothingLeft(
+            f"video {damaged} is damaged and so are {_REPLACEMENTS} that were to take its place; "
+            "prepare the data set again"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSource:
+    """Test videos of a split, each with all its views.
+
+    Attributes:
+      videos: of the split.
+      frames: records of their frames.
+      views: of each video.
+    """
+
+    videos: VideoTable
+    frames: FrameRecords
+    views: Views
+
+    def fields(self, number: int, count: int) -> dict[str, Field]:
+        """The one array of a batch of so many videos."""
+        views = self.views
+        shape = (count, len(views), views.frames, views.size, views.size, 3)
+        return {"clips": Field(shape, np.uint8)}
+
+    def tasks(self, number: int, count: int, readers: int) -> list[tuple[int, int]]:
+        """Video and part of each task; the parts of a video have a share of its frames each."""
+        parts = self._parts
+        return [divmod(i, parts) for i in range(count * parts)]
+
+    @property
+    def _parts(self) -> int:
+        return -(-self.views.clips * self.views.frames // _PART_FRAMES)
+
+    def read(
+        self,
+        number: int,
+        first: int,
+        task: tuple[int, int],
+        batch: dict[str, np.ndarray],
+        on_damage: OnDamage,
+    ) -> None:
+        """Reads a part of a video into a batch.
+
+        Args:
+          number: 0, there is one shape.
+          first: row of the batch's first video; those past the last are black.
+          task: one of `tasks`.
+          batch: arrays as `fields` says.
+          on_damage: told of a damaged video, which keeps what its memory held.
+        """
+        b, part = task
+        row, out_VThhC = first + b, batch["clips"][b]
+        if row >= len(self.videos):
+            out_VThhC[:] = 0
+            return
+        try:
+            read_views(
+                out_VThhC, self.frames.jpegs, self.videos, row, self.views, (part, self._parts)
+            )
+        except DAMAGE as error:
+            on_damage(row, error, "it is left out")
+
+
+def read_views(
+    out_VThhC: np.ndarray,
+    jpegs: Callable[[np.ndarray], Sequence[bytes | memoryview]],
+    videos: VideoTable,
+    row: int,
+    views: Views,
+    part: tuple[int, int] = (0, 1),
+) -> None:
+    """Reads all views of a video, or a part of them, crop by crop.
+
+    Args:
+      out_VThhC: where to put them, uint8.
+      jpegs: gives frames by record number.
+      videos: holds the video.
+      row: of the video.
+      views: of it.
+      part: number of the part and how many parts there are.
+    """
+    frames_CT = sampling.view_frames(videos, row, views)
+    # However many clips share a frame, it is decoded once.
+    numbers_N, where = np.unique(
+        videos.records(np.full(len(frames_CT), row), frames_CT), return_inverse=True
+    )
+    where_CT = where.reshape(frames_CT.shape)
+    boxes = sampling.view_boxes(videos, row, views)
+    shape = int(videos.height[row]), int(videos.width[row])
+    most = max(_MOST_BYTES // (views.crops * views.size**2 * 3), 1)
+    out_NCThhC = out_VThhC.reshape(views.crops, *frames_CT.shape, views.size, views.size, 3)
+    begin, end = (len(numbers_N) * (part[0] + i) // part[1] for i in range(2))
+    for start in range(begin, end, most):
+        own = slice(start, min(start + most, end))
+        crops_NThhC = np.empty((views.crops, own.stop - start, views.size, views.size, 3), np.uint8)
+        frames_lib.crop(crops_NThhC, jpegs(numbers_N[own]), shape, boxes)
+        clips, times = np.nonzero((where_CT >= start) & (where_CT < own.stop))
+        out_NCThhC[:, clips, times] = crops_NThhC[:, where_CT[clips, times] - start]
