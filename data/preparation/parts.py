@@ -13,8 +13,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from data.format.stored_jpegs import WriteError
 from data.listing.videos import Video
@@ -170,20 +170,20 @@ def _span(start: float, end: float, frames: Frames) -> tuple[int, int]:
 
 
 def _example(fields: dict[str, Any]) -> bytes:
-    return tf.train.Example(
-        features=tf.train.Features(feature={k: _feature(v) for k, v in fields.items()})
+    return tf_example_pb2.Example(
+        features=tf_feature_pb2.Features(feature={k: _feature(v) for k, v in fields.items()})
     ).SerializeToString()
 
 
-def _feature(value: str | bytes | float | int | list[int]) -> tf.train.Feature:
+def _feature(value: str | bytes | float | int | list[int]) -> tf_feature_pb2.Feature:
     if isinstance(value, str):
         value = value.encode()
     if isinstance(value, bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[value]))
     if isinstance(value, float):
-        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+        return tf_feature_pb2.Feature(float_list=tf_feature_pb2.FloatList(value=[value]))
     numbers = value if isinstance(value, list) else [value]
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=numbers))
+    return tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=numbers))
 
 
 @contextlib.contextmanager
