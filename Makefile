@@ -37,7 +37,6 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest -n 2 --dist worksteal
 
 # What takes too long for every change: each test in its full size.
@@ -56,7 +55,6 @@ test-newest:
 	$(PIP) install --quiet --index-url $(TORCH_INDEX) torch || $(PIP) install --quiet torch
 	$(PIP) freeze
 	$(RUN) -m tests.browser
-	$(RUN) -m tests.compilers
 	$(RUN) -m pytest -n 2 --dist worksteal
 
 # Renews requirements.lock: one file for all Pythons and machines.
@@ -77,15 +75,13 @@ $(VENV)/installed: requirements.txt requirements.lock | $(VENV)/python
 	$(PIP) install --quiet $(LOCKED)
 	touch $@
 
-# Without PyTorch, a browser or the compilers for absent accelerators the tests that need them are
-# left out, by name.
+# Without PyTorch or a browser the tests that need them are left out, by name.
 $(VENV)/installed-dev: requirements-dev.txt requirements.lock | $(VENV)/installed
 	$(PIP) install --quiet -r requirements-dev.txt -c requirements.lock
 	$(RUN) -c 'import torch' 2>/dev/null || \
 	  $(PIP) install --quiet --retries 1 --index-url $(TORCH_INDEX) $(TORCH) || \
 	  $(PIP) install --quiet $(TORCH) || echo "PyTorch could not be installed"
 	$(RUN) -m tests.browser
-	$(RUN) -m tests.compilers
 	touch $@
 
 clean:
