@@ -8,6 +8,8 @@ versions stay.
 
 import json
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -44,31 +46,23 @@ def config_of(model: str, dtype: str = "float32", batch: int = 8):
     return config
 
 
-def compile_once(config, mesh: Mesh, program: Program) -> tuple[ProgramCosts, float]:
-    """`compile_program`, whose results are kept for the other tests of a process."""
-    key = config.to_json_best_effort(), mesh, program
-    if key not in _COMPILED:
-        _COMPILED[key] = compile_program(config, mesh, program)
-    return _COMPILED[key]
-
-
-_COMPILED: dict[tuple, tuple[ProgramCosts, float]] = {}
+Compile = Callable[[Any, Mesh, Program], tuple[ProgramCosts, float]]
 
 
 def costs_of(
-    model: str, dtype: str, per_host: int, hosts: int, batch: int, kind: str
+    compile_: Compile, model: str, dtype: str, per_host: int, hosts: int, batch: int, kind: str
 ) -> tuple[Program, ProgramCosts]:
     """A program of a kind and its costs."""
     config = config_of(model, dtype, batch)
     mesh = topology.make_mesh(find_accelerator("h100"), per_host, hosts)
     programs = schedule_programs(config, schedule_from_config(config), mesh)
     program = next(program for program in programs if program.kind == kind)
-    return program, compile_once(config, mesh, program)[0]
+    return program, compile_(config, mesh, program)[0]
 
 
-def figures_of(*case) -> dict[str, float]:
+def figures_of(compile_: Compile, *case) -> dict[str, float]:
     """What is recorded of a case and a kind of program."""
-    program, costs = costs_of(*case)
+    program, costs = costs_of(compile_, *case)
     _, _, per_host, hosts, *_ = case
     clips = program.batch * max(program.views, 1)
     return {
@@ -92,7 +86,9 @@ def main() -> None:
     """Records the figures of the installed JAX."""
     jax.config.update("jax_platforms", "cpu")
     recorded = json.loads(PATH.read_text()) if PATH.exists() else {}
-    recorded[jax.__version__] = {name_of(*case): figures_of(*case) for case in all_cases()}
+    recorded[jax.__version__] = {
+        name_of(*case): figures_of(compile_program, *case) for case in all_cases()
+    }
     PATH.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
 
 

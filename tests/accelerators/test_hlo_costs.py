@@ -23,7 +23,7 @@ def costs_of(function, *arrays, mesh=None, spec=parallel.REPLICATED):
     mesh = mesh or absent.mesh("h100")
     sharding = NamedSharding(mesh, spec)
     shapes = [jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for shape, dtype in arrays]
-    return program_costs(compile_absent(jax.jit(function).lower(*shapes)))
+    return program_costs(compile_absent(jax.jit(function).lower(*shapes), mesh))
 
 
 def only(costs, kind):

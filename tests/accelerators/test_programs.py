@@ -19,42 +19,41 @@ from tests.accelerators import figures
 
 
 @pytest.mark.parametrize("case", figures.all_cases(), ids=lambda case: figures.name_of(*case))
-def test_programs_cost_a_gpu_no_more_than_recorded(case):
+def test_programs_cost_a_gpu_no_more_than_recorded(case, compile_once):
     absent.mesh("h100")
     recorded = json.loads(figures.PATH.read_text()).get(jax.__version__)
     if recorded is None:
         pytest.skip(f"no figures for JAX {jax.__version__}: python -m tests.accelerators.figures")
-    found = figures.figures_of(*case)
+    found = figures.figures_of(compile_once, *case)
     for what, value in recorded[figures.name_of(*case)].items():
         assert found[what] <= 1.03 * value, what
 
 
-def collectives(*case):
+def collectives(costs):
     """The collectives of a program."""
-    costs = figures.costs_of(*case)[1]
     return [kernel for kernel in costs.kernels if kernel.kind == "collective"]
 
 
-def test_gradients_statistics_and_metrics_cross_devices_all_at_once():
+def test_gradients_statistics_and_metrics_cross_devices_all_at_once(compile_once):
     absent.mesh("h100")
-    assert len(collectives("i3d", "float32", 8, 1, 64, "train")) == 1
-    assert len(collectives("i3d", "float32", 8, 1, 64, "statistics")) == 1
-    assert len(collectives("i3d", "float32", 8, 1, 64, "views")) == 1
-    assert not collectives("slowfast", "bfloat16", 1, 1, 8, "train")
+    for kind in ("train", "statistics", "views"):
+        _, costs = figures.costs_of(compile_once, "i3d", "float32", 8, 1, 64, kind)
+        assert len(collectives(costs)) == 1
+    _, costs = figures.costs_of(compile_once, "slowfast", "bfloat16", 1, 1, 8, "train")
+    assert not collectives(costs)
 
 
-def test_batch_norm_crosses_devices_where_sub_batches_do_once_forward_and_once_backward():
+def test_batch_norm_crosses_devices_where_sub_batches_do_once_each_way(compile_once):
     absent.mesh("h100")
-    case = ("i3d_nl", "bfloat16", 4, 2, 32, "train")
-    kernels = figures.costs_of(*case)[1].kernels
-    norms = {kernel.layer for kernel in kernels if re.search(r"(/|_)bn$", kernel.layer)}
-    forward = [k.layer for k in collectives(*case) if k.direction == "forward"]
+    _, costs = figures.costs_of(compile_once, "i3d_nl", "bfloat16", 4, 2, 32, "train")
+    norms = {kernel.layer for kernel in costs.kernels if re.search(r"(/|_)bn$", kernel.layer)}
+    forward = [k.layer for k in collectives(costs) if k.direction == "forward"]
     assert forward and set(forward) <= norms
     assert len(forward) == len(set(forward))
-    backward = [k.layer for k in collectives(*case) if k.direction == "backward"]
+    backward = [k.layer for k in collectives(costs) if k.direction == "backward"]
     assert len([layer for layer in backward if layer in norms]) <= len(norms) + 1
     # Gradients go in between, fewer than there are norms.
-    assert len(collectives(*case)) < 3 * len(norms)
+    assert len(collectives(costs)) < 3 * len(norms)
 
 
 def test_a_program_for_a_tpu_has_the_same_layers():
@@ -69,14 +68,14 @@ def test_a_program_for_a_tpu_has_the_same_layers():
 
 
 def test_a_plan_for_absent_gpus_names_memory_time_and_what_does_not_fit(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, capsys, compile_once
 ):
     absent.mesh("h100")
     config = figures.config_of("i3d", "float32", 64)
 
     def in_proportion(config, mesh, program):
         """Smaller batches are not compiled."""
-        costs, seconds = figures.compile_once(config, mesh, dataclasses.replace(program, batch=64))
+        costs, seconds = compile_once(config, mesh, dataclasses.replace(program, batch=64))
         memory_bytes = costs.memory_bytes * program.batch // 64
         return dataclasses.replace(costs, memory_bytes=memory_bytes), seconds
 
@@ -101,9 +100,9 @@ def test_a_plan_for_absent_gpus_names_memory_time_and_what_does_not_fit(
         plan(0.55 * train["memory_bytes"] / 1e9)
 
 
-def test_the_benchmark_counts_every_grid_and_compares(tmp_path, monkeypatch):
+def test_the_benchmark_counts_every_grid_and_compares(tmp_path, monkeypatch, compile_once):
     absent.mesh("h100")
-    monkeypatch.setattr(program, "compile_program", figures.compile_once)
+    monkeypatch.setattr(program, "compile_program", compile_once)
     result = program.measure(figures.config_of("slowfast", "bfloat16"), "h100", 1, 1)
     (row,) = result["grids"]
     kinds = row["kinds"].values()

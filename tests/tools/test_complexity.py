@@ -8,6 +8,7 @@ import pytest
 from configs.demo import get_config
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv
+from mg_jax.models.norm import SubBatchNorm
 from mg_jax.tools.complexity import format_complexity, multiply_adds
 from mg_jax.training.state import init_variables
 
@@ -28,6 +29,9 @@ def convolutions(config, frames, size):
             clips, *extent, channels = args[0].shape
             axes = zip(extent, module.kernel, module.strides, strict=True)
             counts.append(clips * channels * module.features * np.prod([taps(*a) for a in axes]))
+        elif isinstance(module, SubBatchNorm) and len(args) == 2:
+            # The last convolution of a bottleneck, 1 x 1 x 1.
+            counts.append(np.prod(args[0].shape) * args[1].shape[-1])
         return call(*args, **kwargs)
 
     clips = jax.ShapeDtypeStruct((1, frames, size, size, 3), np.float32)

@@ -156,7 +156,7 @@ def test_slowfast_trains_and_evaluates_as_well(flags, tmp_path):
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(flags, tmp_path):
     workdir = tmp_path / "diverged"
     changes = [
-        "--config.schedule.learning_rate=1e30",  # absurd after a healthy warm-up
+        "--config.schedule.learning_rate=1e39",  # more than float32 holds, after a healthy warm-up
         "--config.eval.times=1",
         "--config.run.checkpoint_every=1",
     ]
