@@ -44,7 +44,8 @@ def test_a_matrix_product_reads_and_writes_once(dtype, precision, expected):
     assert kernel.bytes == elements * jnp.dtype(dtype).itemsize == costs.bytes
     assert kernel.flops == 2 * 512 * 256 * 1024 == costs.flops
     assert kernel.precision == expected
-    assert costs.memory_bytes == costs.bytes and costs.temp_bytes == 0
+    # Beside its arguments and its result there is what cuBLAS works with.
+    assert costs.memory_bytes - costs.temp_bytes == costs.bytes
 
 
 def convolve(x_BHWC, kernel_HWIO):
