@@ -148,8 +148,8 @@ def _train_step(
 
 def _save(session: Session, state: TrainState, step: int, meter: Meter) -> int:
     """Logs what is left to log and starts writing a checkpoint; returns its step."""
-    meter.drain()
     with session.timed("train_s"):
+        meter.drain()
         session.checkpoints.save(state, step, dataclasses.asdict(session.clocks))
     return step
 
