@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Something given does not fit; the message says what, what would do and what to run.
+    """Something given does not fit; the message names it, valid values and what to run.
 
     Commands end with this message alone. Every other exception is a fault of the program, and ends
     with its traceback.

@@ -15,7 +15,7 @@ def schedules_of(config) -> dict[str, Schedule]:
     return schedules
 
 
-def foretell(schedules: dict[str, Schedule], costs: dict[Grid, dict[str, Any]]) -> dict[str, Any]:
+def project(schedules: dict[str, Schedule], costs: dict[Grid, dict[str, Any]]) -> dict[str, Any]:
     """The least time of the schedules' iterations, and how much faster the last of them is.
 
     Evaluation and input are no part of it.

@@ -1,6 +1,6 @@
 """Throughput of the input pipeline on each grid of a schedule, beside that of other ways.
 
-They are measured in the same run, on the same clips, with as many threads:
+They are measured in the same run, on the same clips, with as many threads as readers:
 
  - blocks: decoding alone as the pipeline does it, stored frames in memory in, pixels out;
  - JPEG: decoding alone as TensorFlow does it, `tf.io.decode_and_crop_jpeg` of the same crops;

@@ -187,7 +187,7 @@ def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
     lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
     padded = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)))
     H, W = x_BTHWC.shape[2:4]
-    out, index = padded[:, :, :H:2, :W:2], None
+    out = padded[:, :, :H:2, :W:2]
     index = jnp.zeros(out.shape, jnp.uint8)
     for k in range(1, 9):
         i, j = divmod(k, 3)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program, schedule_programs
 from mg_jax.accelerators.devices import Accelerator, find_accelerator
-from mg_jax.accelerators.forecast import foretell, format_forecast, schedules_of
+from mg_jax.accelerators.forecast import format_forecast, project, schedules_of
 from mg_jax.accelerators.roofline import ASSUMPTIONS, program_seconds
 from mg_jax.errors import UserError
 from mg_jax.grid import Grid
@@ -64,7 +64,7 @@ def write_absent_plan(
         rows[program] = _row(config, mesh, accelerator, program)
         say(_line(program, rows[program]))
     grids = {grid: rows[train_program(grid)] for grid in schedule.grids_from(0)}
-    forecast = foretell(schedules_of(config), grids)
+    forecast = project(schedules_of(config), grids)
     print(f"\n{format_forecast(forecast)}\n\n{ASSUMPTIONS}\n")
     plan = {
         "gpu": name,
@@ -77,7 +77,7 @@ def write_absent_plan(
     }
     write_json(workdir / "gpu_plan.json", plan)
     _check_memory(config, mesh, accelerator, rows, limit)
-    print(f"all of it fits; {_room(config, mesh, rows, limit)}; see {workdir / 'gpu_plan.json'}")
+    print(f"everything fits; {_room(config, mesh, rows, limit)}; see {workdir / 'gpu_plan.json'}")
 
 
 def _limit(accelerator: Accelerator, limit_gb: float | None) -> float:
@@ -144,4 +144,4 @@ def _room(config, mesh: Mesh, rows: dict[Program, dict[str, Any]], limit: float)
     worst = max(row["memory_bytes"] for row in rows.values() if row["kind"] == "train")
     unit = math.lcm(mesh.size, config.sub_batch or 1)
     batch = config.batch * (limit - state) / (worst - state)
-    return f"by proportion --config.batch={int(batch) // unit * unit} would"
+    return f"in proportion --config.batch={int(batch) // unit * unit} fills the memory"

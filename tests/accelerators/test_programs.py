@@ -87,7 +87,7 @@ def test_a_plan_for_absent_gpus_names_memory_time_and_what_does_not_fit(
 
     output = plan(None)
     assert "8 x NVIDIA H100" in output and "63.7 GB" in output
-    assert "lower bound by count" in output and "all of it fits" in output
+    assert "lower bound by count" in output and "everything fits" in output
     found = json.loads((tmp_path / "gpu_plan.json").read_text())
     assert [row["kind"] for row in found["programs"]] == ["train", "statistics", "views"]
     train = found["programs"][0]
