@@ -101,6 +101,14 @@ def as_baseline(config):
     return config
 
 
+def schedules_of(config) -> dict[str, Schedule]:
+    """The baseline's schedule and, unless the config is one, multigrid's."""
+    schedules = {"baseline": schedule_from_config(as_baseline(config))}
+    if not is_baseline(config):
+        schedules["multigrid"] = schedule_from_config(config)
+    return schedules
+
+
 def check_devices(schedule: Schedule, devices: int) -> None:
     """Checks that the number of devices divides the batch.
 

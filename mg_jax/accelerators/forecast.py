@@ -3,16 +3,7 @@
 from typing import Any
 
 from mg_jax.grid import Grid
-from mg_jax.recipe import as_baseline, is_baseline, schedule_from_config
 from mg_jax.schedule import Schedule
-
-
-def schedules_of(config) -> dict[str, Schedule]:
-    """The baseline's schedule and, unless the config is one, multigrid's."""
-    schedules = {"baseline": schedule_from_config(as_baseline(config))}
-    if not is_baseline(config):
-        schedules["multigrid"] = schedule_from_config(config)
-    return schedules
 
 
 def project(schedules: dict[str, Schedule], costs: dict[Grid, dict[str, Any]]) -> dict[str, Any]:

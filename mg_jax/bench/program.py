@@ -13,13 +13,13 @@ from jax.sharding import Mesh
 from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program
 from mg_jax.accelerators.devices import Accelerator, find_accelerator
-from mg_jax.accelerators.forecast import format_forecast, project, schedules_of
+from mg_jax.accelerators.forecast import format_forecast, project
 from mg_jax.accelerators.hlo_kinds import KINDS
 from mg_jax.accelerators.roofline import ASSUMPTIONS, kernel_seconds, program_seconds
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.progress import say, shown
-from mg_jax.recipe import check_devices
+from mg_jax.recipe import check_devices, schedules_of
 from mg_jax.training.programs import train_program
 
 _COSTLIEST = 20  # kernels that are named

@@ -18,7 +18,7 @@ from mg_jax.bench import device_limits
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.progress import say, shown
-from mg_jax.recipe import as_baseline, check_devices, is_baseline, schedule_from_config
+from mg_jax.recipe import check_devices, schedules_of
 from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
@@ -38,9 +38,7 @@ def measure(config, iterations: int) -> dict[str, Any]:
       iterations: on each grid.
     """
     config = with_classes(config)
-    schedules = {"baseline": schedule_from_config(as_baseline(config))}
-    if not is_baseline(config):
-        schedules["multigrid"] = schedule_from_config(config)
+    schedules = schedules_of(config)
     mesh = parallel.make_mesh()
     check_devices(schedules["baseline"], mesh.size)
     limits = device_limits.measure(config.model.dtype, mesh)

@@ -11,14 +11,14 @@ from jax.sharding import Mesh
 from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program, schedule_programs
 from mg_jax.accelerators.devices import Accelerator, find_accelerator
-from mg_jax.accelerators.forecast import format_forecast, project, schedules_of
+from mg_jax.accelerators.forecast import format_forecast, project
 from mg_jax.accelerators.roofline import ASSUMPTIONS, program_seconds
 from mg_jax.errors import UserError
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.progress import say, shown
-from mg_jax.recipe import check_devices, schedule_from_config
+from mg_jax.recipe import check_devices, schedule_from_config, schedules_of
 from mg_jax.runtime.executables import Program
 from mg_jax.tools.plan_memory import ahead_bytes, what_fits
 from mg_jax.training.programs import train_program
