@@ -238,6 +238,8 @@ def _check_evaluation(config) -> None:
 def _check_run(config) -> None:
     for name in ("log_every", "checkpoint_every", "keep"):
         _check_positive(config.run[name], f"run.{name}")
+    if config.run.readers < 0:
+        raise UserError(f"run.readers={config.run.readers} must be positive, or 0 for all cores")
     if config.seed < 0:
         raise UserError(f"seed={config.seed} must not be negative")
 
