@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from mg_jax.machine.held_signals import held_signals
 from mg_jax.machine.progress import Bar, say
 
 _SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
@@ -81,9 +82,12 @@ class Pool:
                 function(task, tally)
             return
         tally = Tally(context)
-        with concurrent.futures.ProcessPoolExecutor(
-            self.workers, context, initializer=_start, initargs=(tally,)
-        ) as pool:
+        with (
+            held_signals() as deliver_signals,
+            concurrent.futures.ProcessPoolExecutor(
+                self.workers, context, initializer=_start, initargs=(tally,)
+            ) as pool,
+        ):
             try:
                 waiting = {pool.submit(_call, function, task) for task in tasks}
                 while waiting:
@@ -93,6 +97,7 @@ class Pool:
                     for future in done:
                         future.result()
                     self.watch(tally)
+                    deliver_signals()
             except BaseException:
                 _kill(pool)
                 raise
