@@ -37,7 +37,7 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f"error: no such setting in the config: {reason}")
     except SyntaxError as error:
         sys.exit(f"error: --config={error.filename} is no recipe; those are configs/*.py")
-    except (flags.Error, OSError, ValueError, TypeError) as error:
+    except (flags.Error, UserError, OSError, ValueError, TypeError) as error:
         if missing := re.search(r"No such file or directory: '(.+?)'", str(error)):
             sys.exit(f"error: --config={missing[1]} is not there; recipes are configs/*.py")
         # In between ml_collections shows a traceback.

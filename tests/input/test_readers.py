@@ -68,6 +68,18 @@ def test_any_number_of_readers_reads_the_same_bits_and_counts_the_same_damage(sp
     assert damaged.rows == rows == {5, 11}
 
 
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, IndexError])
+def test_an_error_of_our_own_is_no_damage_and_ends_the_run_with_its_traceback(split, grids, error):
+    frames = DamagedFrames(split, range(len(split.videos)), error)
+    source = ClipSource(
+        split.videos, frames, split.multi_label, Augmentation(0, True, False), grids
+    )
+    damaged = DamagedVideos(len(split.videos), 0.5)
+    with pytest.raises(RuntimeError, match=rf"(?s)Traceback.*{error.__name__}: cut off"):
+        Readers(1).stream(source, 1 << 22, damaged).read(0, 0, 16)
+    assert not damaged.rows
+
+
 def test_views_are_the_same_in_however_many_parts_a_video_is_read(split):
     views = Views(clips=40, crops=3, frames=8, stride=2, size=32, short_side=36)
     source = ViewSource(split.videos, split.frames, views)

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from configs import charades_slowfast, demo, kinetics_slowfast, ssv2_slowfast, video_folder
+from mg_jax.errors import UserError
 from mg_jax.lengths import describe_epochs
 from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
 from mg_jax.schedule import TooShort
@@ -27,7 +28,7 @@ def test_one_flag_scales_iterations_steps_and_warm_up_and_not_the_rate():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_scales_that_are_none_are_refused(scale):
-    with pytest.raises(ValueError, match=r"schedule.scale=.* must be positive"):
+    with pytest.raises(UserError, match=r"schedule.scale=.* must be positive"):
         schedule_from_config(config_of(video_folder, **{"schedule.scale": scale}))
 
 
