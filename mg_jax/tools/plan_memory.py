@@ -17,9 +17,9 @@ from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.memory import DEVICE_AHEAD
-from mg_jax.training.programs import cache_programs, train_program
+from mg_jax.training.programs import batch_bytes, cache_programs, train_program
 from mg_jax.training.state import state_shapes
-from mg_jax.training.step import batch_shapes, lower_train_step
+from mg_jax.training.step import lower_train_step
 
 
 def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> None:
@@ -73,11 +73,15 @@ def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
 
 
 def ahead_bytes(config, mesh: Mesh, program: Program) -> int:
-    """Bytes of a device that the batches on their way to a training program take."""
+    """Bytes of a device that batches take which wait there while a program runs.
+
+    Evaluations come between iterations, whose next batches wait as well.
+    """
+    waiting = batch_bytes(config, program)
     if program.kind != "train":
-        return 0
-    batch = batch_shapes(config, program).values()
-    return DEVICE_AHEAD * sum(leaf.size * leaf.dtype.itemsize for leaf in batch) // mesh.size
+        grids = schedule_from_config(config).grids_from(0)
+        waiting += max(batch_bytes(config, train_program(grid)) for grid in grids)
+    return DEVICE_AHEAD * waiting // mesh.size
 
 
 def what_fits(
