@@ -161,7 +161,7 @@ def test_where_a_reader_cannot_be_started_those_before_it_are_ended(split, grids
         Readers(3).stream(source_of(split, grids), 1 << 22, split.damaged)
     assert len(started) == 2
     assert not any(psutil.pid_exists(process.pid) for process in started)
-    assert set(os.listdir("/proc/self/fd")) == files
+    assert set(os.listdir("/proc/self/fd")) <= files  # those of earlier readers may go meanwhile
 
 
 def test_signals_to_a_whole_job_leave_its_readers_to_their_parent(split, grids):
