@@ -45,6 +45,23 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f"error: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
 
 
+def check_flags(
+    chosen: flags.FlagHolder, by_modes: dict[tuple[str, ...], tuple[flags.FlagHolder, ...]]
+) -> None:
+    """Ends the program where a flag is given that goes with another mode.
+
+    Args:
+      chosen: the flag that chooses the mode.
+      by_modes: flags by the modes that have them.
+    """
+    for modes, own in by_modes.items():
+        for flag in own if chosen.value not in modes else ():
+            if flag.present:
+                given = f"--{flag.name}" if flag.value is True else f"--{flag.name}={flag.value}"
+                *right, wrong = (f"--{chosen.name}={mode}" for mode in (*modes, chosen.value))
+                sys.exit(f"error: {given} goes with {' or '.join(right)}, not with {wrong}")
+
+
 def stay_on_cpu() -> None:
     """Keeps JAX off the accelerators, which may be in use, in programs that do not train."""
     # Imported here, since most programs with flags need no JAX.

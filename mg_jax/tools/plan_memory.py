@@ -5,6 +5,7 @@ import math
 import pathlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from jax.sharding import Mesh
 
@@ -33,12 +34,11 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
       limit_gb: gigabytes that a device has; None for what the devices here report.
 
     Raises:
-      UserError: if a grid needs more, naming the largest batch that does not.
+      UserError: if a grid needs more, naming the largest batch that does not; or as
+        `present_devices` does.
     """
-    config = with_classes(config)
-    mesh = parallel.make_mesh()
+    config, mesh = present_devices(config)
     schedule = schedule_from_config(config)
-    check_devices(schedule, mesh.size)
     limit = memory.limit_bytes() if limit_gb is None else limit_gb * 1e9
     cache_programs(config.run.cache_dir)
     kind = mesh.devices.flat[0].device_kind
@@ -63,6 +63,17 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
         f"{limit / 1e9:.3g} GB; {fits}. "
         "--config.run.remat=True and --config.model.dtype=bfloat16 need less"
     )
+
+
+def present_devices(config) -> tuple[Any, Mesh]:
+    """The config with its number of classes, and this machine's devices.
+
+    Raises:
+      UserError: for invalid settings, or a batch that the number of devices does not divide.
+    """
+    config, mesh = with_classes(config), parallel.make_mesh()
+    check_devices(schedule_from_config(config), mesh.size)
+    return config, mesh
 
 
 def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:

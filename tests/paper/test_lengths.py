@@ -130,7 +130,7 @@ def test_the_plan_counts_the_prepared_data_sets_videos(tmp_path, flags):
     assert "of 48 videos, the baseline 21.7\n" in said
     assert "warning" not in said
     said = runs.run(tmp_path, "--videos=3", config="configs/demo.py", mode="train", expect=1)
-    assert "--videos=N goes with --mode=plan" in said
+    assert "--videos=3 goes with --mode=plan" in said
 
 
 def test_a_run_says_its_epochs_when_it_begins(undisturbed):
