@@ -55,6 +55,11 @@ _VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
 _RUNS = flags.DEFINE_list(
     "runs", None, "Work directories of finished or running runs, for --mode=report."
 )
+# The flags that only some modes have.
+_MODE_FLAGS = {
+    ("plan",): (_VIDEOS, _ON_DEVICE, _DEVICE_MEMORY),
+    ("train", "eval"): (_COORDINATOR, _PROCESSES, _PROCESS),
+}
 
 environment.set_defaults()
 
@@ -77,15 +82,10 @@ def main(argv: list[str]) -> None:
     runs = _RUNS.value
     if (runs is None) == (mode == "report") or runs == [] or "" in (runs or []):
         sys.exit("error: --mode=report and --runs=DIR,DIR,... go together")
-    if _VIDEOS.value is not None and mode != "plan":
-        sys.exit("error: --videos=N goes with --mode=plan")
-    if _ON_DEVICE.value and mode != "plan":
-        sys.exit(f"error: --on_device goes with --mode=plan, not with --mode={mode}")
+    command_line.check_flags(_MODE, _MODE_FLAGS)
     gpu_flags.check_flags(
         "--mode=plan, and without --on_device", wanted=mode == "plan" and not _ON_DEVICE.value
     )
-    if _DEVICE_MEMORY.value is not None and mode != "plan":
-        sys.exit(f"error: --device_memory_gb goes with --mode=plan, not with --mode={mode}")
     if _DEVICE_MEMORY.value == 0:
         sys.exit("error: --device_memory_gb=0 must be positive")
     workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
@@ -138,24 +138,30 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
 def _plan(config, workdir: pathlib.Path) -> None:
     from mg_jax.tools.plan import write_plan
 
-    print(write_plan(config, workdir, _VIDEOS.value), flush=True)
+    def write_schedule() -> None:
+        print(write_plan(config, workdir, _VIDEOS.value), flush=True)
+
+    # Devices that do not do are refused before anything is written.
     if (gpu := gpu_flags.GPU.value) is not None:
         command_line.stay_on_cpu()
-        from mg_jax.tools.plan_absent import write_absent_plan
+        from mg_jax.tools.plan_absent import absent_devices, write_absent_plan
 
         devices = gpu, gpu_flags.GPUS.value, gpu_flags.HOSTS.value
+        absent_devices(config, *devices)
+        write_schedule()
         return write_absent_plan(config, workdir, *devices, _DEVICE_MEMORY.value)
     if _ON_DEVICE.value:
         # JAX would reserve most of a GPU's memory; compiling needs little.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     elif _DEVICE_MEMORY.value is None:
-        return None
+        return write_schedule()
     else:
         command_line.stay_on_cpu()
-    from mg_jax.tools.plan_memory import write_memory_plan
+    from mg_jax.tools.plan_memory import present_devices, write_memory_plan
 
-    write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
-    return None
+    present_devices(config)
+    write_schedule()
+    return write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
 
 
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:

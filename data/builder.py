@@ -137,7 +137,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         settings = self.settings
         try:
             listing = self.listing(findings)
-        except ValueError as error:
+        except UserError as error:
             findings.error(str(error))
             findings.check(settings.source)
         listing = self._with_validation(listing, findings)

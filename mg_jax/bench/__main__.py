@@ -37,7 +37,13 @@ _CLIPS_PER_S = flags.DEFINE_float(
     lower_bound=0,
 )
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
-
+# The flags that only some benchmarks have.
+_BENCHMARK_FLAGS = {
+    ("kernels",): (_CLIPS,),
+    ("step",): (_ITERATIONS,),
+    ("program",): (_AGAINST,),
+    ("input",): (_CLIPS_PER_S,),
+}
 
 environment.set_defaults()
 
@@ -47,13 +53,12 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"error: unexpected arguments {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
+    command_line.check_flags(_WHAT, _BENCHMARK_FLAGS)
     if _WHAT.value == "step" and command_line.CONFIG.value is None:
         sys.exit("error: --config is missing, for example --config=configs/demo.py")
     gpu_flags.check_flags("--what=program", wanted=_WHAT.value == "program")
     if _WHAT.value == "program" and gpu_flags.GPU.value is None:
         sys.exit("error: --what=program goes with --gpu=NAME, for example --gpu=h100")
-    if _AGAINST.value is not None and _WHAT.value != "program":
-        sys.exit("error: --against=FILE goes with --what=program")
     config = command_line.CONFIG.value or get_config()
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     try:

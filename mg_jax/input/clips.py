@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data.format import crop as frames_lib
-from data.format.records import DAMAGE, FrameRecords
+from data.format.jpeg import DamagedFrame
+from data.format.records import FrameRecords
 from data.format.video_table import VideoTable
 from mg_jax.grid import Grid
 from mg_jax.input import sampling
@@ -103,7 +104,7 @@ class ClipSource:
             row = int(clips.rows_B[b])
             try:
                 self._read_clip(row, numbers_BT[b], clips.boxes_B3[b], out_BTHWC[b])
-            except DAMAGE as error:
+            except DamagedFrame as error:
                 place = grid, first + start + b
                 other = self._read_other(*place, row, error, out_BTHWC[b], on_damage)
                 for field in dataclasses.fields(Clips):
@@ -147,7 +148,7 @@ class ClipSource:
             (numbers_T,) = videos.records(clip.rows_B, clip.frames_BT)
             try:
                 self._read_clip(other, numbers_T, clip.boxes_B3[0], out_THWC)
-            except DAMAGE as next_error:
+            except DamagedFrame as next_error:
                 row, error = other, next_error
             else:
                 return clip
@@ -212,7 +213,7 @@ class ViewSource:
             read_views(
                 out_VThhC, self.frames.jpegs, self.videos, row, self.views, (part, self._parts)
             )
-        except DAMAGE as error:
+        except DamagedFrame as error:
             on_damage(row, error, "it is left out")
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
 
 from data.builder import VERSION
-from data.format.records import DamagedVideos, FrameRecords
+from data.format.records import DamagedVideos, FrameRecords, UnreadableFile, read_records
 from data.format.video_table import Actions, VideoTable
 from data.preparation.parts import Stored
 from data.preparation.prepare import settings_from_config
@@ -152,9 +151,9 @@ def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:
         raise UserError(
             f"{data_set.data_path} has no split {split!r}; there are {', '.join(sorted(names))}"
         )
+    (path,) = data_set.info.splits[split].filepaths
     with _readable(data_set, split):
-        (path,) = data_set.info.splits[split].filepaths
-        records = ArrayRecordReader(str(path)).read_all()
+        records = read_records(str(path))
     features = {
         "id": tf.io.FixedLenFeature([], tf.string),
         **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
@@ -195,7 +194,7 @@ def frame_records(data_set: tfds.core.DatasetBuilder, split: str) -> FrameRecord
 def _readable(data_set: tfds.core.DatasetBuilder, split: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, OSError, ValueError) as error:
+    except UnreadableFile as error:
         raise UserError(
             f"split {split!r} of {data_set.data_path} cannot be read: {error}; delete that folder "
             "and prepare it again with --mode=prepare"

@@ -64,7 +64,9 @@ class Answer(NamedTuple):
 
     def packed(self) -> bytes:
         """The bytes to write."""
-        text = self.text.encode(errors="replace")[:_MOST_TEXT]
+        text = self.text.encode(errors="replace")
+        # The last line of a traceback names the error.
+        text = text[-_MOST_TEXT:] if self.kind == FAILED else text[:_MOST_TEXT]
         return _HEAD.pack(self.batch, self.kind, self.row, len(text)) + text
 
 

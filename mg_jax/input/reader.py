@@ -1,7 +1,8 @@
-"""`python -m mg_jax.input.reader TASKS ANSWERS`: a process that reads what another one asks for.
+"""`python -m mg_jax.input.reader TASKS ANSWERS STDERR`: reads what another process asks for.
 
-It is started by `mg_jax.input.readers` with the descriptors of two pipes. It imports neither JAX
-nor TensorFlow, and ends when the pipe of tasks does, so with the process that asks.
+It is started by `mg_jax.input.readers` with the descriptors of two pipes, and of the stderr to
+write to once it has started; what it says before that is kept for the process that asks. It imports
+neither JAX nor TensorFlow, and ends when the pipe of tasks does, so with the process that asks.
 """
 
 import collections
@@ -76,7 +77,10 @@ class _Kept:
 def main() -> None:
     """Works until nobody can ask any more."""
     keep_freed_memory()
-    tasks, answers, asking = *map(int, sys.argv[1:]), os.getppid()
+    tasks, answers, stderr = map(int, sys.argv[1:])
+    asking = os.getppid()
+    os.dup2(stderr, sys.stderr.fileno())
+    os.close(stderr)
     reader = _Reader(asking, answers)
     # The process that asks may be gone before the answer, and leave tasks.
     with contextlib.suppress(BrokenPipeError):

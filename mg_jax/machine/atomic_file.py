@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,8 @@ def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
     keeps what a killed process has written and renamed; after a power cut the file may be empty.
     """
     # Each process has its own, so that none renames what another one is still writing: workers
-    # outlive a killed parent for a moment, and the same command may run twice.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # outlive a killed parent for a moment, and the same command may run twice, or on several hosts.
+    unfinished = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         yield unfinished
         unfinished.rename(path)

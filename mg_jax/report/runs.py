@@ -134,7 +134,7 @@ def _read_run(name: str, folder: pathlib.Path) -> RunRecord:
     config = stored_config(path)
     try:
         schedule = schedule_from_config(config)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{path} describes no schedule: {error}") from error
     summary, diverged = read_summary(folder), read_diverged(folder)
     train, evaluations = _read_log(folder / "log.jsonl")

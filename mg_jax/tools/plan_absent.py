@@ -44,14 +44,11 @@ def write_absent_plan(
       limit_gb: gigabytes that XLA may use of a device; None for JAX's share of its memory.
 
     Raises:
-      UserError: if a program needs more, naming the largest batch that does not; or where the
-        accelerator's compiler is not installed.
+      UserError: if a program needs more, naming the largest batch that does not; or as
+        `absent_devices` does.
     """
-    accelerator = find_accelerator(name)
-    config = with_classes(config)
-    mesh = topology.make_mesh(accelerator, gpus, hosts)
+    config, accelerator, mesh = absent_devices(config, name, gpus, hosts)
     schedule = schedule_from_config(config)
-    check_devices(schedule, mesh.size)
     limit = _limit(accelerator, limit_gb)
     print(
         f"\nprograms for {mesh.size} x {accelerator.title}, {gpus} to a host, of which "
@@ -78,6 +75,21 @@ def write_absent_plan(
     write_json(workdir / "gpu_plan.json", plan)
     _check_memory(config, mesh, accelerator, rows, limit)
     print(f"everything fits; {_room(config, mesh, rows, limit)}; see {workdir / 'gpu_plan.json'}")
+
+
+def absent_devices(config, name: str, gpus: int, hosts: int) -> tuple[Any, Accelerator, Mesh]:
+    """The config with its number of classes, the accelerators' kind, and all of them.
+
+    Arguments as of `write_absent_plan`.
+
+    Raises:
+      UserError: for invalid settings or numbers of devices; where the compiler for them is not
+        installed.
+    """
+    accelerator, config = find_accelerator(name), with_classes(config)
+    mesh = topology.make_mesh(accelerator, gpus, hosts)
+    check_devices(schedule_from_config(config), mesh.size)
+    return config, accelerator, mesh
 
 
 def _limit(accelerator: Accelerator, limit_gb: float | None) -> float:

@@ -64,7 +64,7 @@ def _print_changes(builder: VideoBuilder, config) -> None:
         return
     try:
         changed = builder.changes(folder)
-    except ValueError as error:
+    except UserError as error:
         print(f"whether videos have changed since is not known: {error}")
         return
     for line in changed:

@@ -57,7 +57,7 @@ def lower_statistics_step(
 def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
     """The step (state, batch) -> scores `B K` float32 and weights `B` of the global batch.
 
-    `batch` holds clips `B V T h h 3` uint8 and weight `B` float32, 0 for videos that do not count.
+    `batch` is as in `views_shapes`; the weight is 0 for videos that do not count.
 
     Args:
       config: of the run.
@@ -72,12 +72,16 @@ def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) ->
         scores_BK = view_scores(model, variables, batch["clips"], config.data.multi_label)
         return lax.all_gather((scores_BK, batch["weight"]), parallel.AXIS, tiled=True)
 
+    return _lower(step, mesh, state, views_shapes(program))
+
+
+def views_shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a global batch of test videos: clips `B V T h h 3` uint8, weight `B` float32."""
     B, T, h = program.batch, program.frames, program.size
-    shapes = {
+    return {
         "clips": jax.ShapeDtypeStruct((B, program.views, T, h, h, 3), jnp.uint8),
         "weight": jax.ShapeDtypeStruct((B,), jnp.float32),
     }
-    return _lower(step, mesh, state, shapes)
 
 
 def view_scores(

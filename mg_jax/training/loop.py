@@ -52,13 +52,13 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
       Preempted: after SIGTERM; with a checkpoint, unless it comes before the first iteration.
     """
     session, state = open_session(config, workdir, stops, trains=True)
-    done, end = int(state.step), session.schedule.iterations
-    finished = hosts.on_first(lambda: read_summary(workdir) if done == end else None)
-    if finished is not None:
-        session.close()
-        hosts.print_once(f"{workdir} is finished; --mode=eval evaluates it again")
-        return finished
-    metrics = _train(session, state)
+    with contextlib.closing(session):
+        done, end = int(state.step), session.schedule.iterations
+        finished = hosts.on_first(lambda: read_summary(workdir) if done == end else None)
+        if finished is not None:
+            hosts.print_once(f"{workdir} is finished; --mode=eval evaluates it again")
+            return finished
+        metrics = _train(session, state)
     summary = summarize(session, metrics)
     hosts.on_first(lambda: write_json(workdir / SUMMARY, summary))
     hosts.print_once(describe_end(summary, workdir))
@@ -66,7 +66,7 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
 
 
 def _train(session: Session, state: TrainState) -> dict[str, float]:
-    """Trains to the end and closes the session; returns the metrics of the last evaluation."""
+    """Trains to the end; returns the metrics of the last evaluation."""
     start, end, workdir = int(state.step), session.schedule.iterations, session.workdir
     videos = session.data.train.videos, session.data.evaluation.videos
     before = session.trained_on
@@ -74,7 +74,7 @@ def _train(session: Session, state: TrainState) -> dict[str, float]:
     hosts.on_first(lambda: _mark_started(session))
     evaluated = session.checkpoints.evaluated(start)
     log = hosts.on_all(lambda: open_log(workdir, start, end, evaluated))
-    with contextlib.closing(log), contextlib.closing(session):
+    with contextlib.closing(log):
         log.say(describe_start(session, start, known=bool(before.stretches)))
         try:
             return _iterate(session, state, log)

@@ -59,6 +59,15 @@ def lower_program(config, mesh: Mesh, state: TrainState, program: Program) -> ja
     return lowerings[program.kind](config, mesh, state, program)
 
 
+def batch_bytes(config, program: Program) -> int:
+    """Bytes of a global batch of a program, over all devices."""
+    if program.kind == "views":
+        shapes = evaluation_step.views_shapes(program)
+    else:
+        shapes = step.batch_shapes(config, program)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in shapes.values())
+
+
 def cache_programs(folder: str) -> None:
     """Makes JAX keep compiled programs in a folder, also between runs."""
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))

@@ -65,7 +65,7 @@ class Session:
       checkpoints: of the work directory.
       clocks: seconds that the run has taken so far.
       stops: tells of signals to stop.
-      lock: keeps other runs out of the work directory while this one trains.
+      opened: what closing the session gives back, the lock of the work directory among it.
       trained_on: which videos the run has been trained on, from which iteration on.
     """
 
@@ -78,7 +78,7 @@ class Session:
     checkpoints: Checkpoints
     clocks: Clocks
     stops: Stops
-    lock: contextlib.ExitStack
+    opened: contextlib.ExitStack
     trained_on: TrainedOn
 
     @contextlib.contextmanager
@@ -121,12 +121,8 @@ class Session:
         return self.executables.format_left(pending) if pending > 1 else ""
 
     def close(self) -> None:
-        """Waits until checkpoints are written; drops programs that are not compiled yet."""
-        try:
-            self.checkpoints.close()
-        finally:
-            self.executables.close()
-            self.lock.close()
+        """Drops programs that are not compiled yet; waits until checkpoints are written."""
+        self.opened.close()
 
 
 def open_session(
@@ -149,6 +145,13 @@ def open_session(
       KeyboardInterrupt: after Ctrl-C.
       Preempted: after SIGTERM.
     """
+    with contextlib.ExitStack() as opened:
+        return _open(config, workdir, stops, opened, trains=trains)
+
+
+def _open(
+    config, workdir: pathlib.Path, stops: Stops, opened: contextlib.ExitStack, *, trains: bool
+) -> tuple[Session, TrainState]:
     hosts.check_device_counts()
     hosts.check_same(shared_settings(config), "Start the same command on every host")
     schedule = schedule_from_config(config)
@@ -164,16 +167,17 @@ def open_session(
             raise UserError(f"{workdir} holds no checkpoint to evaluate; train there first")
         weights = hosts.on_all(lambda: _weights(config, data))
     stops.check_alone()
-    lock = contextlib.ExitStack()
     if trains:
-        hosts.on_first(lambda: lock.enter_context(locked_workdir(workdir)))
+        hosts.on_first(lambda: opened.enter_context(locked_workdir(workdir)))
         hosts.check_shared(workdir)
     cache_programs(config.run.cache_dir)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
+    opened.callback(checkpoints.close)
     state, clocks = _state(config, mesh, checkpoints, weights, repair=trains)
     executables = create_executables(config, mesh, state)
+    opened.callback(executables.close)
     stops.check_now()
-    pieces = executables, checkpoints, clocks, stops, lock, trained_on
+    pieces = executables, checkpoints, clocks, stops, opened.pop_all(), trained_on
     return Session(config, workdir, schedule, mesh, data, *pieces), state
 
 

@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict
 from jax import lax
 from ml_collections import ConfigDict
 
+from mg_jax.errors import UserError
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv, convolve, max_pool_3x3
 from mg_jax.models.non_local import NonLocal
@@ -294,5 +295,5 @@ def test_a_new_non_local_block_passes_its_input_on():
     ],
 )
 def test_models_that_do_not_exist_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         create_model(model_config(**changes), train=True)

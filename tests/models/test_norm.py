@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh
 
+from mg_jax.errors import UserError
 from mg_jax.models.norm import SubBatchNorm, batch_norm
 from mg_jax.models.product_norm import product_norm
 from mg_jax.runtime import parallel
@@ -184,7 +185,7 @@ def test_bfloat16_inputs_are_summed_in_float32():
 def test_a_sub_batch_that_does_not_divide_the_batch_is_refused():
     x, variables = make_inputs(12)
     norm = SubBatchNorm(sub_batch=8, train=True, axis_name=parallel.AXIS)
-    with pytest.raises(ValueError, match="sub-batch of 8 does not divide the batch of 12 clips"):
+    with pytest.raises(UserError, match="sub-batch of 8 does not divide the batch of 12 clips"):
         apply_on(4, norm, variables, x)
 
 

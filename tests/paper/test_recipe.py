@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from configs import base, demo, kinetics_i3d, kinetics_slowfast
+from mg_jax.errors import UserError
 from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
 from mg_jax.tools.plan import format_plan, plan_dict, write_plan
 from mg_jax.tools.plan_plot import plan_figure
@@ -67,7 +68,7 @@ BAD = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD, ids=str)
 def test_settings_that_cannot_work_say_what_would(changes, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(UserError, match=re.escape(message)):
         schedule_from_config(config_with(**changes))
 
 
@@ -75,7 +76,7 @@ def test_devices_that_do_not_divide_the_batch_name_sizes_that_do():
     schedule = schedule_from_config(config_with(batch=64))
     check_devices(schedule, 8)
     message = "batch=64 cannot be split evenly over 6 devices; use a batch of 48 or 72, or another"
-    with pytest.raises(ValueError, match=f"{message} number of devices: 1, 2, 4, 8"):
+    with pytest.raises(UserError, match=f"{message} number of devices: 1, 2, 4, 8"):
         check_devices(schedule, 6)
 
 
@@ -196,7 +197,7 @@ def test_the_table_shows_the_rate_of_each_grid_where_it_follows_the_short_cycle(
 def test_variants_of_a_recipe_are_multigrid_and_baseline():
     assert demo.get_config("multigrid").multigrid.long_cycle
     assert not demo.get_config("baseline").multigrid.short_cycle
-    with pytest.raises(ValueError, match="config variant 'coarse' is not known"):
+    with pytest.raises(UserError, match="config variant 'coarse' is not known"):
         base.as_variant(base.get_base(), "coarse")
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mg_jax.errors import UserError
 from mg_jax.grid import LONG_CYCLE, BaseGrid, Shape
 from mg_jax.schedule import Multigrid, Recipe, baseline_schedule, multigrid_schedule
 
@@ -247,12 +248,12 @@ def test_grids_from_lists_each_grid_once_in_order_of_first_use():
 
 def test_steps_outside_the_run_are_refused():
     schedule = baseline_schedule(CHARADES)
-    with pytest.raises(ValueError, match="step 28001 is outside the schedule"):
+    with pytest.raises(UserError, match="step 28001 is outside the schedule"):
         schedule.position(28_001)
 
 
 def test_a_recipe_too_short_for_one_iteration_is_refused():
-    with pytest.raises(ValueError, match="a recipe of 2 iterations is too short"):
+    with pytest.raises(UserError, match="a recipe of 2 iterations is too short"):
         multigrid_schedule(make_recipe(8, 8, 32, (1,), 2), Multigrid(epoch_factor=1.0))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data.preparation.video_frames import read_frames
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_source
 from mg_jax.runtime import parallel
 from mg_jax.tools.convert import convert
@@ -107,15 +108,15 @@ def test_what_is_odd_in_a_video_is_said_above_its_classes(trained, config, tmp_p
 def test_bad_requests_say_what_would_do(trained, config, data_dir, tmp_path):
     video = tmp_path / "text.mp4"
     video.write_text("not a video")
-    with pytest.raises(ValueError, match=r"text.mp4 cannot be read: Invalid data"):
+    with pytest.raises(UserError, match=r"text.mp4 cannot be read: Invalid data"):
         predict(config, video, trained)
     video = videos(data_dir)[0]
-    with pytest.raises(ValueError, match=r"give a --workdir with checkpoints, or a file"):
+    with pytest.raises(UserError, match=r"give a --workdir with checkpoints, or a file"):
         predict(config, video, None)
-    with pytest.raises(ValueError, match=r"holds no checkpoint"):
+    with pytest.raises(UserError, match=r"holds no checkpoint"):
         predict(config, video, tmp_path)
     config.model.width = 16
-    with pytest.raises(ValueError, match=r"Differing: model.width is 8 there and 16 here$"):
+    with pytest.raises(UserError, match=r"Differing: model.width is 8 there and 16 here$"):
         predict(config, video, trained)
 
 
@@ -128,7 +129,7 @@ def test_a_file_of_weights_for_other_classes_than_the_data_sets_is_refused(
     for name in ("head.projection.weight", "head.projection.bias"):
         variables[name] = np.concatenate([variables[name], variables[name][:1]])
     write_tensors(pathlib.Path(config.init_from), variables)
-    with pytest.raises(ValueError, match=r"model.num_classes=5, but data set moving_shapes has 4"):
+    with pytest.raises(UserError, match=r"model.num_classes=5, but data set moving_shapes has 4"):
         predict(config, videos(data_dir)[0], None)
 
 
