@@ -161,8 +161,8 @@ def test_what_cannot_be_is_refused_with_what_can(multigrid, message):
 
 
 def test_too_few_iterations_name_the_fewest_that_will_do():
-    with pytest.raises(UserError, match=r"multigrid\.iterations=5: learning-rate st") as refused:
-        schedule_of(kinetics_i3d, iterations=5)
+    with pytest.raises(UserError, match=r"multigrid\.iterations=2: learning-rate st") as refused:
+        schedule_of(kinetics_i3d, iterations=2)
     least = int(re.search(r"use at least (\d+)", str(refused.value))[1])
     assert schedule_of(kinetics_i3d, iterations=least).iterations == least
 
