@@ -110,11 +110,14 @@ def _multigrid() -> ConfigDict:
     multigrid = ConfigDict()
     multigrid.long_cycle = True
     multigrid.short_cycle = True
-    multigrid.long_shapes = 4  # S': the cycle has the last S' of the four shapes
+    # The long cycle's shapes from coarse to fine: divisors of the frames and of the area.
+    multigrid.shapes = ((4, 2), (2, 2), (2, 1), (1, 1))
     multigrid.short_shapes = 3  # the cycle has the last 1, 2 or 3 of H/2, H/sqrt 2, base size
     multigrid.single_cycle = False  # one long cycle over the run, not one per stage
     multigrid.fine_tuning = True  # the last stage on the full shape
+    multigrid.fine_tuning_share = 1.0  # fine-tuning's length relative to the last stage's
     multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
+    multigrid.iterations = 0  # of the whole run; 0: by the epoch factor
     multigrid.short_cycle_rate = False  # scale the rate by the short cycle too; paper: harmful
     return multigrid
 
@@ -123,6 +126,7 @@ def _baseline() -> ConfigDict:
     """The baseline, which runs with both cycles off."""
     baseline = ConfigDict()
     baseline.epoch_factor = 1.0  # the baseline's epochs relative to the recipe's
+    baseline.iterations = 0  # of the whole run; 0: by the epoch factor
     baseline.time_divisor = 1  # train on T / time_divisor frames throughout,
     baseline.area_divisor = 1  # at H / sqrt(area_divisor) pixels, B by Eq. 1
     return baseline

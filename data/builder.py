@@ -55,6 +55,8 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
     }
     # What the part of `data.name` behind the slash may be; None where there is none.
     VARIANTS: ClassVar[str | None] = None
+    # Whether the name may have no such part where there are variants.
+    VARIANT_OPTIONAL: ClassVar[bool] = False
 
     def __init__(self, data_dir: pathlib.Path, variant: str, settings: Settings):
         self.variant = variant

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from mg_jax.metrics import NAMES
 from mg_jax.report.curves import AccuracyCurve, Axis, TrainingCurve
 from mg_jax.report.groups import Group
-from mg_jax.tools.plan_plot import shape_colour, shape_patches
+from mg_jax.tools.plan_plot import shape_colours, shape_patches
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, but for the yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -137,9 +137,9 @@ def training_figure(
 
 def _draw_bands(axes: Axes, group: Group) -> None:
     """Draws a band for each phase of the schedule, in the colour of its long-cycle shape."""
-    base = group.schedule.recipe.base
+    colours = shape_colours(group.schedule)
     for phase in group.schedule.phases:
-        fill = shape_colour(phase.grids[-1], base)
+        fill = colours[phase.grids[-1]]
         axes.axvspan(phase.start, phase.end, color=fill, alpha=_BAND, linewidth=0)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mg_jax.errors import UserError
+from mg_jax.grid import LONG_CYCLE
 from mg_jax.recipe import as_baseline, schedule_from_config
 from mg_jax.schedule import Multigrid
 
@@ -68,12 +69,16 @@ def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     return {name: {**_DEFAULTS, **changed} for name, changed in variants.items()}
 
 
+_SHAPES = tuple((shape.time, shape.area) for shape in LONG_CYCLE)
+
 # The method as the paper recommends it. The cells differ in these settings.
 _DEFAULTS = {
     "multigrid.long_cycle": True,
     "multigrid.short_cycle": True,
-    **{f"multigrid.{name}": value for name, value in dataclasses.asdict(Multigrid()).items()},
+    **{f"multigrid.{name}": value for name, value in vars(Multigrid()).items()},
+    "multigrid.shapes": _SHAPES,
     "baseline.epoch_factor": 1.0,
+    "baseline.iterations": 0,
     "baseline.time_divisor": 1,
     "baseline.area_divisor": 1,
 }
@@ -98,8 +103,8 @@ def _variants(shortened: float, warmup_iterations: int) -> dict[str, dict[str, A
         MULTIGRID: {},
         "short_cycle_only": {"multigrid.long_cycle": False},
         "long_cycle_only": {"multigrid.short_cycle": False},
-        "long_cycle_of_2": {"multigrid.long_shapes": 2},
-        "long_cycle_of_3": {"multigrid.long_shapes": 3},
+        "long_cycle_of_2": {"multigrid.shapes": _SHAPES[-2:]},
+        "long_cycle_of_3": {"multigrid.shapes": _SHAPES[-3:]},
         "short_cycle_of_2": {"multigrid.short_shapes": 2},
         "no_fine_tuning": {"multigrid.fine_tuning": False},
         "short_cycle_rate": {"multigrid.short_cycle_rate": True},

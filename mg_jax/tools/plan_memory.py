@@ -103,14 +103,15 @@ def what_fits(
     Args:
       config: of the run.
       mesh: the devices.
-      worst: the grid that needs most; its batch is a multiple of the base grid's.
+      worst: the grid that needs most.
       limit: bytes that a device has.
       needed_of: bytes of a device that training on a grid needs.
     """
     unit = math.lcm(mesh.size, config.sub_batch or 1)
 
     def needed(units: int) -> int:
-        batch = worst.batch // config.batch * units * unit
+        part = math.lcm(mesh.size, worst.sub_batch if config.sub_batch else 1)
+        batch = max(round(worst.batch * units * unit / config.batch / part), 1) * part
         sub_batch = worst.sub_batch if config.sub_batch else batch
         return needed_of(dataclasses.replace(worst, batch=batch, sub_batch=sub_batch))
 

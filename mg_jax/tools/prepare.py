@@ -148,7 +148,8 @@ def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
             "--config.data.dir=... says where data sets lie"
         )
     builder = importlib.import_module(f"data.{name}.{name}_dataset_builder").Builder
-    if bool(variant) != bool(builder.VARIANTS):
+    named = bool(variant) == bool(builder.VARIANTS)
+    if not named and not (builder.VARIANT_OPTIONAL and not variant):
         what = f"{name}/VARIANT, {builder.VARIANTS}" if builder.VARIANTS else f"{name} alone"
         raise UserError(f"data.name={config.data.name!r} must be {what}")
     return builder(root, variant, settings)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from configs.base import get_base
 from mg_jax.errors import UserError
+from mg_jax.grid import LONG_CYCLE
 from mg_jax.machine.atomic_file import write_json
 
 _CLASSES = "classes.json"
@@ -168,11 +169,21 @@ def stored_config(path: pathlib.Path) -> ConfigDict:
     if not isinstance(content, dict):
         raise WorkdirError(f"{path} is not a run's config: it holds a {type(content).__name__}")
     try:
-        config.update(content)  # it also turns lists back into tuples
+        config.update(_renewed(content))  # it also turns lists back into tuples
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         reason = " ".join(str(error.args[0]).split())
         raise WorkdirError(f"{path} is not a run's config: {reason}") from error
     return config
+
+
+def _renewed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content, with `multigrid.shapes` where an earlier version had their number S'."""
+    multigrid = content.get("multigrid")
+    if not isinstance(multigrid, dict) or "long_shapes" not in multigrid:
+        return content
+    others = {name: value for name, value in multigrid.items() if name != "long_shapes"}
+    shapes = tuple((s.time, s.area) for s in LONG_CYCLE[-multigrid["long_shapes"] :])
+    return {**content, "multigrid": {**others, "shapes": shapes}}
 
 
 def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:

@@ -23,14 +23,14 @@ runpy.run_module("mg_jax.bench", run_name="__main__", alter_sys=True)
 
 def test_the_step_is_measured_without_tensorflow_on_every_grid(tmp_path):
     config = "--config=tests/tiny.py"
-    few = ["--config.multigrid.long_shapes=1", "--iterations=3"]
+    few = ["--config.multigrid.shapes=((1,1),)", "--iterations=3"]
     arguments = ["--what=step", f"--workdir={tmp_path}", config, *few]
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments]
     done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "step.json").read_text())
     config = tiny.get_config()
-    config.multigrid.long_shapes = 1
+    config.multigrid.shapes = ((1, 1),)
     schedules = {
         "multigrid": schedule_from_config(config),
         "baseline": schedule_from_config(as_baseline(config)),

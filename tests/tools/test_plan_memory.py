@@ -54,7 +54,7 @@ def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(
     monkeypatch.setenv("JAX_PLATFORMS", "nowhere")
 
     def plan(batch, gigabytes, expect=0):
-        sizes = ["--config.multigrid.long_shapes=1", "--config.schedule.batch=32"]
+        sizes = ["--config.multigrid.shapes=((1,1),)", "--config.schedule.batch=32"]
         memory = [f"--config.batch={batch}", f"--device_memory_gb={gigabytes}"]
         return runs.run(tmp_path, *flags, *sizes, *memory, mode="plan", expect=expect)
 
