@@ -10,6 +10,7 @@ from data.listing.videos import Action, Listing, Video
 from data.moving_shapes import drawing
 from data.preparation.workers import Pool, Tally, progress
 from mg_jax.machine.atomic_file import replaced
+from mg_jax.machine.lock import in_turn
 
 VIDEOS = {"train": 1024, "validation": 1000}
 
@@ -20,10 +21,12 @@ class Builder(VideoBuilder):
     def listing(self, findings: Findings) -> Listing:
         """Draws the videos that are not there yet."""
         folder = pathlib.Path(self._data_dir_root) / "downloads" / "moving_shapes"
-        splits = {
-            split: draw_videos(folder / split, split, count, self.settings.workers)
-            for split, count in VIDEOS.items()
-        }
+        # Of processes that prepare together one draws.
+        with in_turn(folder / "lock"):
+            splits = {
+                split: draw_videos(folder / split, split, count, self.settings.workers)
+                for split, count in VIDEOS.items()
+            }
         return Listing(list(drawing.MOTIONS), splits)
 
 
