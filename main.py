@@ -8,6 +8,7 @@ import traceback
 from absl import app, flags, logging
 
 from mg_jax.machine import environment
+from mg_jax.machine.launcher import launched_process
 from mg_jax.runtime.allocator import keep_freed_memory
 from mg_jax.tools import command_line, gpu_flags
 
@@ -26,9 +27,11 @@ _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where no launcher says how processes meet."
 )
 _PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "With --coordinator: the number of processes."
+    "num_processes",
+    None,
+    "With --coordinator, or --mode=prepare, which needs none: the number of processes.",
 )
-_PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: index of this process.")
+_PROCESS = flags.DEFINE_integer("process_id", None, "With --num_processes: index of this process.")
 _ON_DEVICE = flags.DEFINE_bool(
     "on_device",
     False,
@@ -112,7 +115,8 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     if mode == "prepare":
         from mg_jax.tools.prepare import prepare
 
-        return prepare(config)
+        # The others need not be met, only the folder that all share.
+        return prepare(config, launched_process(_PROCESSES.value, _PROCESS.value))
     if mode == "preview":
         from mg_jax.tools.preview import write_preview
 

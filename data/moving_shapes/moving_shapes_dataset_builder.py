@@ -13,6 +13,7 @@ from data.moving_shapes import drawing
 from data.preparation.workers import Pool, Tally, progress
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import replaced
+from mg_jax.machine.lock import in_turn
 
 VIDEOS = {"train": 1024, "validation": 1000}
 
@@ -66,10 +67,12 @@ class Builder(VideoBuilder):
         variant = VARIANTS.get(self.variant, dataclasses.replace(PLAIN, videos=VIDEOS))
         name = "_".join(filter(None, ("moving_shapes", self.variant)))
         folder = pathlib.Path(self._data_dir_root) / "downloads" / name
-        splits = {
-            split: draw_videos(folder / split, split, count, self.settings.workers, variant)
-            for split, count in variant.videos.items()
-        }
+        # Of processes that prepare together one draws.
+        with in_turn(folder / "lock"):
+            splits = {
+                split: draw_videos(folder / split, split, count, self.settings.workers, variant)
+                for split, count in variant.videos.items()
+            }
         return Listing(list(variant.motions), splits)
 
 

@@ -31,8 +31,16 @@ class _Estimate:
     size: tuple[int, int]
 
 
-def check_space(videos: list[Video], folder: pathlib.Path, stored: Stored) -> float:
+def check_space(
+    videos: list[Video], folder: pathlib.Path, stored: Stored, *, is_told: bool = True
+) -> float:
     """Prints the disk space that the videos will take.
+
+    Args:
+      videos: to prepare.
+      folder: of the parts.
+      stored: how frames are stored.
+      is_told: False on all but the first process of several.
 
     Returns:
       The number of their source frames, estimated; 0 where it is unknown.

@@ -27,6 +27,7 @@ class Tally:
         self._done = context.Value("q", 0)
         self._failed = context.Value("q", 0)
         self._frames = context.Value("q", 0)
+        self._whole = context.Value("q", 0)
         self._changed = changed
 
     def add_video(self, succeeded: bool) -> None:
@@ -37,9 +38,13 @@ class Tally:
         """Counts a decoded frame."""
         self._add(self._frames)
 
-    def _add(self, counter) -> None:
+    def add_whole(self, videos: int) -> None:
+        """Counts the videos of a part that is whole now, after each was counted by itself."""
+        self._add(self._whole, videos)
+
+    def _add(self, counter, by: int = 1) -> None:
         with counter.get_lock():
-            counter.value += 1
+            counter.value += by
         if self._changed:
             self._changed(self)
 
@@ -54,6 +59,10 @@ class Tally:
     @property
     def frames(self) -> int:
         return self._frames.value
+
+    @property
+    def whole(self) -> int:
+        return self._whole.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +114,8 @@ class Pool:
 
 @contextlib.contextmanager
 def progress(
-    what: str, total: int, initial: int = 0, frames: float = 0.0
-) -> Iterator[Callable[[Tally], None]]:
+    what: str, total: int, initial: int = 0, frames: float = 0.0, *, is_shown: bool = True
+) -> Iterator[Callable[..., None]]:
     """Shows rates and time left: a bar on a terminal, otherwise a line now and then.
 
     Args:
@@ -114,23 +123,28 @@ def progress(
       total: number of all videos.
       initial: number of those that were done before.
       frames: number of source frames of the others, estimated; 0 where it is unknown.
+      is_shown: False on all but the first process of several.
+
+    Returns:
+      What shows a tally, and the number of videos that other processes have done meanwhile.
     """
     with Bar(
         what=what,
         total=total,
         unit="video",
         initial=initial,
+        show=is_shown,
         smoothing=0,
         miniters=0,  # Otherwise frames would not be shown before the next video is done.
     ) as bar:
         start = said = time.monotonic()
 
-        def show(tally: Tally) -> None:
+        def show(tally: Tally, by_others: int = 0) -> None:
             nonlocal said
-            count, now = tally.done + tally.failed, time.monotonic()
+            count, now = tally.done + tally.failed + by_others, time.monotonic()
             if bar.is_shown:
                 _show_on(bar, initial + count, tally.frames)
-            elif now - said >= _SAY_EVERY_S:
+            elif is_shown and now - said >= _SAY_EVERY_S:
                 said = now
                 at = _at(count, total - initial, tally.frames, frames, now - start)
                 say(f"{what}: {initial + count:,} of {total:,} videos, {at}")

@@ -26,10 +26,15 @@ def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: pathlib.Path) -> None:
-    """Removes what killed processes left of files in a folder that no other process writes to."""
-    for path in folder.glob("*.tmp"):
-        path.unlink()
+def remove_unfinished(folder: pathlib.Path, name: str = "*") -> None:
+    """Removes what killed processes left of files that no other process writes to.
+
+    Args:
+      folder: of the files.
+      name: of the file, or a pattern; by default all.
+    """
+    for path in folder.glob(f"{name}.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

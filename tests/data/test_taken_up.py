@@ -10,8 +10,8 @@ import pytest
 from data.listing.states import states_of
 from data.listing.videos import Action, Listing, Video
 from data.preparation.parts import Stored, write_part
-from data.preparation.prepare import locked_preparation
 from data.preparation.resuming import resumed_parts
+from data.preparation.together import alone
 from data.preparation.workers import Tally
 from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_data_set
@@ -179,7 +179,7 @@ def test_renewing_one_data_set_leaves_the_renewal_of_another(finished):
 def test_a_renewal_that_another_process_is_at_is_left_alone(finished):
     _, config = finished
     renewing = pathlib.Path(config.data.dir) / ".renewing" / NAME
-    with locked_preparation(renewing):
+    with alone(renewing):
         for renew in (False, True):
             with pytest.raises(UserError, match=r"another process is preparing .*renewing"):
                 prepare(changed(config, renew=renew))
