@@ -5,6 +5,7 @@ import math
 
 from mg_jax import grid as grid_lib
 from mg_jax.architectures import MODELS, check_model, frame_unit
+from mg_jax.checks import check_training
 from mg_jax.errors import UserError
 from mg_jax.grid import BaseGrid, Shape
 from mg_jax.schedule import (
@@ -29,6 +30,7 @@ def recipe_from_config(config) -> Recipe:
       UserError: for an invalid setting; the message names valid values.
     """
     check_model(config.model)
+    check_training(config)
     _check_base_grid(config)
     _check_steps(config.schedule)
     scale = config.batch / config.schedule.batch

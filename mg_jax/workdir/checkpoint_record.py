@@ -11,7 +11,7 @@ import numpy as np
 
 from mg_jax.errors import UserError
 from mg_jax.metrics import headline
-from mg_jax.runtime.state import TrainState
+from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.workdir.config import steps_in
 
 # The checkpoint's item that holds it, beside the arrays.
@@ -42,6 +42,8 @@ def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
 def state_checksums(state: TrainState) -> dict[str, int]:
     """CRC-32 of each part of a state, by name."""
     parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
+    if isinstance(state, AveragedState):
+        parts["average"] = state.average
     return {name: checksum(tree) for name, tree in parts.items()}
 
 
