@@ -23,6 +23,8 @@ def get_base() -> ConfigDict:
     config.multigrid = _multigrid()
     config.baseline = _baseline()
     config.optimizer = _optimizer()
+    config.loss = _loss()
+    config.augment = _augment()
     config.eval = _eval()
     config.run = _run()
     return config
@@ -38,6 +40,7 @@ def _model() -> ConfigDict:
     model.beta = 1 / 8  # SlowFast: channels of the fast pathway relative to the slow one's
     model.num_classes = 400  # 0: as many as the data set has
     model.dropout = 0.5
+    model.drop_path = 0.0  # share of clips for which the last residual block is left out
     model.dtype = "float32"  # or bfloat16; parameters and statistics are float32 always
     model.non_local = ConfigDict()
     # Blocks of res2 ... res5, counted from 0, that a non-local block follows; of SlowFast, the slow
@@ -61,6 +64,10 @@ def _data() -> ConfigDict:
     data.short_sides = (256.0, 340.0)  # scale jitter of the short side at full size, pixels
     data.inverse_uniform = False  # jitter uniform in 1 / short side
     data.flip = True  # mirror half of the clips
+    data.flip_pairs = ""  # CSV file of two classes a row that swap when a clip is mirrored
+    # Classes are drawn as often as their number of videos to this power: 1 draws every video once
+    # in an epoch, 0 all classes equally often.
+    data.class_exponent = 1.0
     data.max_damaged = 0.01  # share of a split's videos that may be unreadable; more stop the run
     return data
 
@@ -133,12 +140,46 @@ def _baseline() -> ConfigDict:
 
 
 def _optimizer() -> ConfigDict:
-    """SGD."""
+    """How gradients change the weights."""
     optimizer = ConfigDict()
-    optimizer.momentum = 0.9
-    optimizer.nesterov = True
+    optimizer.name = "sgd"  # or adamw
+    optimizer.momentum = 0.9  # sgd
+    optimizer.nesterov = True  # sgd
+    optimizer.betas = (0.9, 0.999)  # adamw
     optimizer.weight_decay = 1e-4
+    optimizer.layer_decay = 1.0  # learning rate of a stage relative to that of the next one
+    optimizer.freeze = ""  # stem, res2 ... res5: this stage and those before it are not trained
+    optimizer.clip_norm = 0.0  # largest norm of the gradient; 0: any
+    # Decay, per schedule.batch clips, of the moving average of the weights that is evaluated in
+    # place of the weights; 0: none.
+    optimizer.average = 0.0
     return optimizer
+
+
+def _loss() -> ConfigDict:
+    """What is minimised."""
+    loss = ConfigDict()
+    loss.label_smoothing = 0.0  # share of a label that is spread over all classes
+    loss.class_weights = ""  # CSV file of a class and its weight a row; 1 for others
+    return loss
+
+
+def _augment() -> ConfigDict:
+    """How pixels of training clips are changed, beside crops and mirroring; 0 is off everywhere."""
+    augment = ConfigDict()
+    augment.rand_layers = 0  # RandAugment: operations one after the other
+    augment.rand_magnitude = 7.0  # of them, 0 ... 10
+    augment.brightness = 0.0  # colour jitter: factors lie in 1 - x ... 1 + x
+    augment.contrast = 0.0
+    augment.saturation = 0.0
+    augment.hue = 0.0  # shift up to this share of the colour circle, at most 0.5
+    augment.erase = 0.0  # share of clips in which a rectangle is erased
+    augment.mixup = 0.0  # alpha of the Beta distribution of shares, pixel by pixel
+    augment.cutmix = 0.0  # alpha, of the areas of rectangles
+    augment.mix = 1.0  # share of clips that are mixed where mixup or cutmix is on
+    # Strength of all this on the coarsest grid, T/4 x (H/2)^2, relative to the full one.
+    augment.coarse = 1.0
+    return augment
 
 
 def _eval() -> ConfigDict:
@@ -160,6 +201,7 @@ def _run() -> ConfigDict:
     run.checkpoint_every = 1000  # iterations
     run.keep = 3  # checkpoints
     run.accept_other_videos = False  # continue although the data set's videos have changed
+    run.accumulate = 1  # parts of a batch that are computed one after the other, for less memory
     run.remat = False  # recompute activations inside blocks in the backward pass, for less memory
     run.compile_ahead = True  # compile the coming grids' programs while training
     run.readers = 0  # processes that read and decode clips; 0 for one per core

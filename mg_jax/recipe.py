@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mg_jax import recipe_checks as checks
 from mg_jax.architectures import check_model
+from mg_jax.checks import check_training
 from mg_jax.errors import UserError
 from mg_jax.grid import FULL, BaseGrid, Shape
 from mg_jax.schedule import (
@@ -28,6 +29,7 @@ def recipe_from_config(config) -> Recipe:
       UserError: for an invalid setting; the message names valid values.
     """
     check_model(config.model)
+    check_training(config)
     checks.check_base_grid(config)
     checks.check_steps(config.schedule)
     scale = config.batch / config.schedule.batch

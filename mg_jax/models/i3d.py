@@ -27,4 +27,4 @@ class I3D(ResNet3D):
         x = Stems(pathways, **common, name="s1")([clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
             x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
-        return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)
+        return Head(self.num_classes, self.dropout, self.train, self.first_clip, name="head")(x)

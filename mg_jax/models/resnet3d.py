@@ -4,6 +4,7 @@ Modules are named as in the published PyTorch checkpoints (`s2.pathway0_res0.bra
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -177,13 +178,13 @@ class Head(nn.Module):
       num_classes: K.
       dropout: share of features that is dropped.
       train: whether to drop.
-      axis_name: the mapped axis over which the batch is split, or None.
+      first_clip: gives the number of the first clip, see `Parts`.
     """
 
     num_classes: int
     dropout: float
     train: bool
-    axis_name: str | None
+    first_clip: Callable[[int], jax.Array | int]
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> jax.Array:
@@ -197,7 +198,7 @@ class Head(nn.Module):
     def _drop(self, features_BC: jax.Array) -> jax.Array:
         """Dropout with a key per clip of the global batch, so that device counts do not matter."""
         B, C = features_BC.shape
-        first = 0 if self.axis_name is None else lax.axis_index(self.axis_name) * B
+        first = self.first_clip(B)
         fold = jax.vmap(jax.random.fold_in, (None, 0))
         keys_B = fold(self.make_rng("dropout"), first + jnp.arange(B))
         keep = 1 - self.dropout
@@ -220,7 +221,7 @@ class ResNet3D(nn.Module):
       non_local: non-local block, called with conv and norm.
       block: residual block, called with inner, frames, stride, conv and norm.
       train: training or inference.
-      axis_name: the mapped axis over which the batch is split, or None.
+      first_clip: gives the number of the first clip, see `Parts`.
     """
 
     num_classes: int
@@ -233,7 +234,7 @@ class ResNet3D(nn.Module):
     non_local: ModuleDef
     block: ModuleDef
     train: bool
-    axis_name: str | None
+    first_clip: Callable[[int], jax.Array | int]
 
 
 def resnet_fields(config, parts: Parts) -> dict[str, Any]:
@@ -253,5 +254,5 @@ def resnet_fields(config, parts: Parts) -> dict[str, Any]:
         ),
         "block": nn.remat(ResBlock) if parts.remat else ResBlock,
         "train": parts.train,
-        "axis_name": parts.axis_name,
+        "first_clip": parts.first_clip,
     }

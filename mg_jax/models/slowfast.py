@@ -61,7 +61,7 @@ class SlowFast(ResNet3D):
         for i, blocks in enumerate(BLOCKS[self.depth]):
             x = FuseFastToSlow(self.alpha, **common, name=f"s{i + 1}_fuse")(x)
             x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
-        return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)
+        return Head(self.num_classes, self.dropout, self.train, self.first_clip, name="head")(x)
 
 
 def slow_frames(frames: int, alpha: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from mg_jax.machine.progress import shown
 from mg_jax.metrics import multi_label_metrics, single_label_metrics
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.average import to_evaluate
 from mg_jax.training.programs import statistics_program, views_program
 from mg_jax.training.session import Session
 
@@ -53,7 +54,10 @@ def evaluate(session: Session, state: TrainState, views: Views) -> dict[str, flo
 
 
 def with_precise_statistics(session: Session, state: TrainState) -> TrainState:
-    """The state with precise batch-norm statistics of the base grid that it was last trained on."""
+    """The state to evaluate: with averaged parameters, if the run averages them, and with precise
+    batch-norm statistics of the base grid that it was last trained on.
+    """
+    state = to_evaluate(state)
     grid = session.schedule.phase(int(state.step) - 1).grids[-1]
     return state.replace(batch_stats=precise_batch_stats(session, state, grid))
 

@@ -13,6 +13,7 @@ from mg_jax.machine.atomic_file import write_json
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.stops import Preempted, Stops
+from mg_jax.training.average import to_evaluate
 from mg_jax.training.evaluation import evaluate, with_precise_statistics
 from mg_jax.training.log import RunLog, open_log
 from mg_jax.training.meter import Meter
@@ -179,7 +180,7 @@ def _final_evaluation(
         if precise_stats is None:  # the run was stopped here before
             state = with_precise_statistics(session, state)
         else:
-            state = state.replace(batch_stats=precise_stats)
+            state = to_evaluate(state).replace(batch_stats=precise_stats)
         metrics = evaluate(session, state, all_views(session.config))
     _log_evaluation(session, log, session.schedule.iterations, metrics, "test")
     return metrics

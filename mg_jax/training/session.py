@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
+from mg_jax.checks import check_parts
 from mg_jax.errors import UserError
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
@@ -18,7 +19,7 @@ from mg_jax.machine.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.executables import Executables, Program
-from mg_jax.runtime.state import TrainState
+from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.runtime.stops import Stops
 from mg_jax.schedule import Schedule
 from mg_jax.training.programs import cache_programs, create_executables
@@ -157,6 +158,7 @@ def _open(
     schedule = schedule_from_config(config)
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
+    check_parts(config, schedule, mesh.size)
     data = hosts.on_all(lambda: open_source(config))
     _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))
@@ -260,4 +262,6 @@ def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:
     variables = weights.variables(
         lambda: jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
     )
+    if isinstance(state, AveragedState):
+        variables["average"] = variables["params"]
     return state.replace(**parallel.replicate(variables, mesh))

@@ -11,6 +11,7 @@ from mg_jax.architectures import frame_unit
 from mg_jax.models import create_model
 from mg_jax.runtime import parallel
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.average import averaged
 from mg_jax.training.optimizer import create_optimizer
 
 
@@ -32,7 +33,8 @@ def _init_state(config) -> TrainState:
     variables = init_variables(config)
     params, batch_stats = variables["params"], variables["batch_stats"]
     opt_state = create_optimizer(config.optimizer).init(params)
-    return TrainState(jnp.int32(0), params, batch_stats, opt_state)
+    state = TrainState(jnp.int32(0), params, batch_stats, opt_state)
+    return averaged(state) if config.optimizer.average else state
 
 
 def init_variables(config) -> dict[str, Any]:

@@ -266,7 +266,8 @@ class Best:
       step: iterations done.
       evaluated: whether it is the one with the best score, with precise `batch_stats`; otherwise
         none has been evaluated and it is the newest, with running statistics.
-      variables: `params` and `batch_stats`, NumPy arrays.
+      variables: `params` and `batch_stats`, NumPy arrays; the parameters are the average that was
+        evaluated, if the run has one.
       classes: names, by class index.
     """
 
@@ -310,7 +311,10 @@ def read_best(workdir: pathlib.Path) -> Best:
 def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     record, state = read_record(checkpoint), _read_arrays(checkpoint / "state")
     variables = {name: state[name] for name in ("params", "batch_stats")}
-    check_checksums({name: checksum(tree) for name, tree in variables.items()}, record)
+    average = {"average": state["average"]} if "average" in state else {}
+    check_checksums({name: checksum(tree) for name, tree in (variables | average).items()}, record)
+    if record["metrics"] is not None and average:  # it is what was evaluated
+        variables["params"] = average["average"]
     if record["metrics"] is not None and variables["batch_stats"]:
         precise = _read_arrays(checkpoint / "batch_stats")
         check_checksums({"precise_batch_stats": checksum(precise)}, record)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.metrics import headline
-from mg_jax.runtime.state import TrainState
+from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.workdir.config import steps_in
 
 # The checkpoint's item that holds it, beside the arrays.
@@ -76,6 +76,8 @@ def _path(checkpoint: pathlib.Path) -> pathlib.Path:
 def state_checksums(state: TrainState) -> dict[str, int]:
     """CRC-32 of each part of a state, by name."""
     parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
+    if isinstance(state, AveragedState):
+        parts["average"] = state.average
     return {name: checksum(tree) for name, tree in parts.items()}
 
 

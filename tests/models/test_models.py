@@ -197,16 +197,17 @@ def test_last_bn_of_each_block_starts_at_zero_and_the_classifier_small():
 
 
 def test_dropout_depends_on_the_clip_not_on_the_number_of_devices():
+    from mg_jax.models.parts import first_clip
     from mg_jax.models.resnet3d import Head
     from mg_jax.runtime import parallel
 
     features = np.ones((8, 1, 1, 1, 64), np.float32)
-    eval_head = Head(5, 0.5, train=False, axis_name=None)
+    eval_head = Head(5, 0.5, train=False, first_clip=lambda _: 0)
     variables = eval_head.init(jax.random.key(0), [features])
 
     def logits(devices):
         mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
-        head = Head(5, 0.5, train=True, axis_name=parallel.AXIS)
+        head = Head(5, 0.5, train=True, first_clip=partial(first_clip, parallel.AXIS))
         mapped = parallel.pmap(
             lambda v, x: head.apply(v, [x], rngs={"dropout": jax.random.key(3)}),
             mesh,
