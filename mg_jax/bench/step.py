@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from matplotlib.figure import Figure
 
+from mg_jax.accelerators.forecast import MEASURED, format_forecast, project
 from mg_jax.bench import device_limits
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
@@ -22,7 +23,6 @@ from mg_jax.recipe import check_devices, schedules_of
 from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
-from mg_jax.schedule import Schedule
 from mg_jax.training.programs import train_program
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
@@ -42,8 +42,8 @@ def measure(config, iterations: int) -> dict[str, Any]:
     mesh = parallel.make_mesh()
     check_devices(schedules["baseline"], mesh.size)
     limits = device_limits.measure(config.model.dtype, mesh)
-    counts = {name: schedule.grid_counts() for name, schedule in schedules.items()}
-    grids = sorted({grid for count in counts.values() for grid in count}, key=_extent, reverse=True)
+    distinct = {grid for schedule in schedules.values() for grid in schedule.grid_counts()}
+    grids = sorted(distinct, key=_extent, reverse=True)
     state, rows = create_state(config, mesh), {}
     print(device_limits.format_limits(limits), _HEADER, sep="\n")
     for grid in shown(grids, "measuring", "grid", len(grids)):
@@ -55,35 +55,15 @@ def measure(config, iterations: int) -> dict[str, Any]:
         "remat": config.run.remat,
         "limits": limits,
         "grids": list(rows.values()),
-        "schedules": {
-            name: project(schedule, counts[name], rows) for name, schedule in schedules.items()
-        },
+        **project(schedules, rows, MEASURED),
     }
-    if "multigrid" in schedules:
-        slow, fast = (result["schedules"][name] for name in ("baseline", "multigrid"))
-        result["speed_up"] = slow["train_s"] / fast["train_s"]
-        result["flops_ratio"] = slow["flops"] / fast["flops"]
-        result["iterations_ratio"] = slow["iterations"] / fast["iterations"]
-    print(format_schedules(result))
+    print(f"\n{format_forecast(result, MEASURED)}")
     return result
 
 
 def _extent(grid: Grid) -> tuple[int, int, int]:
     """The sort key by which the base grid comes first."""
     return grid.frames, grid.size, grid.sub_batch
-
-
-def project(
-    schedule: Schedule, counts: dict[Grid, int], rows: dict[Grid, dict[str, Any]]
-) -> dict[str, Any]:
-    """The projected time of a schedule's iterations, without evaluation and input."""
-    return {
-        "iterations": schedule.iterations,
-        "clips": schedule.clips,
-        "train_s": sum(rows[grid]["iteration_s"] * count for grid, count in counts.items()),
-        "flops": sum(rows[grid]["flops"] * count for grid, count in counts.items()),
-        "compile_s": sum(rows[grid]["lower_s"] + rows[grid]["compile_s"] for grid in counts),
-    }
 
 
 def _measure_grid(
@@ -205,27 +185,3 @@ def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
     path = workdir / "step.png"
     figure.savefig(path, dpi=150)
     return path
-
-
-def format_schedules(result: dict[str, Any]) -> str:
-    """The schedules' projected time, in words."""
-    lines = ["", "iterations alone, without input and evaluation:"]
-    for name, schedule in result["schedules"].items():
-        lines.append(
-            f"{name:<10} {schedule['iterations']:>9,} iterations "
-            f"{_duration(schedule['train_s']):>9}  {schedule['flops']:.3g} FLOPs, compilation "
-            f"{schedule['compile_s']:.0f} s"
-        )
-    if "speed_up" in result:
-        lines.append(
-            f"{result['speed_up']:.2f}x faster; {result['flops_ratio']:.2f}x fewer FLOPs, "
-            f"{result['iterations_ratio']:.2f}x fewer iterations"
-        )
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"

@@ -22,7 +22,8 @@ from mg_jax.study.results import check_at_once, write_results
 from mg_jax.study.trials import Trial, run_trials, shares
 from mg_jax.tools import command_line
 from mg_jax.workdir.config import check_same_config
-from mg_jax.workdir.diverged import RECORD
+from mg_jax.workdir.diverged import DIVERGED
+from mg_jax.workdir.finished import SUMMARY
 from mg_jax.workdir.lock import locked_workdir
 
 flags.adopt_module_key_flags(command_line)
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
 
 
 def _so_far(workdir: pathlib.Path) -> str:
-    ended = any([*workdir.glob("*/summary.json"), *workdir.glob(f"*/{RECORD}")])
+    ended = any([*workdir.glob(f"*/{SUMMARY}"), *workdir.glob(f"*/{DIVERGED}")])
     so_far = f"; so far see {workdir / 'study.md'}" if ended else ", no run has ended yet"
     return f"the same command goes on{so_far}"
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program, schedule_programs
 from mg_jax.accelerators.devices import Accelerator, find_accelerator
-from mg_jax.accelerators.forecast import format_forecast, project
+from mg_jax.accelerators.forecast import COUNTED, format_forecast, project
 from mg_jax.accelerators.roofline import ASSUMPTIONS, program_seconds
 from mg_jax.errors import UserError
 from mg_jax.grid import Grid
@@ -61,8 +61,8 @@ def write_absent_plan(
         rows[program] = _row(config, mesh, accelerator, program)
         say(_line(program, rows[program]))
     grids = {grid: rows[train_program(grid)] for grid in schedule.grids_from(0)}
-    forecast = project(schedules_of(config), grids)
-    print(f"\n{format_forecast(forecast)}\n\n{ASSUMPTIONS}\n")
+    forecast = project(schedules_of(config), grids, COUNTED)
+    print(f"\n{format_forecast(forecast, COUNTED)}\n\n{ASSUMPTIONS}\n")
     plan = {
         "gpu": name,
         "gpus": gpus,

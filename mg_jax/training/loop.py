@@ -19,16 +19,11 @@ from mg_jax.training.log import RunLog, open_log
 from mg_jax.training.meter import Meter
 from mg_jax.training.programs import train_program
 from mg_jax.training.session import Session, open_session
-from mg_jax.training.summary import (
-    SUMMARY,
-    describe_end,
-    describe_start,
-    read_summary,
-    summarize,
-)
+from mg_jax.training.summary import describe_end, describe_start, summarize
 from mg_jax.training.upcoming import describe_upcoming, evaluation_steps, upcoming_programs
 from mg_jax.workdir.config import write_config
-from mg_jax.workdir.diverged import RECORD, Diverged
+from mg_jax.workdir.diverged import DIVERGED, Diverged
+from mg_jax.workdir.finished import SUMMARY, read_summary
 from mg_jax.workdir.trained_on import stretch_of, write_trained_on
 
 
@@ -81,7 +76,7 @@ def _train(session: Session, state: TrainState) -> dict[str, float]:
             return _iterate(session, state, log)
         except Diverged as error:
             if hosts.is_first():
-                write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
+                write_json(workdir / DIVERGED, {"step": error.step, "reason": error.reason})
             error.args = (
                 f"{error}; see {workdir / 'log.jsonl'}; a smaller "
                 "--config.schedule.learning_rate, in another --workdir, may help",
@@ -95,7 +90,7 @@ def _mark_started(session: Session) -> None:
     write_config(workdir, session.config, session.data.classes)
     videos = session.data.train.videos, session.data.evaluation.videos
     write_trained_on(workdir, session.trained_on, *videos)
-    for ending in (RECORD, SUMMARY):
+    for ending in (DIVERGED, SUMMARY):
         (workdir / ending).unlink(missing_ok=True)
 
 

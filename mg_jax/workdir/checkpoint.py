@@ -19,7 +19,7 @@ from mg_jax.metrics import headline
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
 from mg_jax.workdir.checkpoint_record import (
-    RECORD,
+    RECORD_ITEM,
     DamagedCheckpoint,
     add_to_record,
     check_checksums,
@@ -92,7 +92,7 @@ class Checkpoints:
         record = {"clocks": clocks, "metrics": None, "checksums": state_checksums(state)}
         items = {
             "state": ocp.args.StandardSave(state),
-            RECORD: ocp.args.JsonSave(with_checksum(record)),
+            RECORD_ITEM: ocp.args.JsonSave(with_checksum(record)),
         }
         with self._disk_errors():
             self._manager.save(step, args=ocp.args.Composite(**items))

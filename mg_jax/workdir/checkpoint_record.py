@@ -15,7 +15,7 @@ from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.workdir.config import steps_in
 
 # The checkpoint's item that holds it, beside the arrays.
-RECORD = "record"
+RECORD_ITEM = "record"
 
 
 class DamagedCheckpoint(Exception):
@@ -70,7 +70,7 @@ def add_to_record(
 
 
 def _path(checkpoint: pathlib.Path) -> pathlib.Path:
-    return checkpoint / RECORD / "metadata"  # Orbax's name
+    return checkpoint / RECORD_ITEM / "metadata"  # Orbax's name
 
 
 def state_checksums(state: TrainState) -> dict[str, int]:

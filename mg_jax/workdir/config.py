@@ -18,6 +18,10 @@ _STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
 # Single settings that change nothing that a run computes.
 _FREE = ("data.dir", "data.max_damaged", "schedule.videos")
 
+_PUT_BACK = (
+    "put it back, for example from another run of the same config, or choose another --workdir"
+)
+
 
 class WorkdirError(UserError):
     """A work directory of another config, classes or videos, or a damaged one."""
@@ -144,8 +148,12 @@ def read_classes(workdir: pathlib.Path) -> list[str]:
     return read_json(path)
 
 
-def read_json(path: pathlib.Path) -> Any:
+def read_json(path: pathlib.Path, mend: str = _PUT_BACK) -> Any:
     """The content of a JSON file of a work directory.
+
+    Args:
+      path: of the file.
+      mend: what to do if it is damaged, for the message.
 
     Raises:
       WorkdirError: if it is damaged.
@@ -153,10 +161,7 @@ def read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise WorkdirError(
-            f"{path} is damaged ({error}); put it back, for example from another run of the same "
-            "config, or choose another --workdir"
-        ) from error
+        raise WorkdirError(f"{path} is damaged ({error}); {mend}") from error
 
 
 def stored_config(path: pathlib.Path) -> ConfigDict:

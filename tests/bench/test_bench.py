@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from mg_jax.accelerators.forecast import MEASURED, project
 from mg_jax.bench import kernels
-from mg_jax.bench.step import project
 from mg_jax.recipe import as_baseline, schedule_from_config
 from tests import runs, tiny
 
@@ -55,7 +55,7 @@ def test_a_schedule_takes_the_time_of_its_iterations():
         grid: {"iteration_s": grid.batch / 7, "flops": 2.0, "lower_s": 1.0, "compile_s": 2.0}
         for grid in counts
     }
-    found = project(schedule, counts, rows)
+    found = project({"multigrid": schedule}, rows, MEASURED)["schedules"]["multigrid"]
     assert found["train_s"] == pytest.approx(schedule.clips / 7)
     assert found["flops"] == 2 * schedule.iterations
     assert found["compile_s"] == 3 * len(counts)
