@@ -18,6 +18,8 @@ from mg_jax.schedule import (
 
 SAMPLINGS = ("stride", "segments")
 
+_WHEN_TO_COMPILE = ("auto", "background", "first", "off")  # values of run.compile_ahead
+
 
 def recipe_from_config(config) -> Recipe:
     """The baseline's recipe, scaled to the config's batch.
@@ -238,6 +240,9 @@ def _check_evaluation(config) -> None:
 def _check_run(config) -> None:
     for name in ("log_every", "checkpoint_every", "keep"):
         _check_positive(config.run[name], f"run.{name}")
+    if config.run.compile_ahead not in _WHEN_TO_COMPILE:
+        choices = ", ".join(_WHEN_TO_COMPILE)
+        raise UserError(f"run.compile_ahead={config.run.compile_ahead} must be one of {choices}")
     if config.run.readers < 0:
         raise UserError(f"run.readers={config.run.readers} must be positive, or 0 for all cores")
     if config.seed < 0:
