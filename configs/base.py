@@ -203,7 +203,14 @@ def _run() -> ConfigDict:
     run.accept_other_videos = False  # continue although the data set's videos have changed
     run.accumulate = 1  # parts of a batch that are computed one after the other, for less memory
     run.remat = False  # recompute activations inside blocks in the backward pass, for less memory
-    run.compile_ahead = True  # compile the coming grids' programs while training
+    # When programs are compiled: "background", the coming ones while training; "first", all before
+    # the first iteration; "off", each when its turn comes. "auto" is background on CPUs, where
+    # compiling changes no program and takes no device's memory, and first on accelerators, where
+    # kernels are chosen by timing them on the device that would train meanwhile.
+    run.compile_ahead = "auto"
+    # On GPUs, equal bits from equal runs: algorithms are fixed, none is chosen by its time, which
+    # is slower. CPUs and TPUs give equal bits anyway.
+    run.deterministic = False
     run.readers = 0  # processes that read and decode clips; 0 for one per core
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
     return run

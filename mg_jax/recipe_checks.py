@@ -13,6 +13,7 @@ from mg_jax.grid import LONG_CYCLE, Shape
 from mg_jax.schedule import Schedule, TooShort
 
 SAMPLINGS = ("stride", "segments")
+_WHEN_TO_COMPILE = ("auto", "background", "first", "off")  # values of run.compile_ahead
 
 
 def check_base_grid(config) -> None:
@@ -102,6 +103,9 @@ def check_run(config) -> None:
     """Checks the `run` section and the seed."""
     for name in ("log_every", "checkpoint_every", "keep"):
         check_positive(config.run[name], f"run.{name}")
+    if config.run.compile_ahead not in _WHEN_TO_COMPILE:
+        choices = ", ".join(_WHEN_TO_COMPILE)
+        raise UserError(f"run.compile_ahead={config.run.compile_ahead} must be one of {choices}")
     if config.run.readers < 0:
         raise UserError(f"run.readers={config.run.readers} must be positive, or 0 for all cores")
     if config.seed < 0:

@@ -16,8 +16,8 @@ from mg_jax.input.prepared import is_prepared, with_classes
 from mg_jax.input.sampling import all_views
 from mg_jax.models import create_model
 from mg_jax.recipe import schedule_from_config
+from mg_jax.runtime.program_cache import cache_programs
 from mg_jax.training.evaluation_step import view_scores
-from mg_jax.training.programs import cache_programs
 from mg_jax.training.state import init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights

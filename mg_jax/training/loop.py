@@ -14,6 +14,7 @@ from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.stops import Preempted, Stops
 from mg_jax.training.average import to_evaluate
+from mg_jax.training.compile_ahead import compile_ahead
 from mg_jax.training.evaluation import evaluate, with_precise_statistics
 from mg_jax.training.log import RunLog, open_log
 from mg_jax.training.meter import Meter
@@ -100,8 +101,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
     start, end = int(state.step), session.schedule.iterations
     evaluations = evaluation_steps(end, config.eval.times)
     saves = evaluations | set(range(0, end, config.run.checkpoint_every))
-    if config.run.compile_ahead:
-        executables.request(upcoming_programs(session, start))
+    compile_ahead(session, start)
     with session.timed("train_s"):
         batches = _train_batches(session, start)
     meter = Meter(log, config.run.log_every, batches, executables)

@@ -1,6 +1,5 @@
 """The kinds of programs of a run, and how each is lowered."""
 
-import pathlib
 from functools import partial
 
 import jax
@@ -8,7 +7,7 @@ from jax.sharding import Mesh
 
 from mg_jax.grid import Grid
 from mg_jax.input.sampling import Views
-from mg_jax.runtime import memory
+from mg_jax.runtime import memory, parallel, xla_options
 from mg_jax.runtime.executables import Executables, Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.training import evaluation_step, step
@@ -39,7 +38,9 @@ def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
       state: gives shapes and dtypes.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    return Executables(partial(lower_program, config, mesh, shapes), memory.limit_bytes())
+    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
+    lower = partial(lower_program, config, mesh, shapes)
+    return Executables(lower, memory.limit_bytes(), options)
 
 
 def lower_program(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
@@ -66,9 +67,3 @@ def batch_bytes(config, program: Program) -> int:
     else:
         shapes = step.batch_shapes(config, program)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in shapes.values())
-
-
-def cache_programs(folder: str) -> None:
-    """Makes JAX keep compiled programs in a folder, also between runs."""
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -19,10 +19,11 @@ from mg_jax.machine.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.executables import Executables, Program
+from mg_jax.runtime.program_cache import cache_run_programs
 from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.runtime.stops import Stops
 from mg_jax.schedule import Schedule
-from mg_jax.training.programs import cache_programs, create_executables
+from mg_jax.training.programs import create_executables
 from mg_jax.training.state import create_state, init_variables
 from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir.checkpoint import Checkpoints
@@ -172,7 +173,8 @@ def _open(
     if trains:
         hosts.on_first(lambda: opened.enter_context(locked_workdir(workdir)))
         hosts.check_shared(workdir)
-    cache_programs(config.run.cache_dir)
+    platform = parallel.platform(mesh)
+    cache_run_programs(config.run.cache_dir, workdir, platform, writes_alone=trains)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
     opened.callback(checkpoints.close)
     state, clocks = _state(config, mesh, checkpoints, weights, repair=trains)

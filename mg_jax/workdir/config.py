@@ -173,6 +173,9 @@ def stored_config(path: pathlib.Path) -> ConfigDict:
     content, config = read_json(path), get_base()
     if not isinstance(content, dict):
         raise WorkdirError(f"{path} is not a run's config: it holds a {type(content).__name__}")
+    run = content.get("run")
+    if isinstance(run, dict) and isinstance(run.get("compile_ahead"), bool):  # as it was before
+        run["compile_ahead"] = "background" if run["compile_ahead"] else "off"
     try:
         config.update(_renewed(content))  # it also turns lists back into tuples
     except (TypeError, AttributeError, ValueError, KeyError) as error:

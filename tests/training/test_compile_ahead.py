@@ -16,7 +16,7 @@ from mg_jax.workdir.trained_on import stretch_of
 
 @pytest.fixture
 def config(config):
-    config.run.compile_ahead = True
+    config.run.compile_ahead = "background"
     return config
 
 
