@@ -182,9 +182,11 @@ def _span(start: float, end: float, frames: Frames) -> tuple[int, int]:
 
 
 def _example(fields: dict[str, Any]) -> bytes:
-    return tf_example_pb2.Example(
+    example = tf_example_pb2.Example(
         features=tf_feature_pb2.Features(feature={k: _feature(v) for k, v in fields.items()})
-    ).SerializeToString()
+    )
+    # Otherwise each process has an order of its own.
+    return example.SerializeToString(deterministic=True)
 
 
 def _feature(value: str | bytes | float | int | list[int]) -> tf_feature_pb2.Feature:

@@ -184,19 +184,20 @@ def _share(
     """
     write = functools.partial(write_claimed, folder=folder, stored=settings.stored)
     count = process.count or process.index + 1
-    waits = False
+    waits, written = False, 0
     while account.missing and is_planned(folder):
         free = [part for part in account.missing if is_free(part, folder)]
         if free:
             begin = len(free) * process.index // count
-            pool.run(write, free[begin:] + free[:begin])
+            written += pool.run(write, free[begin:] + free[:begin]).whole
             waits = False
-        elif not waits:
-            say(f"{process} waits for {len(account.missing)} parts that others prepare")
+        else:
+            if not waits:
+                say(f"{process} waits for {len(account.missing)} parts that others prepare")
             waits = True
-        if not free:
             time.sleep(_WAIT_S)
         account.look()
+    say(f"{process} has prepared {written:,} of {account.total:,} videos")
 
 
 @contextlib.contextmanager

@@ -77,8 +77,8 @@ class Pool:
     workers: int
     watch: Callable[[Tally], None]
 
-    def run(self, function: Callable, tasks: Iterable) -> None:
-        """Calls `function(task, tally)` for each task, in any order.
+    def run(self, function: Callable, tasks: Iterable) -> Tally:
+        """Calls `function(task, tally)` for each task, in any order; returns the tally.
 
         Raises:
           Exception: that of the first task that fails, or of `watch`; the other tasks are stopped.
@@ -89,7 +89,7 @@ class Pool:
             tally = Tally(context, self.watch)
             for task in tasks:
                 function(task, tally)
-            return
+            return tally
         tally = Tally(context)
         with (
             held_signals() as deliver_signals,
@@ -110,6 +110,7 @@ class Pool:
             except BaseException:
                 _kill(pool)
                 raise
+        return tally
 
 
 @contextlib.contextmanager
