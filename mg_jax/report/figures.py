@@ -19,7 +19,7 @@ from mg_jax.tools.plan_plot import shape_colours, shape_patches
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = "os^Dv<>"
 _DASHES = ("-", "--", ":", "-.")
-_STYLE = {
+PAGE_STYLE = {
     "font.size": 12,
     "axes.titlesize": 13,
     "axes.spines.top": False,
@@ -51,7 +51,7 @@ def line_style(index: int) -> dict[str, str]:
 
 def accuracy_figure(axis: Axis, groups: Sequence[Group], curves: list[AccuracyCurve]) -> bytes:
     """Accuracy against a cost as a PNG: a curve for each group, a star for its final result."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(PAGE_STYLE):
         metric = NAMES[groups[0].metric]
         handles = [
             Line2D([], [], markersize=6, **line_style(index)) for index in range(len(groups))
@@ -70,9 +70,9 @@ def accuracy_figure(axis: Axis, groups: Sequence[Group], curves: list[AccuracyCu
         axes.set_xlim(left=0)
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -2), min(high, 102))
-        axes.xaxis.set_major_formatter(_tick)
+        axes.xaxis.set_major_formatter(tick)
         _legend(figure, handles, names)
-        return _png(figure)
+        return png(figure)
 
 
 def _draw_accuracy(axes: Axes, index: int, curve: AccuracyCurve, unit: float) -> None:
@@ -110,7 +110,7 @@ def training_figure(
       curves: by the scalar's name.
       limits: of the vertical axes, by the scalar's name, the same for all groups.
     """
-    with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
+    with matplotlib.rc_context({**PAGE_STYLE, "axes.grid": False}):
         patches = shape_patches(group.schedule, _BAND)
         height = 1.35 + 1.75 * len(curves) + 0.24 * math.ceil(len(patches) / 2)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -123,7 +123,7 @@ def training_figure(
         panels[0].set_title(_shortened(group.name), loc="left", parse_math=False)
         panels[-1].set_xlim(0, group.schedule.iterations)
         panels[-1].set_xlabel("iterations")
-        panels[-1].xaxis.set_major_formatter(_tick)
+        panels[-1].xaxis.set_major_formatter(tick)
         figure.legend(
             handles=patches,
             loc="outside lower left",
@@ -132,7 +132,7 @@ def training_figure(
             alignment="left",
             frameon=False,
         )
-        return _png(figure)
+        return png(figure)
 
 
 def _draw_bands(axes: Axes, group: Group) -> None:
@@ -172,11 +172,13 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
 
 
-def _tick(value: float, _: int) -> str:
+def tick(value: float, _: int) -> str:
+    """A number on an axis, without a power of ten."""
     return f"{value:,.10g}"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The picture as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=_DPI, format="png")
     return buffer.getvalue()

@@ -4,7 +4,6 @@ import pathlib
 from typing import Any
 
 from mg_jax import lengths
-from mg_jax.grid import Grid
 from mg_jax.input.prepared import count_videos
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.recipe import is_baseline, recipe_from_config, schedule_from_config
@@ -34,7 +33,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
         videos = count_videos(config, config.data.train_split)
     plan = plan_dict(schedule, baseline)
     if excess := _excess(schedule):
-        plan["excess"] = {str(grid): share for grid, share in excess.items()}
+        plan["excess"] = excess
     if videos is None:
         epochs = lengths.describe_stated(config)
     else:
@@ -119,9 +118,10 @@ def _rounding_lines(schedule: Schedule) -> list[str]:
     return [f"pixels of an iteration against the base grid's (Eq. 1: the same): {', '.join(each)}"]
 
 
-def _excess(schedule: Schedule) -> dict[Grid, float]:
+def _excess(schedule: Schedule) -> dict[str, float]:
+    """By grid, whatever its sub-batch, the deviations that are worth showing."""
     base = schedule.recipe.base
-    shares = {grid: base.excess(grid) for grid in schedule.grids_from(0)}
+    shares = {str(grid): base.excess(grid) for grid in schedule.grids_from(0)}
     return {grid: share for grid, share in shares.items() if abs(share) > _SHOWN}
 
 

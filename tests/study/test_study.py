@@ -7,7 +7,8 @@ import pytest
 from configs.study import get_config as get_study
 from mg_jax.machine.cores import usable_cores
 from mg_jax.recipe import schedule_from_config
-from mg_jax.study.cells import QUESTIONS, cell_config, cells
+from mg_jax.study.cells import cell_config, cells
+from mg_jax.study.questions import QUESTIONS, SETS
 from tests import runs
 from tests.tiny import get_config as get_tiny
 
@@ -31,11 +32,17 @@ def test_cells_are_what_they_are_called_whatever_the_config_says(base):
         steps = range(schedule.iterations)
         plans[name] = tuple((schedule.grid(i), schedule.learning_rate(i)) for i in steps)
     assert len(set(plans.values())) == len(plans)
-    assert len(plans["baseline_shortened"]) == len(plans["multigrid"])
+    for cut, whole in (("1x", "multigrid_1x"), ("1.5x", "multigrid"), ("2x", "multigrid_2x")):
+        assert len(plans[f"baseline_cut_{cut}"]) == len(plans[whole])
+    for name in variants.keys() & {a.cell for q in SETS["table1"] for a in q.answers}:
+        assert name == "baseline" or len(plans[name]) == len(plans["multigrid"])
     assert 8 * len(plans["baseline_coarse"]) == len(plans["baseline"])
     assert len({grid.frames for grid, _ in plans["multigrid"]}) == 3
     named = {answer.cell for question in QUESTIONS for answer in question.answers}
-    assert set(variants) == named - {"baseline_whole_batch_bn"}
+    left_out = {"baseline_whole_batch_bn"}
+    if len(plans["baseline"]) == 72:
+        left_out |= {"baseline_coarse_0.25x"}  # 2 iterations for 3 stages
+    assert set(variants) == named - left_out
 
 
 def test_batch_norm_of_the_baseline_is_a_cell_where_sub_batches_are_smaller():
@@ -171,6 +178,8 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
             ["--cells="],
             "--cells: no cell is given; there are base",
         ),
+        (["--set=figure9"], "--set: no set is called figure9; there are overview, figure3"),
+        (["--set=table1", "--cells=baseline"], "give --set or --cells, not both"),
         (
             ["--config.sub_batch=0"],
             "a study compares sub-batches with whole batches",
