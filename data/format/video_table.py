@@ -24,9 +24,9 @@ class Actions:
     end: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class VideoTable:
-    """The videos of a split, a row each.
+    """The videos of a split, a row each; two are the same only if they are one object.
 
     Attributes:
       ids: names, str.

@@ -46,6 +46,7 @@ class ClipSource:
       multi_label: a video has any number of labels, not one.
       augmentation: what is random.
       grids: the shapes that clips come in; tasks name them by number.
+      mirrored: class, by class, of mirrored clips; None where they keep their own.
     """
 
     videos: VideoTable
@@ -53,6 +54,7 @@ class ClipSource:
     multi_label: bool
     augmentation: Augmentation
     grids: tuple[Grid, ...]
+    mirrored: tuple[int, ...] | None = None
 
     def fields(self, number: int, count: int) -> dict[str, Field]:
         """The arrays of a batch of so many clips of a grid: pixels, label, and what was drawn."""
@@ -114,9 +116,16 @@ class ClipSource:
         batch["label"][own] = self._labels(clips)
 
     def _labels(self, clips: Clips) -> np.ndarray:
+        mirrored_K = None if self.mirrored is None else np.array(self.mirrored)
         if self.multi_label:
-            return self.videos.labels_within(clips.rows_B, clips.frames_BT)
-        return self.videos.label(clips.rows_B)
+            labels_BK = self.videos.labels_within(clips.rows_B, clips.frames_BT)
+            if mirrored_K is not None:
+                labels_BK[clips.flip_B] = labels_BK[clips.flip_B][:, mirrored_K]
+            return labels_BK
+        label_B = self.videos.label(clips.rows_B)
+        if mirrored_K is not None:
+            label_B = np.where(clips.flip_B, mirrored_K[label_B], label_B)
+        return label_B
 
     def _read_clip(
         self, row: int, numbers_T: np.ndarray, box_3: np.ndarray, out_THWC: np.ndarray

@@ -14,6 +14,7 @@ from data.format.video_table import Actions, VideoTable
 from data.preparation.parts import Stored
 from data.preparation.prepare import settings_from_config
 from mg_jax.errors import UserError
+from mg_jax.input.class_files import ClassFiles, read_class_files
 from mg_jax.input.prepared import data_folder, is_prepared
 from mg_jax.input.readers import Readers, shared_readers
 
@@ -36,6 +37,7 @@ class Split:
       damaged: videos that were found damaged so far.
       multi_label: a video has any number of labels, not one.
       readers: processes that read them.
+      mirrored: class, by class, of mirrored clips; None where they keep their own.
     """
 
     videos: VideoTable
@@ -43,23 +45,25 @@ class Split:
     damaged: DamagedVideos
     multi_label: bool
     readers: Readers
+    mirrored: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSource:
-    """The splits that a run uses and the names of their classes."""
+    """The splits that a run uses, the names of their classes and what is said of single ones."""
 
     train: Split
     evaluation: Split
     classes: list[str]
+    class_files: ClassFiles = dataclasses.field(default_factory=ClassFiles)
 
 
 def open_source(config) -> DataSource:
     """The config's splits.
 
     Raises:
-      UserError: if the data set is not prepared, a split is missing or empty, or the model's
-        classes, unless left open by 0, are not the data set's.
+      UserError: if the data set is not prepared, a split is missing or empty, the model's classes,
+        unless left open by 0, are not the data set's, or a file names other classes.
     """
     data_set = open_data_set(config)
     classes = class_names(data_set)
@@ -69,10 +73,13 @@ def open_source(config) -> DataSource:
             f"{len(classes)} classes; set --config.model.num_classes={len(classes)}, or 0 for as "
             "many as there are"
         )
+    class_files = read_class_files(config, classes)
+    train = _open_split(config, data_set, config.data.train_split)
     return DataSource(
-        train=_open_split(config, data_set, config.data.train_split),
+        train=dataclasses.replace(train, mirrored=class_files.mirrored),
         evaluation=_open_split(config, data_set, config.data.eval_split),
         classes=classes,
+        class_files=class_files,
     )
 
 

@@ -101,7 +101,7 @@ def _clips(
 ) -> Stream:
     """Batches of some grids, so many clips of each."""
     videos = split.videos, split.frames, split.multi_label
-    source = ClipSource(*videos, augmentation, tuple(grids))
+    source = ClipSource(*videos, augmentation, tuple(grids), split.mirrored)
     sizes = [size_of(source.fields(i, count)) for i, count in enumerate(counts)]
     # There is no grid where a run was cut off after its last iteration.
     return split.readers.stream(source, max(sizes, default=0), split.damaged)

@@ -22,6 +22,7 @@ from mg_jax.training.programs import train_program
 from mg_jax.training.session import Session, open_session
 from mg_jax.training.summary import describe_end, describe_start, summarize
 from mg_jax.training.upcoming import describe_upcoming, evaluation_steps, upcoming_programs
+from mg_jax.workdir.class_files import write_class_files
 from mg_jax.workdir.config import write_config
 from mg_jax.workdir.diverged import DIVERGED, Diverged
 from mg_jax.workdir.finished import SUMMARY, read_summary
@@ -89,6 +90,7 @@ def _mark_started(session: Session) -> None:
     """Writes which config and videos the work directory belongs to; removes what says it ended."""
     workdir = session.workdir
     write_config(workdir, session.config, session.data.classes)
+    write_class_files(workdir, dataclasses.asdict(session.data.class_files))
     videos = session.data.train.videos, session.data.evaluation.videos
     write_trained_on(workdir, session.trained_on, *videos)
     for ending in (DIVERGED, SUMMARY):

@@ -1,5 +1,6 @@
 """The kinds of programs of a run, and how each is lowered."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -29,21 +30,30 @@ def views_program(config, views: Views, mesh: Mesh) -> Program:
     return Program("views", videos, views.frames, views.size, views=len(views))
 
 
-def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
+def create_executables(
+    config, mesh: Mesh, state: TrainState, class_weights: Sequence[float] | None = None
+) -> Executables:
     """The cache of compiled programs of a run.
 
     Args:
       config: of the run.
       mesh: the devices.
       state: gives shapes and dtypes.
+      class_weights: of the loss of each class; None for 1.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
-    lower = partial(lower_program, config, mesh, shapes)
+    lower = partial(lower_program, config, mesh, shapes, class_weights=class_weights)
     return Executables(lower, memory.limit_bytes(), options)
 
 
-def lower_program(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+def lower_program(
+    config,
+    mesh: Mesh,
+    state: TrainState,
+    program: Program,
+    class_weights: Sequence[float] | None = None,
+) -> jax.stages.Lowered:
     """A program, lowered for compilation.
 
     Args:
@@ -51,9 +61,10 @@ def lower_program(config, mesh: Mesh, state: TrainState, program: Program) -> ja
       mesh: the devices, which need not be there.
       state: shapes of the state.
       program: of which kind and for which shapes.
+      class_weights: of the loss of each class; None for 1.
     """
     lowerings = {
-        "train": step.lower_train_step,
+        "train": partial(step.lower_train_step, class_weights=class_weights),
         "statistics": evaluation_step.lower_statistics_step,
         "views": evaluation_step.lower_views_step,
     }

@@ -28,6 +28,7 @@ from mg_jax.training.state import create_state, init_variables
 from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir.checkpoint import Checkpoints
 from mg_jax.workdir.checkpoint_record import state_checksums
+from mg_jax.workdir.class_files import check_class_files
 from mg_jax.workdir.config import check_classes, check_config, has_checkpoint, shared_settings
 from mg_jax.workdir.lock import locked_workdir
 from mg_jax.workdir.trained_on import TrainedOn, check_videos, read_trained_on
@@ -178,7 +179,7 @@ def _open(
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
     opened.callback(checkpoints.close)
     state, clocks = _state(config, mesh, checkpoints, weights, repair=trains)
-    executables = create_executables(config, mesh, state)
+    executables = create_executables(config, mesh, state, data.class_files.weights)
     opened.callback(executables.close)
     stops.check_now()
     pieces = executables, checkpoints, clocks, stops, opened.pop_all(), trained_on
@@ -195,6 +196,8 @@ def _check_workdir(config, workdir: pathlib.Path, data: DataSource, *, trains: b
     free = () if trains else ("data.eval_split",)
     hosts.on_first(lambda: check_config(workdir, config, free=free))
     hosts.on_first(lambda: check_classes(workdir, data.classes))
+    if trains:
+        hosts.on_first(lambda: check_class_files(workdir, dataclasses.asdict(data.class_files)))
     if trains and not config.run.accept_other_videos:
         hosts.on_first(
             lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
@@ -222,6 +225,7 @@ def _check_same_data(config, data: DataSource) -> None:
     """Checks that all processes have prepared the same videos in the same way."""
     parts = {
         "names of classes": json.dumps(data.classes),
+        "flip pairs and class weights": json.dumps(dataclasses.asdict(data.class_files)),
         "how frames are stored": hosts.on_all(lambda: str(stored(config))),
     }
     splits = {config.data.train_split: data.train, config.data.eval_split: data.evaluation}

@@ -1,5 +1,6 @@
 """One iteration of training, as per-device code."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +23,13 @@ from mg_jax.training.preprocess import preprocess
 from mg_jax.training.stages import frozen
 
 
-def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+def lower_train_step(
+    config,
+    mesh: Mesh,
+    state: TrainState,
+    program: Program,
+    class_weights: Sequence[float] | None = None,
+) -> jax.stages.Lowered:
     """The step (state, batch, learning_rate) -> (state, metrics), lowered for compilation.
 
     `batch` is as in `batch_shapes`. Metrics are scalars: means over the global batch, and `finite`,
@@ -33,17 +40,21 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
       mesh: the devices.
       state: shapes of the state.
       program: batch, frames, size and sub_batch.
+      class_weights: of the loss of each class; None for 1.
     """
     optimizer = create_optimizer(config.optimizer)
     parts = config.run.accumulate
 
+    def loss(logits_BK, label):
+        return batch_metrics(logits_BK, label, config.loss.label_smoothing, class_weights)
+
     def gradients(state, batch):
         if parts == 1:
-            return _gradients(config, mesh, program, state, batch)
+            return _gradients(config, mesh, program, loss, state, batch)
         clips = program.batch // mesh.size
         batch = {**batch, "number": first_clip(parallel.AXIS, clips) + jnp.arange(clips)}
         return mean_over_parts(
-            lambda part: _gradients(config, mesh, program, state, part), parts, batch
+            lambda part: _gradients(config, mesh, program, loss, state, part), parts, batch
         )
 
     def step(state, batch, learning_rate):
@@ -90,7 +101,12 @@ def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def _gradients(
-    config, mesh: Mesh, program: Program, state: TrainState, batch: dict[str, jax.Array]
+    config,
+    mesh: Mesh,
+    program: Program,
+    loss: Callable[[jax.Array, jax.Array], dict[str, jax.Array]],
+    state: TrainState,
+    batch: dict[str, jax.Array],
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """Gradients, new running statistics and metrics of some of this device's clips: their means.
 
@@ -98,6 +114,7 @@ def _gradients(
       config: of the run.
       mesh: the devices.
       program: gives sub_batch.
+      loss: of logits and label, gives the metrics.
       state: to train.
       batch: all of the device's clips, or a part of them with their `number` in the batch.
     """
@@ -120,7 +137,7 @@ def _gradients(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        metrics = batch_metrics(logits_BK, batch["label"])
+        metrics = loss(logits_BK, batch["label"])
         return metrics["loss"], (metrics, updated["batch_stats"])
 
     (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

@@ -1,5 +1,6 @@
 """Readers: the same clips however many there are, and what happens when processes are killed."""
 
+import dataclasses
 import errno
 import os
 import pathlib
@@ -79,6 +80,19 @@ def test_an_error_of_our_own_is_no_damage_and_ends_the_run_with_its_traceback(sp
     with pytest.raises(RuntimeError, match=rf"(?s)Traceback.*{error.__name__}: cut off"):
         Readers(1).stream(source, 1 << 22, damaged).read(0, 0, 16)
     assert not damaged.rows
+
+
+def test_a_mirrored_clip_has_the_class_that_its_own_swaps_with(split, grids):
+    plain = source_of(split, grids)
+    swapped = dataclasses.replace(plain, mirrored=(2, 1, 0, 3))
+    before, after = (in_this_process(source, 0, 0, 40)[0] for source in (plain, swapped))
+    flip_B, label_B = before["flip_B"], before["label"]
+    expected_B = np.where(flip_B & (label_B % 2 == 0) & (label_B < 3), 2 - label_B, label_B)
+    assert not np.array_equal(expected_B, label_B)
+    np.testing.assert_array_equal(after["label"], expected_B)
+    several = dataclasses.replace(swapped, multi_label=True)
+    label_BK = in_this_process(several, 0, 0, 40)[0]["label"]
+    np.testing.assert_array_equal(label_BK, np.eye(4)[expected_B])
 
 
 def test_views_are_the_same_in_however_many_parts_a_video_is_read(split):
