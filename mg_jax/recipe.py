@@ -139,6 +139,7 @@ def _check_base_grid(config) -> None:
         raise UserError(
             f"data.max_damaged={config.data.max_damaged} is a share and lies in 0 ... 1"
         )
+    _check_pixels(config.data)
     if len(config.data.short_sides) != 2:
         raise UserError(
             f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "
@@ -157,6 +158,16 @@ def _check_base_grid(config) -> None:
             f"{_nearest(config.batch, config.sub_batch)}, or a sub_batch of "
             f"{', '.join(map(str, divisors))}"
         )
+
+
+def _check_pixels(data) -> None:
+    for name in ("mean", "std"):
+        values = tuple(data[name])
+        if len(values) != 3 or (name == "std" and min(values) <= 0):
+            raise UserError(
+                f"data.{name}={values} must be three numbers, for red, green and blue in 0 ... 1"
+                f"{', each above 0' if name == 'std' else ''}, such as (0.45, 0.45, 0.45)"
+            )
 
 
 def _nearest(size: int, unit: int) -> str:

@@ -41,7 +41,7 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
     optimizer = create_optimizer(config.optimizer)
 
     def step(state, batch, learning_rate):
-        return _train_step(model, optimizer, config.seed, state, batch, learning_rate)
+        return _train_step(model, optimizer, config, state, batch, learning_rate)
 
     mapped = parallel.pmap(
         step,
@@ -91,13 +91,13 @@ def batch_metrics(logits_BK: jax.Array, label: jax.Array) -> dict[str, jax.Array
 def _train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    seed: int,
+    config,
     state: TrainState,
     batch: dict[str, jax.Array],
     learning_rate: jax.Array,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    clips_BTHWC = preprocess(batch)
-    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+    clips_BTHWC = preprocess(batch, config.data)
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
     def loss_fn(params):
         logits_BK, updated = model.apply(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from jax import lax
-from ml_collections import ConfigDict
 
+from configs.base import get_base
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv, convolve, max_pool_3x3
 from mg_jax.models.non_local import NonLocal
@@ -17,24 +17,9 @@ from mg_jax.models.slowfast import slow_frames
 
 
 def model_config(**changes):
-    config = ConfigDict(
-        {
-            "name": "slowfast",
-            "depth": 14,
-            "width": 8,
-            "alpha": 2,
-            "beta": 0.25,
-            "num_classes": 7,
-            "dropout": 0.0,
-            "dtype": "float32",
-            "non_local": {
-                "positions": ((), (), (), ()),
-                "instantiation": "dot_product",
-                "pool": (1, 2, 2),
-            },
-        }
-    )
-    config.update(changes)
+    config = get_base().model
+    config.update({"depth": 14, "width": 8, "alpha": 2, "beta": 0.25, "num_classes": 7})
+    config.update({"dropout": 0.0, **changes})
     return config
 
 
