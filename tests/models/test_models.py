@@ -276,6 +276,13 @@ def test_a_new_non_local_block_passes_its_input_on():
         ({"non_local": {"instantiation": "gaussian"}}, "'gaussian' is not known; use dot_product"),
         ({"non_local": {"pool": (2, 2)}}, "model.non_local.pool=.* for time, height and width"),
         ({"beta": 0.01}, "model.beta=0.01 of model.width=8 leaves the fast pathway without"),
+        ({"stem_frames": 4}, "model.stem_frames=4 must be odd"),
+        ({"fusion_frames": 0}, "model.fusion_frames=0 must be odd"),
+        ({"stage_frames": (1, 1, 3, 3)}, "model.stage_frames=.* for each of res2 ... res5, odd"),
+        ({"fast_stage_frames": ((3,), (3,), (2,), (3,))}, "model.fast_stage_frames=.* odd kernel"),
+        ({"slow_frames": "first"}, "model.slow_frames='first' is not known; use spread or every"),
+        ({"stem_stride": 2}, "model.stem_stride=2 must be 1 with model.name=slowfast"),
+        ({"name": "i3d", "pool_frames": 0}, "model.pool_frames=0 must be at least 1"),
     ],
 )
 def test_models_that_do_not_exist_are_refused(changes, message):
