@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from mg_jax.errors import UserError
+from mg_jax.published import PUBLISHED
 
 
 def get_base() -> ConfigDict:
@@ -38,6 +39,17 @@ def _model() -> ConfigDict:
     model.width = 64
     model.alpha = 4  # SlowFast: frames of the fast pathway per frame of the slow one
     model.beta = 1 / 8  # SlowFast: channels of the fast pathway relative to the slow one's
+    # Kernel sizes over time. The defaults are the paper's; `mg_jax/published.py` names others.
+    model.stem_frames = 1  # of the stem; with two pathways, of the slow one's (the fast one's is 5)
+    # Of the blocks of res2 ... res5, in turn: (3, 1) is 3 in every other block.
+    model.stage_frames = ((1,), (1,), (3,), (3,))
+    model.fast_stage_frames = ((3,), (3,), (3,), (3,))  # SlowFast: of the fast pathway
+    model.fusion_frames = 7  # SlowFast: of the connections from the fast pathway to the slow one
+    model.fusion_norm = True  # SlowFast: these connections have batch norm and ReLU
+    model.slow_frames = "spread"  # SlowFast: from the first to the last; or every alpha-th
+    model.stem_stride = 1  # I3D: of the stem over time
+    model.pool_frames = 1  # I3D: frames that are max-pooled into one after res2
+    model.pad_stem_pool = True  # pad pictures for the stem's max-pooling
     model.num_classes = 400  # 0: as many as the data set has
     model.dropout = 0.5
     model.drop_path = 0.0  # share of clips for which the last residual block is left out
@@ -46,8 +58,9 @@ def _model() -> ConfigDict:
     # Blocks of res2 ... res5, counted from 0, that a non-local block follows; of SlowFast, the slow
     # pathway's.
     model.non_local.positions = ((), (), (), ())
-    model.non_local.instantiation = "dot_product"  # or softmax
+    model.non_local.instantiation = "dot_product"  # or softmax, unscaled_softmax
     model.non_local.pool = (1, 2, 2)  # keys and values are max-pooled by this
+    model.non_local.pool_first = True  # pool before their projections, not after them
     return model
 
 
@@ -68,6 +81,9 @@ def _data() -> ConfigDict:
     # Classes are drawn as often as their number of videos to this power: 1 draws every video once
     # in an epoch, 0 all classes equally often.
     data.class_exponent = 1.0
+    # The network's input is (x / 255 - mean) / std, for red, green and blue.
+    data.mean = (0.45, 0.45, 0.45)
+    data.std = (0.225, 0.225, 0.225)
     data.max_damaged = 0.01  # share of a split's videos that may be unreadable; more stop the run
     return data
 
@@ -219,12 +235,23 @@ def _run() -> ConfigDict:
 def as_variant(config: ConfigDict, variant: str) -> ConfigDict:
     """Applies the part behind the colon of `--config=FILE:VARIANT`.
 
+    Args:
+      config: to change.
+      variant: words between commas, each multigrid, baseline or the name of a published network,
+        whose architecture, frames, stride and normalisation then replace the recipe's.
+
     Raises:
-      UserError: for a variant other than multigrid and baseline.
+      UserError: for another word.
     """
-    if variant not in ("", "multigrid", "baseline"):
-        raise UserError(f"config variant {variant!r} is not known; use multigrid or baseline")
-    if variant == "baseline":
-        config.multigrid.long_cycle = False
-        config.multigrid.short_cycle = False
+    for word in filter(None, variant.split(",")):
+        if word == "baseline":
+            config.multigrid.long_cycle = False
+            config.multigrid.short_cycle = False
+        elif word in PUBLISHED:
+            config.update_from_flattened_dict(PUBLISHED[word])
+        elif word != "multigrid":
+            raise UserError(
+                f"config variant {word!r} is not known; use multigrid or baseline, and with a "
+                f"comma between them a published network: {', '.join(PUBLISHED)}"
+            )
     return config

@@ -31,6 +31,7 @@ def check_base_grid(config) -> None:
         raise UserError(
             f"data.max_damaged={config.data.max_damaged} is a share and lies in 0 ... 1"
         )
+    _check_pixels(config.data)
     if len(config.data.short_sides) != 2:
         raise UserError(
             f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "
@@ -97,6 +98,16 @@ def check_evaluation(config) -> None:
             f"eval.size={config.eval.size} must lie in 1 ... eval.short_side="
             f"{config.eval.short_side}, so that the crop fits into the scaled video"
         )
+
+
+def _check_pixels(data) -> None:
+    for name in ("mean", "std"):
+        values = tuple(data[name])
+        if len(values) != 3 or (name == "std" and min(values) <= 0):
+            raise UserError(
+                f"data.{name}={values} must be three numbers, for red, green and blue in 0 ... 1"
+                f"{', each above 0' if name == 'std' else ''}, such as (0.45, 0.45, 0.45)"
+            )
 
 
 def check_run(config) -> None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv import Kernel, max_pool_3x3
+from mg_jax.models.conv import Kernel, max_pool_3x3, max_pool_3x3_unpadded
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.parts import ModuleDef, Parts
 from mg_jax.models.precision import at_least_float32
@@ -26,29 +26,35 @@ class Pathway:
     Attributes:
       width: channels of the stem and inner channels of res2; doubles from stage to stage.
       stem_frames: temporal kernel size of the stem.
-      stage_frames: temporal kernel size of each block's first convolution in res2 ... res5.
+      stage_frames: temporal kernel sizes of the first convolutions of the blocks of res2 ... res5,
+        in turn.
       non_local: blocks of res2 ... res5, counted from 0, that a non-local block follows.
+      stem_stride: of the stem over time.
+      pad_stem_pool: pad pictures for the stem's max-pooling.
     """
 
     width: int
     stem_frames: int
-    stage_frames: tuple[int, int, int, int]
+    stage_frames: tuple[tuple[int, ...], ...]
     non_local: tuple[tuple[int, ...], ...] = ((), (), (), ())
+    stem_stride: int = 1
+    pad_stem_pool: bool = True
 
 
 class Stem(nn.Module):
     """t x 7 x 7 convolution with spatial stride 2, BN, ReLU, 3 x 3 max-pooling with stride 2."""
 
-    features: int
-    frames: int
+    pathway: Pathway
     conv: ModuleDef
     norm: ModuleDef
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
-        x = self.conv(self.features, (self.frames, 7, 7), (1, 2, 2), name="conv")(x_BTHWC)
+        kernel, strides = (self.pathway.stem_frames, 7, 7), (self.pathway.stem_stride, 2, 2)
+        x = self.conv(self.pathway.width, kernel, strides, name="conv")(x_BTHWC)
+        max_pool = max_pool_3x3 if self.pathway.pad_stem_pool else max_pool_3x3_unpadded
         # The same as pooling after ReLU, which then has a quarter of the pixels.
-        return nn.relu(max_pool_3x3(self.norm(name="bn")(x)))
+        return nn.relu(max_pool(self.norm(name="bn")(x)))
 
 
 class Bottleneck(nn.Module):
@@ -121,7 +127,7 @@ class Stems(nn.Module):
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
         return [
-            Stem(p.width, p.stem_frames, self.conv, self.norm, name=f"pathway{i}_stem")(x_BTHWC)
+            Stem(p, self.conv, self.norm, name=f"pathway{i}_stem")(x_BTHWC)
             for i, (p, x_BTHWC) in enumerate(zip(self.pathways, inputs, strict=True))
         ]
 
@@ -151,11 +157,12 @@ class Stage(nn.Module):
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
         outputs = []
         for i, (pathway, x) in enumerate(zip(self.pathways, inputs, strict=True)):
+            frames = pathway.stage_frames[self.index]
             for j in range(self.blocks):
                 stride = 2 if j == 0 and self.index > 0 else 1
                 x = self.block(
                     inner=pathway.width * 2**self.index,
-                    frames=pathway.stage_frames[self.index],
+                    frames=frames[j % len(frames)],
                     stride=stride,
                     conv=self.conv,
                     norm=self.norm,
@@ -212,10 +219,8 @@ class ResNet3D(nn.Module):
     Attributes:
       num_classes: K.
       depth: of every pathway's ResNet, a key of architectures.BLOCKS.
-      width: channels of the stem; with two pathways, of the slow one's.
+      pathway: the only one, or the slow one.
       dropout: before the classifier.
-      positions: blocks of the first pathway's res2 ... res5, counted from 0, that a non-local block
-        follows.
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
       non_local: non-local block, called with conv and norm.
@@ -226,9 +231,8 @@ class ResNet3D(nn.Module):
 
     num_classes: int
     depth: int
-    width: int
+    pathway: Pathway
     dropout: float
-    positions: tuple[tuple[int, ...], ...]
     conv: ModuleDef
     norm: ModuleDef
     non_local: ModuleDef
@@ -242,15 +246,22 @@ def resnet_fields(config, parts: Parts) -> dict[str, Any]:
     return {
         "num_classes": config.num_classes,
         "depth": config.depth,
-        "width": config.width,
+        "pathway": Pathway(
+            config.width,
+            config.stem_frames,
+            tuple(map(tuple, config.stage_frames)),
+            tuple(map(tuple, config.non_local.positions)),
+            config.stem_stride,
+            config.pad_stem_pool,
+        ),
         "dropout": config.dropout,
-        "positions": tuple(map(tuple, config.non_local.positions)),
         "conv": parts.conv,
         "norm": parts.norm,
         "non_local": partial(
             NonLocal,
             instantiation=config.non_local.instantiation,
             pool=tuple(config.non_local.pool),
+            pool_first=config.non_local.pool_first,
         ),
         "block": nn.remat(ResBlock) if parts.remat else ResBlock,
         "train": parts.train,

@@ -26,7 +26,16 @@ from mg_jax.workdir.config import check_config, read_classes
 
 _TOP = 5
 # Settings that must be as in training when a model is applied.
-_APPLIED = ("model.", "frames", "data.name", "data.stride", "data.sampling", "data.multi_label")
+_APPLIED = (
+    "model.",
+    "frames",
+    "data.name",
+    "data.stride",
+    "data.sampling",
+    "data.multi_label",
+    "data.mean",
+    "data.std",
+)
 
 
 def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
@@ -87,7 +96,7 @@ def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
     )
     model = create_model(config.model, train=False)
     multi_label = config.data.multi_label
-    step = jax.jit(functools.partial(view_scores, model, multi_label=multi_label))
+    step = jax.jit(functools.partial(view_scores, model, data=config.data))
     variables = jax.device_put(variables)
     size = (len(views), views.frames, views.size, views.size, 3)
     views_VTHWC = np.empty(size, np.uint8)
@@ -115,7 +124,7 @@ def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any],
         return f"{workdir}, {best}", best.variables, best.classes
     shapes = jax.eval_shape(lambda: init_variables(config))
     path = pathlib.Path(config.init_from).expanduser()
-    loaded = load_weights(path, shapes)
+    loaded = load_weights(path, shapes, config=config)
     if loaded.account.initialised:
         raise UserError(
             f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "

@@ -39,7 +39,7 @@ def lower_statistics_step(
     )
 
     def step(state, batch, total):
-        clips_BTHWC = preprocess(batch)
+        clips_BTHWC = preprocess(batch, config.data)
         _, updated = model.apply(
             {"params": state.params, "batch_stats": state.batch_stats},
             clips_BTHWC,
@@ -69,7 +69,7 @@ def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) ->
 
     def step(state, batch):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        scores_BK = view_scores(model, variables, batch["clips"], config.data.multi_label)
+        scores_BK = view_scores(model, variables, batch["clips"], config.data)
         return lax.all_gather((scores_BK, batch["weight"]), parallel.AXIS, tiled=True)
 
     return _lower(step, mesh, state, views_shapes(program))
@@ -85,22 +85,22 @@ def views_shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def view_scores(
-    model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array, multi_label: bool
+    model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array, data
 ) -> jax.Array:
     """Scores of test videos, `B K` float32.
 
-    The mean of the softmax over a video's views; with multi_label the maximum of the sigmoid.
+    The mean of the softmax over a video's views; with data.multi_label the maximum of the sigmoid.
 
     Args:
       model: for inference.
       variables: `params` and `batch_stats`.
       clips_BVTHWC: V views of each video, uint8.
-      multi_label: whether a video has any number of labels.
+      data: the `data` section of the config: multi_label, mean and std.
     """
     B, V = clips_BVTHWC.shape[:2]
     clips_NTHWC = clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])
-    logits_NK = model.apply(variables, normalize(clips_NTHWC))
-    if multi_label:
+    logits_NK = model.apply(variables, normalize(clips_NTHWC, data))
+    if data.multi_label:
         return jax.nn.sigmoid(logits_NK).reshape(B, V, -1).max(1)
     return jax.nn.softmax(logits_NK).reshape(B, V, -1).mean(1)
 

@@ -259,7 +259,7 @@ def _weights(config, data: DataSource) -> Loaded | None:
         return None
     path = pathlib.Path(config.init_from).expanduser()
     shapes = jax.eval_shape(lambda: init_variables(config))
-    return load_weights(path, shapes, data.classes)
+    return load_weights(path, shapes, data.classes, config)
 
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:

@@ -127,7 +127,7 @@ def _gradients(
         platform=parallel.platform(mesh),
         first=batch["number"][0] if "number" in batch else None,
     )
-    clips_BTHWC = preprocess(batch)
+    clips_BTHWC = preprocess(batch, config.data)
     dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
     def loss_fn(params):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from jax import lax
-from ml_collections import ConfigDict
 
+from configs.base import get_base
 from mg_jax.errors import UserError
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv, convolve, max_pool_3x3
@@ -18,24 +18,9 @@ from mg_jax.models.slowfast import slow_frames
 
 
 def model_config(**changes):
-    config = ConfigDict(
-        {
-            "name": "slowfast",
-            "depth": 14,
-            "width": 8,
-            "alpha": 2,
-            "beta": 0.25,
-            "num_classes": 7,
-            "dropout": 0.0,
-            "dtype": "float32",
-            "non_local": {
-                "positions": ((), (), (), ()),
-                "instantiation": "dot_product",
-                "pool": (1, 2, 2),
-            },
-        }
-    )
-    config.update(changes)
+    config = get_base().model
+    config.update({"depth": 14, "width": 8, "alpha": 2, "beta": 0.25, "num_classes": 7})
+    config.update({"dropout": 0.0, **changes})
     return config
 
 
@@ -293,6 +278,13 @@ def test_a_new_non_local_block_passes_its_input_on():
         ({"non_local": {"instantiation": "gaussian"}}, "'gaussian' is not known; use dot_product"),
         ({"non_local": {"pool": (2, 2)}}, "model.non_local.pool=.* for time, height and width"),
         ({"beta": 0.01}, "model.beta=0.01 of model.width=8 leaves the fast pathway without"),
+        ({"stem_frames": 4}, "model.stem_frames=4 must be odd"),
+        ({"fusion_frames": 0}, "model.fusion_frames=0 must be odd"),
+        ({"stage_frames": (1, 1, 3, 3)}, "model.stage_frames=.* for each of res2 ... res5, odd"),
+        ({"fast_stage_frames": ((3,), (3,), (2,), (3,))}, "model.fast_stage_frames=.* odd kernel"),
+        ({"slow_frames": "first"}, "model.slow_frames='first' is not known; use spread or every"),
+        ({"stem_stride": 2}, "model.stem_stride=2 must be 1 with model.name=slowfast"),
+        ({"name": "i3d", "pool_frames": 0}, "model.pool_frames=0 must be at least 1"),
     ],
 )
 def test_models_that_do_not_exist_are_refused(changes, message):

@@ -38,6 +38,8 @@ BAD = [
     ({"batch": 512 * 80_000}, "batch=40960000: a learning-rate stage is left without iterations"),
     ({"eval.clips": 0}, "eval.clips=0 must be positive"),
     ({"data.sampling": "random"}, "data.sampling='random' is not known; use stride or segments"),
+    ({"data.std": (0.2, 0.0, 0.2)}, "data.std=(0.2, 0.0, 0.2) must be three numbers, for red"),
+    ({"data.mean": (0.45,)}, "data.mean=(0.45,) must be three numbers"),
     ({"data.max_damaged": 2.0}, "data.max_damaged=2.0 is a share and lies in 0 ... 1"),
     ({"eval.crops": 2}, "eval.crops=2 must be 1 (centre) or 3"),
     ({"eval.size": 300}, "eval.size=300 must lie in 1 ... eval.short_side=256"),
