@@ -35,7 +35,7 @@ def read_records(path: str) -> list[bytes]:
 
 
 class FrameRecords:
-    """The JPEGs of a split's frames by record number. Threads may share it.
+    """The JPEGs of a split's frames by record index. Threads may share it.
 
     A copy for another process, by pickle, opens the files there.
     """
@@ -71,18 +71,18 @@ class FrameRecords:
     def __len__(self) -> int:
         return self._firsts[-1]
 
-    def jpegs(self, numbers: np.ndarray) -> list[memoryview]:
-        """Frames of one video, by record number; a video's frames are all in one file.
+    def jpegs(self, indices: np.ndarray) -> list[memoryview]:
+        """Frames of one video, by record index; a video's frames are all in one file.
 
         Raises:
           DamagedFrame: if a record is damaged, saying where.
         """
-        file = bisect.bisect_right(self._firsts, int(numbers[0])) - 1
+        file = bisect.bisect_right(self._firsts, int(indices[0])) - 1
         reader, first = self._readers[file], self._firsts[file]
         # Ranges of one: lists and longer ranges go through a pool of threads, which takes another
         # 1.5 times the CPU time of reading what is in the cache.
         try:
-            records = [reader.read(i, i + 1)[0] for i in (numbers - first).tolist()]
+            records = [reader.read(i, i + 1)[0] for i in (indices - first).tolist()]
         except RuntimeError as error:
             raise DamagedFrame(str(error)) from error
         # The one field that holds these bytes; parsing a record would copy it twice.

@@ -59,19 +59,19 @@ class _Reader:
 
 
 class _Kept:
-    """What was opened last, by number."""
+    """What was opened last, by id."""
 
     def __init__(self, most: int, open_it: Callable[[int], T]):
         self._most, self._open = most, open_it
         self._kept: collections.OrderedDict[int, T] = collections.OrderedDict()
 
-    def get(self, number: int, fd: int) -> T:
-        if number not in self._kept:
-            self._kept[number] = self._open(fd)
+    def get(self, file_id: int, fd: int) -> T:
+        if file_id not in self._kept:
+            self._kept[file_id] = self._open(fd)
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
-        return self._kept[number]
+        self._kept.move_to_end(file_id)
+        return self._kept[file_id]
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ class Stream:
         """Waits for a batch; its memory is used again when nothing refers to its arrays.
 
         Args:
-          shape: number of the grid.
+          shape: index of the grid.
           first: position or row of its first item.
           count: its items.
 
@@ -124,7 +124,7 @@ class Stream:
         file, memory = self._memory.take()
         parts = self.source.tasks(shape, count, self._readers.count)
         batch = _Batch(len(parts), self._damaged)
-        fixed = file.number, file.fd, self._file.number, self._file.fd, shape, first, count
+        fixed = file.id, file.fd, self._file.id, self._file.fd, shape, first, count
         self._state.ask(batch, fixed, parts)
         batch.done.wait()
         if self._state.failure is not None:
@@ -140,7 +140,7 @@ class _State:
     def __init__(self, count: int):
         self.failure: Exception | None = None
         self._batches: dict[int, _Batch] = {}
-        self._numbers = itertools.count()
+        self._batch_ids = itertools.count()
         self._lock = threading.Lock()
         self._ending = False
         tasks, self._tasks = os.pipe()
@@ -159,9 +159,9 @@ class _State:
 
     def ask(self, batch: _Batch, fixed: tuple[int, ...], parts: list[tuple[int, int]]) -> None:
         """Gives the readers the parts of a batch to do; `fixed` is the same in all tasks."""
-        number = next(self._numbers)
-        self._batches[number] = batch
-        tasks = b"".join([TASK.pack(*Task(number, *fixed, *part)) for part in parts])
+        batch_id = next(self._batch_ids)
+        self._batches[batch_id] = batch
+        tasks = b"".join([TASK.pack(*Task(batch_id, *fixed, *part)) for part in parts])
         with self._lock:
             while tasks and self.failure is None:
                 try:

@@ -282,7 +282,7 @@ def view_frames(videos: VideoTable, row: int, views: Views) -> np.ndarray:
 
 def view_boxes(videos: VideoTable, row: int, views: Views) -> np.ndarray:
     """Crops of a test video, `crops 3` int64: the centre, or `crops` along the longer side."""
-    height, width = int(videos.height[row]), int(videos.width[row])
+    height, width = videos.shape(row)
     side = box_side(views.size, np.array(min(height, width)), np.array(views.short_side))
     along = np.linspace(0, 1, views.crops) if views.crops > 1 else np.array([0.5])
     centre = np.full(views.crops, 0.5)

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -16,11 +17,11 @@ import pytest
 
 from configs.demo import get_config
 from data.format.records import DamagedVideos
-from mg_jax.input.clips import ClipSource, ViewSource
+from mg_jax.input.clips import ClipSource, NothingLeft, ViewSource
 from mg_jax.input.datasets import open_source
 from mg_jax.input.messages import DAMAGED, DONE, FAILED, TASK, Answer, Task, unpacked
 from mg_jax.input.readers import ReaderError, Readers
-from mg_jax.input.sampling import Augmentation, Views
+from mg_jax.input.sampling import Augmentation, Views, sample_clips
 from mg_jax.input.shared_memory import arrays_in, size_of
 from mg_jax.recipe import schedule_from_config
 from tests import runs
@@ -68,6 +69,16 @@ def test_any_number_of_readers_reads_the_same_bits_and_counts_the_same_damage(sp
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array)
     assert damaged.rows == rows == {5, 11}
+
+
+def test_where_no_other_video_is_left_the_first_damaged_one_is_named(split, grids):
+    frames = DamagedFrames(split, range(len(split.videos)))
+    source = ClipSource(
+        split.videos, frames, split.multi_label, Augmentation(0, True, False), grids
+    )
+    row = sample_clips(split.videos, grids[0], source.augmentation, 0, 1).rows_B[0]
+    with pytest.raises(NothingLeft, match=f"video {re.escape(split.videos.ids[row])} is damaged"):
+        in_this_process(source, 0, 0, 8)
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, IndexError])
