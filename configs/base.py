@@ -224,8 +224,8 @@ def _run() -> ConfigDict:
     # compiling changes no program and takes no device's memory, and first on accelerators, where
     # kernels are chosen by timing them on the device that would train meanwhile.
     run.compile_ahead = "auto"
-    # On GPUs, equal bits from equal runs: algorithms are fixed, none is chosen by its time, which
-    # is slower. CPUs and TPUs give equal bits anyway.
+    # On GPUs, equal bits from equal runs: algorithms are fixed, none is chosen by its time, at a
+    # cost in speed. CPUs and TPUs give equal bits anyway.
     run.deterministic = False
     run.readers = 0  # processes that read and decode clips; 0 for one per core
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs

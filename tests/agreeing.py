@@ -12,7 +12,11 @@ import os
 import pathlib
 import sys
 
-from mg_jax.runtime import hosts
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+from mg_jax.runtime import hosts, program_cache
 from mg_jax.runtime.meeting import connect
 from mg_jax.runtime.stops import Stops
 from tests import tiny
@@ -47,6 +51,34 @@ def talk(process, folder):
         "more": said(lambda: hosts.check_same({"a": "1", "c": "3"} if process else {"a": "2"}, "")),
         "shared": said(lambda: hosts.check_shared(folder)),
     }
+
+
+def keep_programs(process, folder):
+    """Files of programs kept where each process has a folder of its own, and what all then use.
+
+    On CPUs such folders are used; on GPUs not, whether all see the same work directory or not.
+    """
+    own, workdir, found = folder / f"own{process}", folder / "kept", {}
+
+    def compile_one(platform):
+        program_cache.cache_run_programs(str(own), workdir, platform, writes_alone=True)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        compilation_cache.reset_cache()  # JAX looks at the folder's name once
+        jax.jit(lambda x: x + 1).lower(np.zeros(3)).compile()
+        folders = own, workdir / "programs"
+        return [len(list(path.glob("*-cache"))) for path in folders]
+
+    found["cpu"] = compile_one("cpu")
+    found["gpu"] = compile_one("gpu")
+    hosts.on_first(lambda: None)  # both have looked
+    if process == 1:
+        program_cache._files = lambda folder: ["of another time"]
+        hosts._SHARED_S = 0
+    found["unlike"] = compile_one("gpu")
+    found["off"] = not jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
+    return {"programs": found}
 
 
 def lag(folder):
@@ -110,5 +142,6 @@ if __name__ == "__main__":
     print(json.dumps({"devices": devices}))
     if devices is None:
         print(json.dumps(talk(process, folder)))
+        print(json.dumps(keep_programs(process, folder)))
         print(json.dumps(open_sessions(process, folder, data_dir, cache)))
     hosts.exit_together(0)

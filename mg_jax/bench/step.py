@@ -16,11 +16,12 @@ from matplotlib.figure import Figure
 
 from mg_jax.accelerators.forecast import MEASURED, format_forecast, project
 from mg_jax.bench import device_limits
+from mg_jax.bench.torch_peer import TorchPeer, format_peer
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedules_of
-from mg_jax.runtime import memory, parallel
+from mg_jax.runtime import memory, parallel, xla_options
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.programs import train_program
@@ -30,12 +31,13 @@ from mg_jax.training.step import batch_shapes, lower_train_step
 _WARM_UP = 2  # iterations before those that count
 
 
-def measure(config, iterations: int) -> dict[str, Any]:
+def measure(config, iterations: int, peer: TorchPeer | None = None) -> dict[str, Any]:
     """Measures every grid of the config's schedules, multigrid's and the baseline's.
 
     Args:
       config: of a run.
       iterations: on each grid.
+      peer: takes turns with our iterations.
     """
     config = with_classes(config)
     schedules = schedules_of(config)
@@ -47,8 +49,10 @@ def measure(config, iterations: int) -> dict[str, Any]:
     state, rows = create_state(config, mesh), {}
     print(device_limits.format_limits(limits), _HEADER, sep="\n")
     for grid in shown(grids, "measuring", "grid", len(grids)):
-        state, rows[grid] = _measure_grid(config, mesh, state, grid, iterations, limits)
+        state, rows[grid] = _measure_grid(config, mesh, state, grid, iterations, limits, peer)
         say(_line(rows[grid], rows[grids[0]]))
+        if peer is not None:
+            say(format_peer(rows[grid]))
     result = {
         "jax": jax.__version__,
         "model": config.model.to_dict(),
@@ -67,17 +71,35 @@ def _extent(grid: Grid) -> tuple[int, int, int]:
 
 
 def _measure_grid(
-    config, mesh: Mesh, state: TrainState, grid: Grid, iterations: int, limits: dict[str, Any]
+    config,
+    mesh: Mesh,
+    state: TrainState,
+    grid: Grid,
+    iterations: int,
+    limits: dict[str, Any],
+    peer: TorchPeer | None,
 ) -> tuple[TrainState, dict[str, Any]]:
     program = train_program(grid)
     start = time.perf_counter()
     lowered = lower_train_step(config, mesh, state, program)
     lowered_at = time.perf_counter()
-    step = lowered.compile()
+    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
+    step = lowered.compile(compiler_options=options or None)
     compiled_at = time.perf_counter()
     batch = random_batch(config, mesh, program)
     rate = parallel.replicate(np.float32(0), mesh)
-    state, seconds = _time_iterations(step, state, batch, rate, iterations)
+
+    def run(count: int) -> np.ndarray:
+        nonlocal state
+        state, seconds = _time_iterations(step, state, batch, rate, count)
+        return seconds
+
+    compared = {}
+    if peer is None:
+        seconds = run(iterations)
+    else:
+        seconds, compared["peer"] = peer.measure(grid, run, iterations)
+        compared["of_ours"] = compared["peer"]["iteration_s"] / float(np.median(seconds))
     # Of one device's program.
     flops = lowered.cost_analysis()["flops"] * mesh.size
     moved = step.cost_analysis().get("bytes accessed", 0) * mesh.size
@@ -98,8 +120,10 @@ def _measure_grid(
         "bytes": moved,
         "of_bandwidth": moved / median / limits["copy_bytes_per_s"],
         "memory_bytes": memory.needed_bytes(step),
+        "allocator_peak_bytes": memory.peak_bytes(),
         "lower_s": lowered_at - start,
         "compile_s": compiled_at - lowered_at,
+        **compared,
     }
     return state, row
 

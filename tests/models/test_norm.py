@@ -169,6 +169,20 @@ def test_inference_uses_the_running_statistics():
     np.testing.assert_allclose(y, expected * params["scale"] + params["bias"], rtol=2e-5, atol=2e-5)
 
 
+def test_sums_over_devices_are_added_in_a_fixed_order():
+    mesh = Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,))
+    for per_device, sub_batch in ((2, 8), (2, 4), (3, 2)):
+
+        def step(x, scale_C, bias_C, sub_batch=sub_batch):
+            return batch_norm(x, scale_C, bias_C, sub_batch, parallel.AXIS, 1e-5)[0]
+
+        replicated = parallel.REPLICATED
+        mapped = parallel.pmap(step, mesh, (parallel.SPLIT, replicated, replicated), parallel.SPLIT)
+        program = mapped.lower(np.zeros((4 * per_device, *SHAPE)), np.ones(5), np.ones(5)).as_text()
+        assert "all_reduce" in program
+        assert "scatter" not in program  # which GPUs do in any order
+
+
 def test_bfloat16_inputs_are_summed_in_float32():
     x, variables = make_inputs(8)
     x = jnp.asarray(x + 40, jnp.bfloat16)

@@ -46,6 +46,7 @@ BAD = [
     ({"eval.precise_bn_batches": 0}, "eval.precise_bn_batches=0 must be positive"),
     ({"run.log_every": 0}, "run.log_every=0 must be positive"),
     ({"run.readers": -1}, "run.readers=-1 must be positive, or 0 for all cores"),
+    ({"run.compile_ahead": "False"}, "run.compile_ahead=False must be one of auto, background, fi"),
     ({"seed": -1}, "seed=-1 must not be negative"),
     ({"data.short_sides": (256.0,)}, "data.short_sides=(256.0,) must be the smallest and the"),
     ({"sub_batch": -8}, "sub_batch=-8 must be positive, or 0 for whole batches"),
