@@ -3,7 +3,7 @@
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mg_jax.metrics import NAMES
 from mg_jax.report.figures import PAGE_STYLE, line_style, png, tick
@@ -45,6 +45,7 @@ def draw_figure_3(groups: list[Group]) -> bytes | None:
             for index, curve in enumerate(curves.values()):
                 _draw_curve(axes, index, curve, cost)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(tick)
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel(label)
