@@ -1,6 +1,6 @@
-import dataclasses
 """Readers: the same clips however many there are, and what happens when processes are killed."""
 
+import dataclasses
 import os
 import pathlib
 import signal

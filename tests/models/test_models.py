@@ -26,6 +26,7 @@ def model_config(**changes):
             "beta": 0.25,
             "num_classes": 7,
             "dropout": 0.0,
+            "drop_path": 0.0,
             "dtype": "float32",
             "non_local": {
                 "positions": ((), (), (), ()),
