@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mg_jax.models.conv import Kernel, max_pool_3x3, max_pool_3x3_unpadded
+from mg_jax.models.drop_path import drop_path_at
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.parts import ModuleDef, Parts
 from mg_jax.models.precision import at_least_float32
@@ -77,13 +78,25 @@ class Bottleneck(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """relu(shortcut(x) + bottleneck(x)), the shortcut projected where the shape changes."""
+    """relu(shortcut(x) + bottleneck(x)), the shortcut projected where the shape changes.
+
+    Attributes:
+      inner: inner channels.
+      frames: temporal kernel size.
+      stride: in space.
+      conv: convolution.
+      norm: normalisation.
+      place: index of the stage, 0 for res2, and of the block in it.
+      drop_path: called with the place, makes what leaves out the bottleneck for some clips.
+    """
 
     inner: int
     frames: int
     stride: int
     conv: ModuleDef
     norm: ModuleDef
+    place: tuple[int, int] = (0, 0)
+    drop_path: ModuleDef | None = None
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -95,7 +108,10 @@ class ResBlock(nn.Module):
             strides = (1, self.stride, self.stride)
             shortcut = self.conv(4 * self.inner, (1, 1, 1), strides, name="branch1")(x_BTHWC)
             shortcut = self.norm(name="branch1_bn")(shortcut)
-        return relu(shortcut + branch(x_BTHWC))
+        y_BTHWC = branch(x_BTHWC)
+        if self.drop_path is not None:
+            y_BTHWC = self.drop_path(self.place)(y_BTHWC)
+        return relu(shortcut + y_BTHWC)
 
 
 @jax.custom_vjp
@@ -166,6 +182,7 @@ class Stage(nn.Module):
                     stride=stride,
                     conv=self.conv,
                     norm=self.norm,
+                    place=(self.index, j),
                     name=f"pathway{i}_res{j}",
                 )(x)
                 if j in pathway.non_local[self.index]:
@@ -243,6 +260,10 @@ class ResNet3D(nn.Module):
 
 def resnet_fields(config, parts: Parts) -> dict[str, Any]:
     """The fields of a ResNet3D by the `model` section of a config."""
+    block = nn.remat(ResBlock) if parts.remat else ResBlock
+    if parts.train and config.drop_path:
+        drop_path = partial(drop_path_at, config.drop_path, config.depth, parts.first_clip)
+        block = partial(block, drop_path=drop_path)
     return {
         "num_classes": config.num_classes,
         "depth": config.depth,
@@ -263,7 +284,7 @@ def resnet_fields(config, parts: Parts) -> dict[str, Any]:
             pool=tuple(config.non_local.pool),
             pool_first=config.non_local.pool_first,
         ),
-        "block": nn.remat(ResBlock) if parts.remat else ResBlock,
+        "block": block,
         "train": parts.train,
         "first_clip": parts.first_clip,
     }

@@ -29,8 +29,11 @@ def lower_statistics_step(
       state: shapes of the state.
       program: batch, frames, size and sub_batch.
     """
+    # Evaluation drops no path, so the statistics are to be those without.
+    settings = config.model.copy_and_resolve_references()
+    settings.drop_path = 0.0
     model = create_model(
-        config.model,
+        settings,
         train=True,
         sub_batch=program.sub_batch,
         axis_name=parallel.AXIS,

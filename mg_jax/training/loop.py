@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mg_jax.checks import changes_pixels
 from mg_jax.input.pipeline import DeviceBatches, clip_batches
 from mg_jax.input.sampling import all_views, centre_view, training_augmentation
 from mg_jax.machine.atomic_file import write_json
@@ -199,5 +200,6 @@ def _train_batches(session: Session, start: int) -> DeviceBatches:
         training_augmentation(session.config.data, session.config.seed),
         list(schedule.grids_from(start)),
         ((schedule.grid(i), schedule.position(i)) for i in range(start, schedule.iterations)),
+        positions=changes_pixels(session.config.augment),
     )
     return DeviceBatches(dataset, session.mesh, split.damaged)

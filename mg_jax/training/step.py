@@ -10,16 +10,17 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
+from mg_jax.checks import changes_pixels
 from mg_jax.models import create_model
 from mg_jax.models.parts import first_clip
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.augment.batch import augmented
 from mg_jax.training.average import with_average
 from mg_jax.training.loss import batch_metrics
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
 from mg_jax.training.parts import mean_over_parts
-from mg_jax.training.preprocess import preprocess
 from mg_jax.training.stages import frozen
 
 
@@ -87,17 +88,21 @@ def lower_train_step(
 def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a global batch: clips `B t h h 3` uint8, flip `B` bool, label.
 
-    The label is `B` int32, or `B K` uint8 if videos have any number of labels.
+    The label is `B` int32, or `B K` uint8 if videos have any number of labels. To train with pixels
+    that are changed at random there is also position `B` uint32, modulo 2^32.
     """
     B, t, h = program.batch, program.frames, program.size
     label = jax.ShapeDtypeStruct((B,), jnp.int32)
     if config.data.multi_label:
         label = jax.ShapeDtypeStruct((B, config.model.num_classes), jnp.uint8)
-    return {
+    shapes = {
         "clips": jax.ShapeDtypeStruct((B, t, h, h, 3), jnp.uint8),
         "flip": jax.ShapeDtypeStruct((B,), jnp.bool_),
         "label": label,
     }
+    if program.kind == "train" and changes_pixels(config.augment):
+        shapes["position"] = jax.ShapeDtypeStruct((B,), jnp.uint32)
+    return shapes
 
 
 def _gradients(
@@ -127,7 +132,7 @@ def _gradients(
         platform=parallel.platform(mesh),
         first=batch["number"][0] if "number" in batch else None,
     )
-    clips_BTHWC = preprocess(batch, config.data)
+    clips_BTHWC, label = augmented(config, program.batch, batch)
     dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
     def loss_fn(params):
@@ -137,7 +142,7 @@ def _gradients(
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        metrics = loss(logits_BK, batch["label"])
+        metrics = loss(logits_BK, label)
         return metrics["loss"], (metrics, updated["batch_stats"])
 
     (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
