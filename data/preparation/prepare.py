@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from data.format.stored_jpegs import WriteError
 from data.listing.findings import printable
 from data.preparation.account import Account
-from data.preparation.disk_space import check_space, in_words
+from data.preparation.cost import check_space, in_words
 from data.preparation.parts import Part, Stored, write_part
 from data.preparation.together import is_free, is_planned, write_claimed
 from data.preparation.workers import Pool, Tally, progress

@@ -64,10 +64,11 @@ def joined(
     """
     mine = folder / _LOCKS / f"at_work-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     busy = f"another process, started alone, is preparing {folder}; wait for it"
-    if not has_locks(folder / _LOCKS / "turn"):
+    if not has_locks(folder / _LOCKS):
         raise UserError(
-            f"{folder} lies where there are no locks, so that processes cannot prepare together; "
-            "start one process alone, or choose another --config.data.dir"
+            f"{folder} lies where there are no locks, or none that hold for other hosts, so that "
+            "processes cannot prepare together; start one process alone, or choose another "
+            "--config.data.dir"
         )
     try:
         with contextlib.ExitStack() as stack:

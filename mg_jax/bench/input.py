@@ -71,7 +71,7 @@ def measure(config, workdir: pathlib.Path, clips_per_s: float | None = None) -> 
     print(format_supply(rows, cores))
     return {
         "cores": cores,
-        "video": f"{sources.WIDTH} x {sources.HEIGHT}, {_FRAMES} frames",
+        "video": f"{sources.USUAL}, {_FRAMES} frames",
         "grids": rows,
         "memory": _measure_memory(data.train, augmentation, grids),
     }

@@ -18,6 +18,9 @@ from mg_jax.errors import UserError
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 # A network file system says so of a file that another host has removed since it was opened.
 _GONE = (errno.ENOENT, errno.ESTALE)
+# Options of NFS and Lustre by which locks hold on one host only.
+_LOCAL = {"local_lock=all", "local_lock=flock", "nolock", "localflock"}
+_MOUNTS = pathlib.Path("/proc/self/mounts")
 _TRY_EVERY_S = 0.2
 
 
@@ -90,17 +93,33 @@ def in_turn(path: pathlib.Path) -> Iterator[None]:
         time.sleep(_TRY_EVERY_S)
 
 
-def has_locks(path: pathlib.Path) -> bool:
-    """Whether the file system of a file has locks; path as of `claimed`."""
+def has_locks(folder: pathlib.Path, mounts: pathlib.Path = _MOUNTS) -> bool:
+    """Whether locks in a folder, which is created if need be, hold for all hosts that see it.
+
+    Args:
+      folder: leaves a file behind.
+      mounts: the kernel's list of mounted file systems.
+    """
     try:
-        with _lock(path):
-            return True
+        with _lock(folder / "lock_tried"):
+            pass
     except filelock.Timeout:
-        return True
+        pass
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         return False
+    return not _LOCAL & _mount_options(folder.resolve(), mounts)
+
+
+def _mount_options(folder: pathlib.Path, mounts: pathlib.Path) -> set[str]:
+    """How the file system that holds the folder is mounted; empty where it is not known."""
+    try:
+        lines = [line.split() for line in mounts.read_text(errors="surrogateescape").splitlines()]
+    except OSError:
+        return set()
+    options = {mounted: set(listed.split(",")) for _, mounted, _, listed, *_ in lines}
+    return next((options[str(f)] for f in (folder, *folder.parents) if str(f) in options), set())
 
 
 def _lock(path: pathlib.Path) -> filelock.FileLock:
