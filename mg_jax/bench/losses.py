@@ -82,8 +82,8 @@ def format_line(result: dict[str, Any]) -> str:
     """How far the losses are apart."""
     (first, _), (last, last_cpu) = result["loss_first"], result["loss_last"]
     return (
-        f"{result['iterations']} iterations on {result['grids']} grids, {result['changes']} changes of "
-        f"grid: loss {first:.4f} to {last:.4f} (mean of the last 20; on the CPU "
+        f"{result['iterations']} iterations on {result['grids']} grids, {result['changes']} "
+        f"changes of grid: loss {first:.4f} to {last:.4f} (mean of the last 20; on the CPU "
         f"{last_cpu:.4f}); apart by {result['first_apart']:.1e} at first, "
         f"{result['most_apart']:.1e} at most"
     )
