@@ -151,7 +151,7 @@ def run(chosen: list[Part], workdir: pathlib.Path, seconds: float) -> dict[str, 
       By part its result, or `error`, and the seconds that it took.
     """
     end, found = time.monotonic() + seconds, {}
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(workdir / "programs")}
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(workdir / "programs"), **os.environ}
     for part in chosen:
         start = time.monotonic()
         folder = workdir / part.name

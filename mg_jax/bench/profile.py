@@ -20,6 +20,7 @@ from mg_jax.accelerators.hlo_costs import program_costs
 from mg_jax.accelerators.roofline import kernel_seconds
 from mg_jax.bench import device_limits
 from mg_jax.bench.step import random_batch
+from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
 from mg_jax.recipe import as_baseline, check_devices, schedule_from_config
 from mg_jax.runtime import parallel, xla_options
@@ -38,6 +39,9 @@ def measure(config) -> dict[str, Any]:
 
     Args:
       config: of a run.
+
+    Raises:
+      UserError: where the profiler sees no kernels.
     """
     config = with_classes(config)
     mesh = parallel.make_mesh()
@@ -61,6 +65,11 @@ def measure(config) -> dict[str, Any]:
                 state, metrics = step(state, batch, rate)
             jax.block_until_ready(metrics)
         measured = kernel_times(read_trace(pathlib.Path(folder)))
+    if not measured:
+        raise UserError(
+            "JAX's profiler reports no kernels; for NVIDIA GPUs it needs CUPTI, which "
+            "jax[cuda13] brings"
+        )
     measured = {name: s / _ITERATIONS / mesh.size for name, s in measured.items()}
     rows = _compare(program_costs(step), rates, measured)
     result = {
@@ -87,7 +96,7 @@ def _rates(mesh: jax.sharding.Mesh, dtype: str) -> Accelerator:
     limits = device_limits.measure(dtype, mesh)
     flops = dict.fromkeys(("bf16", "tf32", "fp32"), limits["matmul_flops_per_s"] / mesh.size)
     moved = limits["copy_bytes_per_s"] / mesh.size
-    return Accelerator(kind, "measured in this run", 0, moved, flops)
+    return Accelerator(kind, "a measurement in this run", 0, moved, flops)
 
 
 def read_trace(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -136,8 +145,8 @@ def format_table(result: dict[str, Any]) -> str:
     """The kernels that take longest, and the sums."""
     total = result["measured_s"]
     lines = [
-        f"{result['program']}, {result['dtype']}, on {result['device']}; at least: by count, rates "
-        f"of {result['rates']}",
+        f"{result['program']}, {result['dtype']}, on {result['device']}; at least: by count, with "
+        f"rates from {result['rates']}",
         f"{'ms':>8} {'of all':>6} {'at least':>8} {'times':>6} {'GB':>7} {'TFLOP':>7}  "
         f"{'kind':<22} layer",
     ]
