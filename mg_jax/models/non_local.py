@@ -37,11 +37,11 @@ class NonLocal(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         B, *extent, C = x_BTHWC.shape
-        theta_BND = self._positions(x_BTHWC, "conv_theta")
         if self.pool_first:
             pooled_BTHWC, pool = max_pool(x_BTHWC, self.pool), None
         else:
             pooled_BTHWC, pool = x_BTHWC, self.pool
+        theta_BND = self._positions(x_BTHWC, "conv_theta")
         phi_BPD = self._positions(pooled_BTHWC, "conv_phi", pool)
         g_BPD = self._positions(pooled_BTHWC, "conv_g", pool)
         wide = jnp.promote_types(theta_BND.dtype, jnp.float32)
