@@ -21,7 +21,7 @@ _MODE = flags.DEFINE_enum(
     ["train", "eval", "plan", "preview", "prepare", "predict", "report"],
     "train: train, or continue, and evaluate; eval: evaluate the newest checkpoint; plan: print "
     "the schedule; preview: draw the first clips of its grids; prepare: prepare the data set; "
-    "predict: print the classes of --video; report: compare --runs on a page.",
+    "predict: the classes of --video; report: compare --runs on a page.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where no launcher says how processes meet."
@@ -54,14 +54,24 @@ _VIDEOS = flags.DEFINE_integer(
     "of the prepared data set.",
     lower_bound=1,
 )
-_VIDEO = flags.DEFINE_string("video", None, "A video file, for --mode=predict.")
+_VIDEO = flags.DEFINE_multi_string(
+    "video",
+    None,
+    "For --mode=predict: a video file, a folder of videos, or a list of them, .txt or .csv; may be "
+    "given several times.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "For --mode=predict: the file for the classes of many videos, .csv or .json."
+)
 _RUNS = flags.DEFINE_list(
     "runs", None, "Work directories of finished or running runs, for --mode=report."
 )
 # The flags that only some modes have.
 _MODE_FLAGS = {
     ("plan",): (_VIDEOS, _ON_DEVICE, _DEVICE_MEMORY),
-    ("train", "eval"): (_COORDINATOR, _PROCESSES, _PROCESS),
+    ("predict",): (_OUTPUT,),
+    ("train", "eval"): (_COORDINATOR,),
+    ("train", "eval", "prepare"): (_PROCESSES, _PROCESS),
 }
 
 environment.set_defaults()
@@ -91,7 +101,7 @@ def main(argv: list[str]) -> None:
     )
     if _DEVICE_MEMORY.value == 0:
         sys.exit("error: --device_memory_gb=0 must be positive")
-    workdir = None if _WORKDIR.value is None else pathlib.Path(_WORKDIR.value).expanduser()
+    workdir = _path(_WORKDIR.value)
     if workdir is not None and workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
     logging.set_verbosity(logging.ERROR)
@@ -125,18 +135,25 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     if mode == "report":
         from mg_jax.report.write import write_report
 
-        folders = [pathlib.Path(folder).expanduser() for folder in _RUNS.value]
-        page = write_report(folders, workdir)
+        page = write_report(_paths(_RUNS.value), workdir)
         print(f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs")
         return None
     # It has no effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
     if mode == "predict":
-        from mg_jax.tools.predict import predict
+        from mg_jax.tools.predict_many import predict_videos
 
-        print(predict(config, pathlib.Path(_VIDEO.value).expanduser(), workdir))
+        print(predict_videos(config, _paths(_VIDEO.value), workdir, _path(_OUTPUT.value)))
         return None
     return _train_or_evaluate(mode, config, workdir)
+
+
+def _path(text: str | None) -> pathlib.Path | None:
+    return None if text is None else pathlib.Path(text).expanduser()
+
+
+def _paths(texts: list[str]) -> list[pathlib.Path]:
+    return [pathlib.Path(text).expanduser() for text in texts]
 
 
 def _plan(config, workdir: pathlib.Path) -> None:

@@ -174,6 +174,11 @@ def _at(count: int, videos: int, frames: int, all_frames: float, seconds: float)
 def _start(tally: Tally) -> None:
     global _tally
     _tally = tally
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Makes this worker end when its parent does, and leave Ctrl-C to it."""
     # Ctrl-C reaches all processes of a terminal; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Without its parent, which may be killed, a worker would wait for tasks for ever.

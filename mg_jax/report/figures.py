@@ -29,7 +29,7 @@ PAGE_STYLE = {
     "axes.axisbelow": True,
 }
 _STAR = {"marker": "*", "markersize": 15, "markeredgecolor": "white"}
-_WIDTH, _DPI = 4.8, 220  # inches; 12 points are 12 pixels where the picture is 370 wide
+WIDTH, _DPI = 4.8, 220  # inches; 12 points are 12 pixels where the picture is 370 wide
 _LONGEST = 42  # letters of a name that fit into a legend
 _BAND = 0.28  # opacity of the bands that show the grid
 
@@ -60,7 +60,7 @@ def accuracy_figure(axis: Axis, groups: Sequence[Group], curves: list[AccuracyCu
         if any(curve.final is not None for curve in curves):
             handles.append(Line2D([], [], color="#777777", linestyle="", **_STAR))
             names.append("at the end, on all views")
-        figure = Figure(figsize=(_WIDTH, 3.5 + 0.24 * len(names)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.5 + 0.24 * len(names)), layout="constrained")
         axes = figure.subplots()
         for index, curve in enumerate(curves):
             _draw_accuracy(axes, index, curve, axis.unit)
@@ -113,14 +113,14 @@ def training_figure(
     with matplotlib.rc_context({**PAGE_STYLE, "axes.grid": False}):
         patches = shape_patches(group.schedule, _BAND)
         height = 1.35 + 1.75 * len(curves) + 0.24 * math.ceil(len(patches) / 2)
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, curve) in zip(panels, curves.items(), strict=True):
             _draw_bands(axes, group)
             _draw_training(axes, curve)
             axes.set_ylabel("loss" if name == "loss" else f"{NAMES[name]}, %")
             axes.set_ylim(limits[name])
-        panels[0].set_title(_shortened(group.name), loc="left", parse_math=False)
+        panels[0].set_title(shortened(group.name), loc="left", parse_math=False)
         panels[-1].set_xlim(0, group.schedule.iterations)
         panels[-1].set_xlabel("iterations")
         panels[-1].xaxis.set_major_formatter(tick)
@@ -163,13 +163,13 @@ def _legend(figure: Figure, handles: list[Line2D], names: list[str]) -> None:
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(_shortened(name))
+        text.set_text(shortened(name))
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str, longest: int = _LONGEST) -> str:
     """The name without its middle, where it is too long."""
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
 
 
 def tick(value: float, _: int) -> str:

@@ -179,7 +179,7 @@ def _final_evaluation(
             state = with_precise_statistics(session, state)
         else:
             state = to_evaluate(state).replace(batch_stats=precise_stats)
-        metrics = evaluate(session, state, all_views(session.config))
+        metrics = evaluate(session, state, all_views(session.config), keep=True)
     _log_evaluation(session, log, session.schedule.iterations, metrics, "test")
     return metrics
 

@@ -9,12 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from data.preparation.video_frames import read_frames
+from data.preparation.parts import Stored
 from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_source
+from mg_jax.input.sampling import all_views
 from mg_jax.runtime import parallel
 from mg_jax.tools.convert import convert
-from mg_jax.tools.predict import predict, scores
+from mg_jax.tools.predict import predict, scorer
+from mg_jax.tools.raw_videos import read_video
 from mg_jax.training.session import start_from
 from mg_jax.training.state import create_state
 from mg_jax.weights.files import write_tensors
@@ -51,9 +53,9 @@ def test_scores_of_files_are_those_of_the_evaluation(trained, config, data_dir):
         line for line in runs.log(trained) if line["kind"] == "eval" and line["step"] == best.step
     ]
     labels = open_source(config).evaluation.videos.label(np.arange(11))
-    found = np.array(
-        [scores(config, best.variables, read_frames(path, 48, 90)) for path in videos(data_dir)]
-    )
+    score, views = scorer(config, best.variables), all_views(config)
+    files = [read_video(path, Stored(48, 90, 1), views) for path in videos(data_dir)]
+    found = np.array([score(file.views_VTHWC) for file in files])
     assert (found.argmax(1) == labels).mean() == pytest.approx(logged["top1"])
     assert -np.log(found[np.arange(11), labels]).mean() == pytest.approx(logged["loss"], rel=1e-4)
 
