@@ -8,6 +8,7 @@ import traceback
 from absl import app, flags, logging
 
 from mg_jax.machine import environment
+from mg_jax.machine.held_signals import held_signals
 from mg_jax.machine.launcher import launched_process
 from mg_jax.runtime.allocator import keep_freed_memory
 from mg_jax.tools import command_line, gpu_flags
@@ -118,31 +119,33 @@ def main(argv: list[str]) -> None:
 
 def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     # Each mode imports only what it needs: a plan starts at once, training loads TensorFlow.
+    # Signals wait meanwhile: raised in an extension's import, their exceptions crash Python.
     if mode == "plan":
         return _plan(config, workdir)
     if mode in ("prepare", "preview", "report"):
-        command_line.stay_on_cpu()
+        with held_signals():
+            command_line.stay_on_cpu()
     if mode == "prepare":
-        from mg_jax.tools.prepare import prepare
-
+        with held_signals():
+            from mg_jax.tools.prepare import prepare
         # The others need not be met, only the folder that all share.
         return prepare(config, launched_process(_PROCESSES.value, _PROCESS.value))
     if mode == "preview":
-        from mg_jax.tools.preview import write_preview
-
+        with held_signals():
+            from mg_jax.tools.preview import write_preview
         print(write_preview(config, workdir))
         return None
     if mode == "report":
-        from mg_jax.report.write import write_report
-
+        with held_signals():
+            from mg_jax.report.write import write_report
         page = write_report(_paths(_RUNS.value), workdir)
         print(f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs")
         return None
     # It has no effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
     if mode == "predict":
-        from mg_jax.tools.predict_many import predict_videos
-
+        with held_signals():
+            from mg_jax.tools.predict_many import predict_videos
         print(predict_videos(config, _paths(_VIDEO.value), workdir, _path(_OUTPUT.value)))
         return None
     return _train_or_evaluate(mode, config, workdir)
@@ -157,16 +160,17 @@ def _paths(texts: list[str]) -> list[pathlib.Path]:
 
 
 def _plan(config, workdir: pathlib.Path) -> None:
-    from mg_jax.tools.plan import write_plan
+    with held_signals():
+        from mg_jax.tools.plan import write_plan
 
     def write_schedule() -> None:
         print(write_plan(config, workdir, _VIDEOS.value), flush=True)
 
     # Devices that do not do are refused before anything is written.
     if (gpu := gpu_flags.GPU.value) is not None:
-        command_line.stay_on_cpu()
-        from mg_jax.tools.plan_absent import absent_devices, write_absent_plan
-
+        with held_signals():
+            command_line.stay_on_cpu()
+            from mg_jax.tools.plan_absent import absent_devices, write_absent_plan
         devices = gpu, gpu_flags.GPUS.value, gpu_flags.HOSTS.value
         absent_devices(config, *devices)
         write_schedule()
@@ -176,10 +180,10 @@ def _plan(config, workdir: pathlib.Path) -> None:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     elif _DEVICE_MEMORY.value is None:
         return write_schedule()
-    else:
-        command_line.stay_on_cpu()
-    from mg_jax.tools.plan_memory import present_devices, write_memory_plan
-
+    with held_signals():
+        if not _ON_DEVICE.value:
+            command_line.stay_on_cpu()
+        from mg_jax.tools.plan_memory import present_devices, write_memory_plan
     present_devices(config)
     write_schedule()
     return write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
@@ -191,13 +195,13 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     If that ends early, this process exits without waiting for the others, which may be gone, or for
     the compiler.
     """
-    import jax
+    with held_signals():
+        import jax
 
-    from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
-    from mg_jax.runtime import hosts
-    from mg_jax.runtime.meeting import connect
-    from mg_jax.runtime.stops import Preempted, Stops
-
+        from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
+        from mg_jax.runtime import hosts
+        from mg_jax.runtime.meeting import connect
+        from mg_jax.runtime.stops import Preempted, Stops
     connect(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     stops = Stops()
     try:
