@@ -65,16 +65,18 @@ def keep_programs(process, folder):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         compilation_cache.reset_cache()  # JAX looks at the folder's name once
         jax.jit(lambda x: x + 1).lower(np.zeros(3)).compile()
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)  # nothing else
         folders = own, workdir / "programs"
         return [len(list(path.glob("*-cache"))) for path in folders]
 
     found["cpu"] = compile_one("cpu")
     found["gpu"] = compile_one("gpu")
     hosts.on_first(lambda: None)  # both have looked
+    files, patience_s = program_cache._files, hosts._SHARED_S
     if process == 1:
-        program_cache._files = lambda folder: ["of another time"]
-        hosts._SHARED_S = 0
+        program_cache._files, hosts._SHARED_S = lambda folder: ["of another time"], 0
     found["unlike"] = compile_one("gpu")
+    program_cache._files, hosts._SHARED_S = files, patience_s
     found["off"] = not jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", True)
     compilation_cache.reset_cache()

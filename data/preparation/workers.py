@@ -23,7 +23,7 @@ class Tally:
     """Counts of videos done and failed and of frames, shared between processes."""
 
     def __init__(self, context, changed: Callable[["Tally"], None] | None = None):
-        """All 0; `changed` is called after each change, in the process that makes it."""
+        """All 0; `changed` is called after each video and frame, in the process that makes it."""
         self._done = context.Value("q", 0)
         self._failed = context.Value("q", 0)
         self._frames = context.Value("q", 0)
@@ -40,11 +40,12 @@ class Tally:
 
     def add_whole(self, videos: int) -> None:
         """Counts the videos of a part that is whole now, after each was counted by itself."""
-        self._add(self._whole, videos)
+        with self._whole.get_lock():
+            self._whole.value += videos
 
-    def _add(self, counter, by: int = 1) -> None:
+    def _add(self, counter) -> None:
         with counter.get_lock():
-            counter.value += by
+            counter.value += 1
         if self._changed:
             self._changed(self)
 

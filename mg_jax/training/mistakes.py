@@ -7,7 +7,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from data.format.records import DAMAGE
+from data.format.jpeg import DamagedFrame
 from mg_jax.input.clips import read_views
 from mg_jax.input.datasets import Split
 from mg_jax.input.sampling import Views
@@ -56,7 +56,7 @@ def write_mistakes(
         row = int(rows_N[i])
         try:
             frames_THWC = _middle_view(split, row, views)
-        except DAMAGE as error:  # since it was scored
+        except DamagedFrame as error:  # since it was scored
             logging.error("video %s cannot be shown: %s", scores.ids[i], error)
             continue
         folder.mkdir(exist_ok=True)

@@ -39,17 +39,22 @@ def opened(data_dir, tmp_path_factory):
     head = jax.tree.map(lambda x: x.astype(np.float32), head)
     state = state.replace(params=parallel.replicate({**state.params, "head": head}, mesh))
     folder = tmp_path_factory.mktemp("run")
+    closed = contextlib.ExitStack()
+    checkpoints = Checkpoints(folder, keep=1, read_only=False)
+    closed.callback(checkpoints.close)
+    executables = create_executables(config, mesh, state)
+    closed.callback(executables.close)
     session = Session(
         config=config,
         workdir=folder,
         schedule=schedule_from_config(config),
         mesh=mesh,
         data=open_source(config),
-        executables=create_executables(config, mesh, state),
-        checkpoints=Checkpoints(folder, keep=1, read_only=False),
+        executables=executables,
+        checkpoints=checkpoints,
         clocks=Clocks(),
         stops=Stops(),
-        lock=contextlib.ExitStack(),
+        opened=closed,
         trained_on=TrainedOn(),
     )
     yield session, state
