@@ -1,6 +1,7 @@
 """Checks of the settings of optimizer, loss and augmentation; pure Python, as a plan needs them."""
 
 from mg_jax.errors import UserError
+from mg_jax.grid import Grid
 from mg_jax.schedule import Schedule
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -60,16 +61,21 @@ def check_parts(config, schedule: Schedule, devices: int) -> None:
     Raises:
       UserError: naming valid settings.
     """
-    parts = config.run.accumulate
-    for grid in schedule.grids_from(0):
+    parts, grids = config.run.accumulate, list(schedule.grids_from(0))
+
+    def divides(count: int, grid: Grid) -> bool:
         clips = grid.batch // devices
-        unit = grid.sub_batch
-        if parts > 1 and (clips % parts or clips // parts % unit):
-            valid = [n for n in range(1, clips + 1) if clips % n == 0 and clips // n % unit == 0]
+        return count == 1 or (clips % count == 0 and clips // count % grid.sub_batch == 0)
+
+    for grid in grids:
+        clips = grid.batch // devices
+        if not divides(parts, grid):
+            counts = range(1, config.batch // devices + 1)
+            valid = [n for n in counts if all(divides(n, other) for other in grids)]
             raise UserError(
                 f"run.accumulate={parts} does not divide the {clips} clips that each of {devices} "
-                f"devices has of grid {grid} into parts of whole sub-batches of {unit} clips; use "
-                + (" or ".join(map(str, valid)) or "1: a sub-batch spans several devices")
+                f"devices has of grid {grid} into parts of whole sub-batches of {grid.sub_batch} "
+                f"clips; use {' or '.join(map(str, valid))}"
             )
         if mixes(config.augment) and clips // parts % 2:
             raise UserError(
