@@ -64,17 +64,22 @@ def keep_programs(process, folder):
         program_cache.cache_run_programs(str(own), workdir, platform, writes_alone=True)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         compilation_cache.reset_cache()  # JAX looks at the folder's name once
-        jax.jit(lambda x: x + 1).lower(np.zeros(3)).compile()
+
+        def plus_one(x):
+            return x + 1
+
+        jax.jit(plus_one).lower(np.zeros(3)).compile()
         folders = own, workdir / "programs"
-        return [len(list(path.glob("*-cache"))) for path in folders]
+        return [len(list(path.glob("jit_plus_one-*-cache"))) for path in folders]
 
     found["cpu"] = compile_one("cpu")
     found["gpu"] = compile_one("gpu")
     hosts.on_first(lambda: None)  # both have looked
+    patience, hosts._SHARED_S = hosts._SHARED_S, 0
     if process == 1:
         program_cache._files = lambda folder: ["of another time"]
-        hosts._SHARED_S = 0
     found["unlike"] = compile_one("gpu")
+    hosts._SHARED_S = patience
     found["off"] = not jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", True)
     compilation_cache.reset_cache()
