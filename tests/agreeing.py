@@ -64,17 +64,20 @@ def keep_programs(process, folder):
         program_cache.cache_run_programs(str(own), workdir, platform, writes_alone=True)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         compilation_cache.reset_cache()  # JAX looks at the folder's name once
-        jax.jit(lambda x: x + 1).lower(np.zeros(3)).compile()
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)  # nothing else
+
+        def plus_one(x):
+            return x + 1
+
+        jax.jit(plus_one).lower(np.zeros(3)).compile()
         folders = own, workdir / "programs"
-        return [len(list(path.glob("*-cache"))) for path in folders]
+        return [len(list(path.glob("jit_plus_one-*-cache"))) for path in folders]
 
     found["cpu"] = compile_one("cpu")
     found["gpu"] = compile_one("gpu")
     hosts.on_first(lambda: None)  # both have looked
-    files, patience_s = program_cache._files, hosts._SHARED_S
+    files, patience_s, hosts._SHARED_S = program_cache._files, hosts._SHARED_S, 0
     if process == 1:
-        program_cache._files, hosts._SHARED_S = lambda folder: ["of another time"], 0
+        program_cache._files = lambda folder: ["of another time"]
     found["unlike"] = compile_one("gpu")
     program_cache._files, hosts._SHARED_S = files, patience_s
     found["off"] = not jax.config.jax_enable_compilation_cache
