@@ -80,10 +80,14 @@ def stopped(once, flags):
 
 
 def row(workdir, label):
-    """The first row of `study.md` with a label, its cells."""
+    """The first row of `study.md` with a label, its cells by the heads of their columns."""
     lines = (workdir / "study.md").read_text().splitlines()
-    (line, *_) = (line for line in lines if line.startswith(f"| {label} |"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    number = next(n for n, line in enumerate(lines) if line.startswith(f"| {label} |"))
+    head = max(n for n, line in enumerate(lines[:number]) if line.startswith("|---")) - 1
+    heads, cells = (
+        [cell.strip() for cell in lines[n].strip("|").split("|")] for n in (head, number)
+    )
+    return dict(zip(heads, cells, strict=True))
 
 
 def test_a_study_that_is_stopped_goes_on_with_what_is_there(stopped):
@@ -99,8 +103,8 @@ def test_a_study_that_is_stopped_goes_on_with_what_is_there(stopped):
     assert "baseline_coarse" in (workdir / "report.html").read_text()
     for label, folder in (("baseline", baseline), (COARSE, coarse)):
         summary, cells = runs.summary(folder), row(workdir, label)
-        assert cells[1] == f"{summary['iterations']:,}"
-        assert cells[6] == f"{100 * summary['metrics']['top1']:.1f}"
+        assert cells["iterations"] == f"{summary['iterations']:,}"
+        assert cells["top-1, %"] == f"{100 * summary['metrics']['top1']:.1f}"
 
 
 def test_a_run_that_fails_keeps_no_other_from_running(stopped, tmp_path):
@@ -116,9 +120,9 @@ def test_a_run_that_fails_keeps_no_other_from_running(stopped, tmp_path):
     assert f"Of the others see {workdir}/report.html" in last
     assert runs.summary(workdir / "baseline_coarse_seed2")["iterations"] == 9
     # What was there stays in the tables.
-    assert row(workdir, COARSE)[-1] == "2"
-    assert row(workdir, "baseline")[-1] == "1"
-    assert row(workdir, COARSE)[2] == "8.00×"
+    assert row(workdir, COARSE)["seeds"] == "2"
+    assert row(workdir, "baseline")["seeds"] == "1"
+    assert row(workdir, COARSE)["fewer"] == "8.00×"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_a_run_that_diverges_is_a_result(tmp_path, flags):
     status, output = runs.ended(start(tmp_path, *arguments))
     assert status == 0, output
     assert "error: diverged: " in output
-    assert row(tmp_path, COARSE)[-1] == "0 of 1, 1 diverged"
+    assert row(tmp_path, COARSE)["seeds"] == "0 of 1, 1 diverged"
     step = json.loads((tmp_path / "baseline_coarse_seed0" / "diverged.json").read_text())["step"]
     page = (tmp_path / "report.html").read_text()
     assert f"<h1>baseline_coarse_seed0: diverged at step {step}</h1>" in page
