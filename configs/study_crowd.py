@@ -1,4 +1,4 @@
-r"""The study of `configs/study.py` on videos that a network overfits: eight directions, crowded.
+r"""The study of `configs/study.py` with eight directions, distractors and fewer training videos.
 
     python main.py --config=configs/study_crowd.py --mode=prepare
     python -m mg_jax.study --config=configs/study_crowd.py --set=overview --at_once=2 \

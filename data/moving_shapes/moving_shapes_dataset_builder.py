@@ -47,7 +47,7 @@ class Builder(VideoBuilder):
     """Draws and encodes the videos, then prepares their frames.
 
     `moving_shapes` alone has four classes, and a trained network hardly confuses them. The variant
-    `crowd1` has eight, distractors, and so few training videos that networks overfit.
+    `crowd1` has eight, distractors, and half as many training videos.
     """
 
     VARIANTS: ClassVar = f"{', '.join(VARIANTS)}, or no variant"

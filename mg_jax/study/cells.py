@@ -129,6 +129,7 @@ def _variants(iterations: int) -> dict[str, dict[str, Any]]:
     }
     cosine, single = {"schedule.cosine": True}, {"multigrid.single_cycle": True}
     return {
+        **variants,  # first, at their usual lengths
         **lengths,
         **{name: {**it, "multigrid.iterations": iterations} for name, it in as_long.items()},
         "single_cycle": single,

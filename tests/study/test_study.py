@@ -80,11 +80,13 @@ def stopped(once, flags):
 
 
 def row(workdir, label):
-    """The first row of `study.md` with a label: its cells by the heads of their columns."""
+    """The first row of `study.md` with a label, its cells by the heads of their columns."""
     lines = (workdir / "study.md").read_text().splitlines()
-    number = next(i for i, line in enumerate(lines) if line.startswith(f"| {label} |"))
-    head = next(i for i in range(number, 0, -1) if lines[i].startswith("|---")) - 1
-    heads, cells = ([c.strip() for c in lines[i].split("|")] for i in (head, number))
+    number = next(n for n, line in enumerate(lines) if line.startswith(f"| {label} |"))
+    head = max(n for n, line in enumerate(lines[:number]) if line.startswith("|---")) - 1
+    heads, cells = (
+        [cell.strip() for cell in lines[n].strip("|").split("|")] for n in (head, number)
+    )
     return dict(zip(heads, cells, strict=True))
 
 
