@@ -17,6 +17,7 @@ from mg_jax.schedule import (
 )
 
 SAMPLINGS = ("stride", "segments")
+LOGGERS = ("jsonl", "tensorboard", "wandb")
 
 
 def recipe_from_config(config) -> Recipe:
@@ -240,6 +241,14 @@ def _check_run(config) -> None:
         _check_positive(config.run[name], f"run.{name}")
     if config.run.readers < 0:
         raise UserError(f"run.readers={config.run.readers} must be positive, or 0 for all cores")
+    loggers, steps = tuple(config.run.loggers), tuple(config.run.profile_steps)
+    if unknown := [name for name in loggers if name not in LOGGERS]:
+        raise UserError(f"run.loggers has {unknown[0]!r}; there are {', '.join(LOGGERS)}")
+    if steps and not (len(steps) == 2 and 0 <= steps[0] < steps[1]):
+        raise UserError(
+            f"run.profile_steps={steps} must be the first iteration and the one after the last, "
+            "such as (100, 105), or ()"
+        )
     if config.seed < 0:
         raise UserError(f"seed={config.seed} must not be negative")
 

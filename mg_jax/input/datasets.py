@@ -71,8 +71,8 @@ def open_source(config) -> DataSource:
             "many as there are"
         )
     return DataSource(
-        train=_open_split(config, data_set, config.data.train_split),
-        evaluation=_open_split(config, data_set, config.data.eval_split),
+        train=open_split(config, data_set, config.data.train_split),
+        evaluation=open_split(config, data_set, config.data.eval_split),
         classes=classes,
     )
 
@@ -117,7 +117,7 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
     )
 
 
-def _open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
+def open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
     """The videos and frames of a split.
 
     Raises:

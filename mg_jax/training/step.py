@@ -41,7 +41,7 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
     optimizer = create_optimizer(config.optimizer)
 
     def step(state, batch, learning_rate):
-        return _train_step(model, optimizer, config.seed, state, batch, learning_rate)
+        return _train_step(model, optimizer, config, state, batch, learning_rate)
 
     mapped = parallel.pmap(
         step,
@@ -91,13 +91,13 @@ def batch_metrics(logits_BK: jax.Array, label: jax.Array) -> dict[str, jax.Array
 def _train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    seed: int,
+    config,
     state: TrainState,
     batch: dict[str, jax.Array],
     learning_rate: jax.Array,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     clips_BTHWC = preprocess(batch)
-    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
     def loss_fn(params):
         logits_BK, updated = model.apply(
@@ -116,6 +116,8 @@ def _train_step(
     params = optax.apply_updates(state.params, updates)
     # Parameters and statistics may be infinite or NaN though the loss is finite.
     metrics["finite"] = all_finite((params, batch_stats))
+    if config.run.log_norms:
+        metrics |= {"gradient_norm": norm(grads), "parameter_norm": norm(params)}
     return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
 
@@ -123,3 +125,8 @@ def all_finite(tree: Any) -> jax.Array:
     """Whether all elements of all arrays of a tree are finite, a bool scalar."""
     # One vector: the leaves one by one take two kernels each.
     return jnp.all(jnp.isfinite(ravel_pytree(tree)[0]))
+
+
+def norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all elements of all arrays of a tree."""
+    return jnp.linalg.norm(ravel_pytree(tree)[0])  # one vector, as in `all_finite`
