@@ -19,10 +19,12 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files."
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval", "plan", "preview", "prepare", "predict", "report"],
+    ["train", "eval", "plan", "preview", "prepare", "predict", "report", "features", "export"],
     "train: train, or continue, and evaluate; eval: evaluate the newest checkpoint; plan: print "
     "the schedule; preview: draw the first clips of its grids; prepare: prepare the data set; "
-    "predict: the classes of --video; report: compare --runs on a page.",
+    "predict: the classes of --video; report: compare --runs on a page; "
+    "features: write what the network pools before its classifier; export: write the network of "
+    "--workdir for other programs.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where no launcher says how processes meet."
@@ -59,10 +61,22 @@ _VIDEO = flags.DEFINE_multi_string(
     "video",
     None,
     "For --mode=predict: a video file, a folder of videos, or a list of them, .txt or .csv; may be "
-    "given several times.",
+    "given several times. For --mode=features too; without it data.eval_split is taken.",
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "For --mode=predict: the file for the classes of many videos, .csv or .json."
+    "output",
+    None,
+    "For --mode=predict: the file for the classes of many videos, .csv or .json. For "
+    "--mode=features: the file for these, .npz or .safetensors.",
+)
+_EACH_CLIP = flags.DEFINE_bool(
+    "each_clip", False, "For --mode=features: keep every clip's, not the mean of a video's."
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    None,
+    ["stablehlo", "savedmodel", "onnx"],
+    "For --mode=export: for JAX, for TensorFlow, or for ONNX runtimes.",
 )
 _RUNS = flags.DEFINE_list(
     "runs", None, "Work directories of finished or running runs, for --mode=report."
@@ -70,7 +84,8 @@ _RUNS = flags.DEFINE_list(
 # The flags that only some modes have.
 _MODE_FLAGS = {
     ("plan",): (_VIDEOS, _ON_DEVICE, _DEVICE_MEMORY),
-    ("predict",): (_OUTPUT,),
+    ("predict", "features"): (_OUTPUT,),
+    ("features",): (_EACH_CLIP,),
     ("train", "eval"): (_COORDINATOR,),
     ("train", "eval", "prepare"): (_PROCESSES, _PROCESS),
 }
@@ -83,16 +98,21 @@ def main(argv: list[str]) -> None:
     mode, config = _MODE.value, command_line.CONFIG.value
     if len(argv) > 1:
         sys.exit(f"error: unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
-    if (config is None) != (mode == "report"):
+    if (config is None) != (mode in ("report", "export")):
+        of_runs = {"report": "each of its --runs", "export": "its --workdir"}
         sys.exit(
             "error: --config is missing, for example --config=configs/demo.py"
             if config is None
-            else "error: --mode=report takes no --config; each of its --runs has its own"
+            else f"error: --mode={mode} takes no --config; {of_runs[mode]} has its own"
         )
-    if _WORKDIR.value is None and mode not in ("prepare", "predict"):
+    if _WORKDIR.value is None and mode not in ("prepare", "predict", "features"):
         sys.exit(f"error: --workdir=DIR is missing; --mode={mode} keeps its files there")
-    if (_VIDEO.value is None) == (mode == "predict"):
+    if (_VIDEO.value is None) == (mode == "predict") and mode != "features":
         sys.exit("error: --mode=predict and --video=FILE go together")
+    if _OUTPUT.value is None and mode == "features":
+        sys.exit("error: --output=FILE.npz or FILE.safetensors is missing; it gets the features")
+    if (_FORMAT.value is None) == (mode == "export"):
+        sys.exit("error: --mode=export and --format=stablehlo, savedmodel or onnx go together")
     runs = _RUNS.value
     if (runs is None) == (mode == "report") or runs == [] or "" in (runs or []):
         sys.exit("error: --mode=report and --runs=DIR,DIR,... go together")
@@ -122,7 +142,7 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
     # Signals wait meanwhile: raised in an extension's import, their exceptions crash Python.
     if mode == "plan":
         return _plan(config, workdir)
-    if mode in ("prepare", "preview", "report"):
+    if mode in ("prepare", "preview", "report", "export"):
         with held_signals():
             command_line.stay_on_cpu()
     if mode == "prepare":
@@ -141,12 +161,24 @@ def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
         page = write_report(_paths(_RUNS.value), workdir)
         print(f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs")
         return None
+    if mode == "export":
+        with held_signals():
+            from mg_jax.tools.export import export_run
+        print(export_run(workdir, _FORMAT.value))
+        return None
     # It has no effect once JAX and TensorFlow are loaded.
     keep_freed_memory()
     if mode == "predict":
         with held_signals():
             from mg_jax.tools.predict_many import predict_videos
         print(predict_videos(config, _paths(_VIDEO.value), workdir, _path(_OUTPUT.value)))
+        return None
+    if mode == "features":
+        with held_signals():
+            from mg_jax.tools.features import write_features
+        videos = None if _VIDEO.value is None else _paths(_VIDEO.value)
+        output, each = _path(_OUTPUT.value), _EACH_CLIP.value
+        print(write_features(config, videos, workdir, output, each_clip=each))
         return None
     return _train_or_evaluate(mode, config, workdir)
 

@@ -214,6 +214,9 @@ def _run() -> ConfigDict:
     """How a run works, not what it computes: a run may continue with other values."""
     run = ConfigDict()
     run.log_every = 20  # iterations
+    run.loggers = ("jsonl", "tensorboard")  # and wandb; reports read what jsonl writes
+    run.log_norms = False  # of gradients and parameters, among the scalars of training
+    run.profile_steps = ()  # the first iteration of a trace and the one after its last, if any
     run.checkpoint_every = 1000  # iterations
     run.keep = 3  # checkpoints
     run.accept_other_videos = False  # continue although the data set's videos have changed

@@ -13,6 +13,7 @@ from mg_jax.grid import LONG_CYCLE, Shape
 from mg_jax.schedule import Schedule, TooShort
 
 SAMPLINGS = ("stride", "segments")
+LOGGERS = ("jsonl", "tensorboard", "wandb")
 _WHEN_TO_COMPILE = ("auto", "background", "first", "off")  # values of run.compile_ahead
 
 
@@ -119,6 +120,14 @@ def check_run(config) -> None:
         raise UserError(f"run.compile_ahead={config.run.compile_ahead} must be one of {choices}")
     if config.run.readers < 0:
         raise UserError(f"run.readers={config.run.readers} must be positive, or 0 for all cores")
+    loggers, steps = tuple(config.run.loggers), tuple(config.run.profile_steps)
+    if unknown := [name for name in loggers if name not in LOGGERS]:
+        raise UserError(f"run.loggers has {unknown[0]!r}; there are {', '.join(LOGGERS)}")
+    if steps and not (len(steps) == 2 and 0 <= steps[0] < steps[1]):
+        raise UserError(
+            f"run.profile_steps={steps} must be the first iteration and the one after the last, "
+            "such as (100, 105), or ()"
+        )
     if config.seed < 0:
         raise UserError(f"seed={config.seed} must not be negative")
 

@@ -17,4 +17,7 @@ def test_every_module_can_be_imported():
     ]
     assert len(names) > 150
     for name in names:
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            assert error.name in ("torch", "onnx")  # which not everybody installs

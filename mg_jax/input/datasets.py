@@ -74,10 +74,10 @@ def open_source(config) -> DataSource:
             "many as there are"
         )
     class_files = read_class_files(config, classes)
-    train = _open_split(config, data_set, config.data.train_split)
+    train = open_split(config, data_set, config.data.train_split)
     return DataSource(
         train=dataclasses.replace(train, mirrored=class_files.mirrored),
-        evaluation=_open_split(config, data_set, config.data.eval_split),
+        evaluation=open_split(config, data_set, config.data.eval_split),
         classes=classes,
         class_files=class_files,
     )
@@ -123,7 +123,7 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
     )
 
 
-def _open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
+def open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
     """The videos and frames of a split.
 
     Raises:

@@ -99,8 +99,19 @@ def scorer(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarr
     return score
 
 
-def weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any], list[str] | None]:
-    """The weights' origin in words, the variables, and the names of the classes where known."""
+def weights(
+    config, workdir: pathlib.Path | None, *, classifier: bool = True
+) -> tuple[str, dict[str, Any], list[str] | None]:
+    """The weights' origin in words, the variables, and the names of the classes where known.
+
+    Args:
+      config: of the model.
+      workdir: whose best checkpoint to use; without one, the weights of config.init_from.
+      classifier: whether a file must hold the classifier; without it names are not looked for.
+
+    Raises:
+      UserError: if the weights are not there or are another network's.
+    """
     cache_programs(config.run.cache_dir)
     if workdir is not None:
         check_config(workdir, config, _APPLIED)
@@ -109,11 +120,19 @@ def weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any], 
     shapes = jax.eval_shape(lambda: init_variables(config))
     path = pathlib.Path(config.init_from).expanduser()
     loaded = load_weights(path, shapes, config=config)
-    if loaded.account.initialised:
+    initialised = loaded.account.initialised
+    if not classifier:
+        initialised = [name for name in initialised if not name.startswith("head.projection.")]
+    if initialised:
         raise UserError(
             f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "
             "--config.model.num_classes as they were trained"
         )
+    if not classifier:
+        variables = loaded.variables(
+            lambda: jax.device_get(jax.jit(lambda: init_variables(config))())
+        )
+        return str(loaded.account), variables, None
     classes = read_classes(path) if path.is_dir() else _data_set_classes(config)
     return str(loaded.account), to_variables(loaded.tensors), classes
 

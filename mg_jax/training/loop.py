@@ -18,7 +18,9 @@ from mg_jax.training.average import to_evaluate
 from mg_jax.training.compile_ahead import compile_ahead
 from mg_jax.training.evaluation import evaluate, with_precise_statistics
 from mg_jax.training.log import RunLog, open_log
+from mg_jax.training.loggers import check_loggers
 from mg_jax.training.meter import Meter
+from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
 from mg_jax.training.session import Session, open_session
 from mg_jax.training.summary import describe_end, describe_start, summarize
@@ -50,6 +52,7 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
       KeyboardInterrupt: after Ctrl-C; the newest checkpoint stays.
       Preempted: after SIGTERM; with a checkpoint, unless it comes before the first iteration.
     """
+    check_loggers(config.run.loggers)
     session, state = open_session(config, workdir, stops, trains=True)
     with contextlib.closing(session):
         done, end = int(state.step), session.schedule.iterations
@@ -72,7 +75,8 @@ def _train(session: Session, state: TrainState) -> dict[str, float]:
     session.trained_on = before.continued(stretch_of(session.config, *videos, start))
     hosts.on_first(lambda: _mark_started(session))
     evaluated = session.checkpoints.evaluated(start)
-    log = hosts.on_all(lambda: open_log(workdir, start, end, evaluated))
+    loggers = session.config.run.loggers
+    log = hosts.on_all(lambda: open_log(workdir, start, end, evaluated, loggers))
     with contextlib.closing(log):
         log.say(describe_start(session, start, known=bool(before.stretches)))
         try:
@@ -108,6 +112,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
     with session.timed("train_s"):
         batches = _train_batches(session, start)
     meter = Meter(log, config.run.log_every, batches, executables)
+    profile = Profile(session.workdir / "profile", tuple(config.run.profile_steps))
     saved, precise_stats = start, None
     try:
         for step in range(start, end + 1):  # iterations done
@@ -120,11 +125,14 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
             if step < end:
                 session.stops.check()
                 checkpoints.check()
+                profile.before(step, state)
                 state = _train_step(session, state, step, batches, meter)
     except Preempted:
         if step > saved:
             _save(session, state, step, meter)
         raise
+    finally:
+        profile.close()
     return _final_evaluation(session, state, precise_stats, log)
 
 

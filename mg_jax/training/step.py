@@ -65,6 +65,8 @@ def lower_train_step(
         params = optax.apply_updates(state.params, updates)
         # Parameters and statistics may be infinite or NaN though the loss is finite.
         metrics["finite"] = all_finite((params, batch_stats))
+        if config.run.log_norms:
+            metrics |= {"gradient_norm": norm(grads), "parameter_norm": norm(params)}
         state = state.replace(
             step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
         )
@@ -153,3 +155,8 @@ def all_finite(tree: Any) -> jax.Array:
     """Whether all elements of all arrays of a tree are finite, a bool scalar."""
     # One vector: the leaves one by one take two kernels each.
     return jnp.all(jnp.isfinite(ravel_pytree(tree)[0]))
+
+
+def norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all elements of all arrays of a tree."""
+    return jnp.linalg.norm(ravel_pytree(tree)[0])  # one vector, as in `all_finite`

@@ -223,7 +223,7 @@ def run_main(*arguments):
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
-        (["--mode=fly"], "value should be one of <train|eval|plan|preview|prepare|predict|report>"),
+        (["--mode=fly"], "should be one of <train|eval|plan|preview|prepare|predict|report|"),
         (["extra"], "unexpected arguments ['extra']"),
     ],
 )

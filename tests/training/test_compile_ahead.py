@@ -39,7 +39,7 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
             threads.append(threading.current_thread().name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    log = open_log(tmp_path, 0, session.schedule.iterations, evaluated=False)
+    log = open_log(tmp_path, 0, session.schedule.iterations, False, ["jsonl"])
     try:
         for program in programs:
             session.executables.get(program)
