@@ -80,8 +80,9 @@ def check_library(kind: str) -> None:
     """Raises UserError if what writes a format is not installed, or writes what no one can read."""
     if kind == "savedmodel" and jax.__version_info__ >= JAX_TOO_NEW:
         raise UserError(
-            f"--format=savedmodel does not go with JAX {jax.__version__}, whose programs TensorFlow "
-            "cannot read; use Python 3.11 with requirements.lock, or --format=stablehlo or onnx"
+            f"--format=savedmodel does not go with JAX {jax.__version__}, whose programs "
+            "TensorFlow cannot read; use Python 3.11 with requirements.lock, or --format=stablehlo "
+            "or onnx"
         )
     module, install = _NEEDS.get(kind, ("jax", ""))
     if importlib.util.find_spec(module) is None:
