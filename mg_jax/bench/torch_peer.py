@@ -15,13 +15,27 @@ from typing import Any
 import jax
 import numpy as np
 
+from configs.base import get_base
 from mg_jax.errors import UserError
 from mg_jax.grid import Grid
 from mg_jax.training.state import state_shapes
 from mg_jax.weights.layout import to_tensors
+from mg_jax.workdir.config import settings
 
 _TURNS = 3
 _MODELS = ("slowfast", "i3d")
+# Settings of the model that PyTorch's network has in their default alone.
+_PLAIN = (
+    "fusion_norm",
+    "slow_frames",
+    "stem_stride",
+    "pool_frames",
+    "pad_stem_pool",
+    "drop_path",
+    "non_local.instantiation",
+    "non_local.pool",
+    "non_local.pool_first",
+)
 
 
 class TorchPeer:
@@ -39,13 +53,11 @@ class TorchPeer:
 
         Raises:
           UserError: where PyTorch is not installed, with the line that installs it, and for models
-            that are not restated in PyTorch.
+            or optimizers that it does not have.
         """
-        if config.model.name not in _MODELS or config.model.non_local.instantiation == "softmax":
-            raise UserError(
-                f"--peer=torch knows the models {' and '.join(_MODELS)}, their non-local blocks by "
-                f"dot product; not model.name={config.model.name}"
-            )
+        _check_known(config.model)
+        if config.optimizer.name != "sgd":
+            raise UserError(f"--peer=torch knows SGD, not optimizer.name={config.optimizer.name}")
         if importlib.util.find_spec("torch") is None:
             index = "" if _on_gpu() else " --index-url https://download.pytorch.org/whl/cpu"
             raise UserError(
@@ -125,6 +137,17 @@ class TorchPeer:
             "weight_decay": optimizer.weight_decay,
             "threads": len(os.sched_getaffinity(0)),  # XLA's number
         }
+
+
+def _check_known(model) -> None:
+    """Checks that the model is one that is restated in PyTorch."""
+    if model.name not in _MODELS:
+        known = " and ".join(_MODELS)
+        raise UserError(f"--peer=torch knows the models {known}, not model.name={model.name}")
+    plain = settings(get_base().model)
+    for name, value in settings(model).items():
+        if name in _PLAIN and value != plain[name]:
+            raise UserError(f"--peer=torch knows model.{name}={plain[name]} alone, not {value}")
 
 
 def _on_gpu() -> bool:

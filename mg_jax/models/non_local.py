@@ -1,5 +1,7 @@
 """Non-local blocks (Wang et al., *Non-local Neural Networks*, CVPR 2018)."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -44,23 +46,28 @@ class NonLocal(nn.Module):
         theta_BND = self._positions(x_BTHWC, "conv_theta")
         phi_BPD = self._positions(pooled_BTHWC, "conv_phi", pool)
         g_BPD = self._positions(pooled_BTHWC, "conv_g", pool)
-        wide = jnp.promote_types(theta_BND.dtype, jnp.float32)
-        affinity_BNP = jnp.einsum("bnd,bpd->bnp", theta_BND, phi_BPD, preferred_element_type=wide)
-        if self.instantiation == "softmax":
-            affinity_BNP = jax.nn.softmax(affinity_BNP * theta_BND.shape[-1] ** -0.5)
-        elif self.instantiation == "unscaled_softmax":
-            affinity_BNP = jax.nn.softmax(affinity_BNP)
-        else:
-            affinity_BNP = affinity_BNP / phi_BPD.shape[1]
-        y_BND = jnp.einsum(
-            "bnp,bpd->bnd",
-            affinity_BNP.astype(g_BPD.dtype),
-            g_BPD,
-            preferred_element_type=wide,
-        )
+        y_BND = self._gather(theta_BND, phi_BPD, g_BPD)
         y_BTHWD = y_BND.reshape(B, *extent, -1)
         y_BTHWC = self.conv(C, (1, 1, 1), use_bias=True, name="conv_out")(y_BTHWD)
         return x_BTHWC + self.norm(name="bn", scale_init=nn.initializers.zeros)(y_BTHWC)
+
+    def _gather(self, theta_BND: jax.Array, phi_BPD: jax.Array, g_BPD: jax.Array) -> jax.Array:
+        """Values of all positions by affinity, in float32 at least."""
+        wide = jnp.promote_types(theta_BND.dtype, jnp.float32)
+        product = partial(jnp.einsum, preferred_element_type=wide)
+        (_, N, D), P = theta_BND.shape, phi_BPD.shape[1]
+        if self.instantiation == "dot_product" and (N + P) * D < 2 * N * P:
+            # (theta phi') g = theta (phi' g), with D x D numbers in between instead of N x P.
+            sums_BDE = product("bpd,bpe->bde", phi_BPD, g_BPD) / P
+            return product("bnd,bde->bne", theta_BND, sums_BDE.astype(theta_BND.dtype))
+        affinity_BNP = product("bnd,bpd->bnp", theta_BND, phi_BPD)
+        if self.instantiation == "softmax":
+            affinity_BNP = jax.nn.softmax(affinity_BNP * D**-0.5)
+        elif self.instantiation == "unscaled_softmax":
+            affinity_BNP = jax.nn.softmax(affinity_BNP)
+        else:
+            affinity_BNP = affinity_BNP / P
+        return product("bnp,bpd->bnd", affinity_BNP.astype(g_BPD.dtype), g_BPD)
 
     def _positions(
         self, x_BTHWC: jax.Array, name: str, pool: tuple[int, int, int] | None = None

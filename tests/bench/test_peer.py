@@ -40,5 +40,5 @@ def test_without_pytorch_the_line_that_installs_it_is_named(monkeypatch):
 def test_networks_that_it_does_not_have_are_refused():
     config = tiny.get_config()
     config.model.non_local.instantiation = "softmax"
-    with pytest.raises(UserError, match="by dot product"):
+    with pytest.raises(UserError, match="dot_product alone, not softmax"):
         TorchPeer(config)
