@@ -23,7 +23,8 @@ class Cost:
 
     Attributes:
       clips_per_s: through the whole pipeline.
-      main_cpu_s: of the process that trains, for a clip.
+      main_cpu_s: of the process that trains, for a clip in a batch of the grid's size; it does
+        nothing for a clip, but something for each batch, and 5 us for each task of readers.
       reader_cpu_s: of all readers together, for a clip.
       read_bytes: from disk or its cache, for a clip.
     """
@@ -42,7 +43,7 @@ class Cost:
 def measure_cost(
     split: Split, augmentation: Augmentation, grid: Grid, clips: int, readers: Readers
 ) -> Cost:
-    """Reads about so many clips of a grid, with given readers."""
+    """Reads about so many clips of a grid in small batches, with given readers."""
     batch = max(clips // _COUNTED, 1)
     small = dataclasses.replace(grid, batch=batch)
     iterations = ((small, i * batch) for i in range(_WARM_UP + _COUNTED + _AFTER))
@@ -53,7 +54,7 @@ def measure_cost(
     before = _spent(readers)
     count = sum(len(next(batches)["label"]) for _ in range(_COUNTED))
     seconds, main_s, reader_s, read = (b - a for a, b in zip(before, _spent(readers), strict=True))
-    return Cost(count / seconds, main_s / count, reader_s / count, read / count)
+    return Cost(count / seconds, main_s / _COUNTED / grid.batch, reader_s / count, read / count)
 
 
 def _spent(readers: Readers) -> tuple[float, float, float, float]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from mg_jax.report.class_figures import calibration_figure, confusion_figure
 from mg_jax.report.classes import (
-    MATRIX,
     calibration,
     class_results,
     confused_pairs,
@@ -87,19 +86,16 @@ def _section(
     pictures = [
         Picture(
             f"calibration_{file_name}.png",
-            calibration_figure(found, "calibration"),
+            calibration_figure(found),
             f"how often scores of each size are right in {group}",
         )
     ]
     matrix_KK, pairs = confusion(scores), None
-    if matrix_KK is not None:
-        shown = shown_classes(matrix_KK)
+    if matrix_KK is not None and len(shown := shown_classes(matrix_KK)):
         classes = [scores.classes[k] for k in shown]
-        title = (
-            "confusion"
-            if len(scores.classes) <= MATRIX
-            else f"the {MATRIX} classes of most mistakes"
-        )
+        title = "confusion"
+        if len(shown) < len(scores.classes):
+            title = f"{len(shown)} classes that are confused most"
         matrix = confusion_figure(matrix_KK[shown][:, shown], classes, title)
         shows = f"confusion matrix of {group}, {title}"
         pictures.insert(0, Picture(f"confusion_{file_name}.png", matrix, shows))

@@ -10,7 +10,7 @@ from mg_jax.workdir.video_scores import VideoScores
 
 _BINS = 10  # of confidence
 _PAIRS = 20  # of classes that are confused most
-MATRIX = 16  # classes of a matrix that can be read
+MATRIX = 12  # classes of a matrix that can be read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,21 +98,36 @@ def confusion(scores: VideoScores) -> np.ndarray | None:
 
 def confused_pairs(matrix_KK: np.ndarray, classes: list[str]) -> list[Pair]:
     """The pairs of classes that are confused most often, most videos first."""
-    wrong_KK = matrix_KK - np.diag(np.diag(matrix_KK))
-    order = np.argsort(-wrong_KK, axis=None, kind="stable")[:_PAIRS]
-    pairs = []
-    for j, k in zip(*np.unravel_index(order, wrong_KK.shape), strict=True):
-        if wrong_KK[j, k]:
-            share = float(wrong_KK[j, k] / matrix_KK[j].sum())
-            pairs.append(Pair(classes[j], classes[k], int(wrong_KK[j, k]), share))
-    return pairs
+    return [
+        Pair(
+            classes[j],
+            classes[k],
+            int(matrix_KK[j, k]),
+            float(matrix_KK[j, k] / matrix_KK[j].sum()),
+        )
+        for j, k in _most_confused(matrix_KK)
+    ]
 
 
 def shown_classes(matrix_KK: np.ndarray) -> np.ndarray:
-    """Indices, ascending, of the classes with the most mistakes, as many as a picture has room."""
+    """Indices, ascending, of the classes of the most confused pairs, as many as can be read."""
+    K = len(matrix_KK)
+    if K <= MATRIX:
+        return np.arange(K)
+    shown: set[int] = set()
+    for j, k in _most_confused(matrix_KK):
+        if len(shown | {j, k}) > MATRIX:
+            break
+        shown |= {j, k}
+    return np.array(sorted(shown), np.int64)
+
+
+def _most_confused(matrix_KK: np.ndarray) -> list[tuple[int, int]]:
+    """Class and predicted class of the cells off the diagonal that are not 0, largest first."""
     wrong_KK = matrix_KK - np.diag(np.diag(matrix_KK))
-    mistakes_K = wrong_KK.sum(0) + wrong_KK.sum(1)
-    return np.sort(np.argsort(-mistakes_K, kind="stable")[:MATRIX])
+    order = np.argsort(-wrong_KK, axis=None, kind="stable")[:_PAIRS]
+    cells = zip(*np.unravel_index(order, wrong_KK.shape), strict=True)
+    return [(int(j), int(k)) for j, k in cells if wrong_KK[j, k]]
 
 
 def calibration(scores: VideoScores) -> Calibration:

@@ -15,6 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import export as jax_export
+from jax.extend import mlir
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import chlo, sdy, stablehlo
 
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_class_count
@@ -27,14 +30,13 @@ from mg_jax.workdir.config import WorkdirError, stored_config
 FORMATS = ("stablehlo", "savedmodel", "onnx")
 PLATFORMS = ("cpu", "cuda", "tpu")
 INPUT, OUTPUT = "clips", "scores"
+# One that TensorFlow reads: 2.21 knows those up to 1.13, and JAX 0.12 writes 1.18.
+_STABLEHLO_OF_TENSORFLOW = "1.9.0"
 # What a format needs besides JAX, with the line that installs it.
 _NEEDS = {
     "savedmodel": ("tensorflow", "pip install -r requirements.txt -c requirements.lock"),
     "onnx": ("onnx", "pip install onnx -c requirements.lock"),
 }
-
-# From here on JAX writes what TensorFlow 2.21, the newest, cannot read.
-JAX_TOO_NEW = (0, 12, 0)
 
 # Maps (variables, clips) to scores.
 _Scores = Callable[[Any, jax.Array], jax.Array]
@@ -77,13 +79,7 @@ def export_run(workdir: pathlib.Path, kind: str) -> str:
 
 
 def check_library(kind: str) -> None:
-    """Raises UserError if what writes a format is not installed, or writes what no one can read."""
-    if kind == "savedmodel" and jax.__version_info__ >= JAX_TOO_NEW:
-        raise UserError(
-            f"--format=savedmodel does not go with JAX {jax.__version__}, whose programs "
-            "TensorFlow cannot read; use Python 3.11 with requirements.lock, or --format=stablehlo "
-            "or onnx"
-        )
+    """Raises UserError if the library that writes a format is not installed."""
     module, install = _NEEDS.get(kind, ("jax", ""))
     if importlib.util.find_spec(module) is None:
         raise UserError(f"--format={kind} needs {module}, which is not installed: {install}")
@@ -120,26 +116,49 @@ def _write_stablehlo(folder: pathlib.Path, config, variables: Any, classes: list
 
 def _write_savedmodel(folder: pathlib.Path, config, variables: Any, classes: list[str]) -> None:
     import tensorflow as tf
-    from jax.experimental import jax2tf
+    from tensorflow.compiler.tf2xla.python import xla
 
     tf.config.set_visible_devices([], "GPU")  # left alone it takes all of a GPU's memory
     leaves, tree = jax.tree.flatten(variables)
     scores = clip_scores(config)
-    converted = jax2tf.convert(
-        lambda weights, clips_BTHWC: scores(tree.unflatten(weights), clips_BTHWC),
-        polymorphic_shapes=[None, "batch, ..."],
-        native_serialization_platforms=PLATFORMS,
-        with_gradient=False,
-    )
+
+    @jax.jit
+    def flat(leaves, clips_BTHWC):
+        return scores(tree.unflatten(leaves), clips_BTHWC)
+
+    (batch,) = jax_export.symbolic_shape("batch")
+    shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+    clips = jax.ShapeDtypeStruct((batch, *clip_shape(config)), jnp.uint8)
+    exported = jax_export.export(flat, platforms=PLATFORMS)(shapes, clips)
     module = tf.Module()
     module.weights = [tf.Variable(leaf, trainable=False) for leaf in leaves]
-    spec = tf.TensorSpec([None, *clip_shape(config)], tf.uint8, INPUT)
 
     def serve(clips):
-        return {OUTPUT: converted(list(module.weights), clips)}
+        arguments = [*module.weights, clips]
+        # As jax2tf does, whose version of StableHLO may be newer than TensorFlow's.
+        (result,) = xla.call_module(
+            [arguments[i] for i in exported.module_kept_var_idx],
+            version=exported.calling_convention_version,
+            module=_as_version(exported.mlir_module_serialized, _STABLEHLO_OF_TENSORFLOW),
+            Sout=[tf.TensorShape([None, len(classes)])],
+            Tout=[tf.float32],
+            platforms=[platform.upper() for platform in exported.platforms],
+            use_shardy_partitioner=True,
+        )
+        return {OUTPUT: result}
 
+    spec = tf.TensorSpec([None, *clip_shape(config)], tf.uint8, INPUT)
     module.serve = tf.function(serve, input_signature=[spec], autograph=False)
     tf.saved_model.save(module, str(folder), signatures=module.serve.get_concrete_function())
+
+
+def _as_version(serialized: bytes, version: str) -> bytes:
+    """A module of StableHLO as one of its earlier versions has it."""
+    with ir.Context() as context:
+        for dialect in (stablehlo, chlo, sdy):
+            dialect.register_dialect(context)
+        module = mlir.deserialize_portable_artifact(serialized)
+        return mlir.serialize_portable_artifact(module, version)
 
 
 def _write_onnx(folder: pathlib.Path, config, variables: Any, classes: list[str]) -> None:

@@ -77,7 +77,7 @@ def test_the_most_confused_of_400_classes_are_named_and_shown():
     assert first.share == pytest.approx(taken / (label_N == 17).sum())
     assert 1 <= len(others) <= 5
     shown = shown_classes(matrix_KK)
-    assert {17, 333} <= set(shown) and len(shown) == 16 == len(set(shown))
+    assert {17, 333} <= set(shown) and 4 <= len(set(shown)) <= 12
     assert list(shown_classes(confusion(THREE))) == [0, 1, 2]
 
 
