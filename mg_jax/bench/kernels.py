@@ -20,6 +20,7 @@ from mg_jax.machine.progress import say, shown
 from mg_jax.models.conv import (
     convolve,
     convolve_3d,
+    convolve_3x3_by_columns,
     convolve_7x7_by_2,
     max_pool_3x3,
     stack_frames,
@@ -91,8 +92,13 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
             forms["2-D of pixels"] = (given(_stem_by_pixel), weights)
             forms["2-D of 2 x 2 pixels"] = (given(partial(by_2, pad_first=False)), weights)
             forms["the same, padded first"] = (given(partial(by_2, pad_first=True)), weights)
+            for n in (2, 4, 8) if kernel[0] > 1 else ():
+                form = partial(by_2, pad_first=True, frames_at_once=n)
+                forms[f"the same, {n} frames at once"] = (given(form), weights)
         if channels == features < _TENSOR_CORE:
             forms["wider channels"] = (partial(_convolve_wider, strides=strides), weights)
+        for n in (1, 2, 4) if name == "fast res2 b" else ():
+            forms[f"{n} columns at once"] = (partial(_convolve_columns, columns=n), weights)
         blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
     pooled = (clips, slow, side // 2, side // 2, width)
     blocks.append(("max-pool", pooled, {"ours": (max_pool_3x3,), "windows": (_window_max_pool,)}))
@@ -113,6 +119,10 @@ def _convolve_wider(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax
     x_BTHWC = jnp.pad(x_BTHWC, [(0, 0)] * 4 + [(0, more)])
     kernel_THWIO = jnp.pad(kernel_THWIO, [(0, 0)] * 3 + [(0, more)] * 2)
     return convolve(x_BTHWC, kernel_THWIO, strides)[..., :-more]
+
+
+def _convolve_columns(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, columns: int) -> jax.Array:
+    return convolve_3x3_by_columns(x_BTHWC, kernel_THWIO[0], columns)
 
 
 def _stem_by_pixel(x_BTHWC: jax.Array, kernel_THWIO: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -22,12 +23,17 @@ from mg_jax.errors import UserError
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.atomic_file import write_json
+from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.progress import shown
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import parallel, xla_options
 from mg_jax.training.programs import lower_program, train_program
 from mg_jax.training.state import create_state
 from mg_jax.workdir.config import stored_config
+
+# Compilations beside each other: on a GPU each takes memory to time kernels.
+_COMPILERS = 4
+_DRAWN_LABELS = 0.25
 
 
 def measure(config, workdir: pathlib.Path, iterations: int) -> dict[str, Any]:
@@ -58,7 +64,7 @@ def measure(config, workdir: pathlib.Path, iterations: int) -> dict[str, Any]:
         raise UserError(f"training on the CPU ended with status {status}; it says above why")
     expected = json.loads(theirs.read_text())
     pairs = [(ours["loss"], on_cpu["loss"]) for ours, on_cpu in zip(found, expected, strict=True)]
-    apart = [abs(a - b) / abs(b) for a, b in pairs]
+    apart = [abs(a - b) for a, b in pairs]
     grids = [row["grid"] for row in found]
     result = {
         "jax": jax.__version__,
@@ -101,12 +107,19 @@ def train(config, iterations: int) -> list[dict[str, Any]]:
     iterations = min(iterations, schedule.iterations)
     options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
     with jax.default_matmul_precision("highest"):
-        state, programs, losses = create_state(config, mesh), {}, []
+        state, losses = create_state(config, mesh), []
+
+        def compiled(grid: Grid) -> jax.stages.Compiled:
+            with jax.default_matmul_precision("highest"):  # is each thread's own
+                lowered = lower_program(config, mesh, state, train_program(grid))
+                return lowered.compile(compiler_options=options or None)
+
+        grids = list(dict.fromkeys(map(schedule.grid, range(iterations))))
+        with futures.ThreadPoolExecutor(min(_COMPILERS, usable_cores())) as pool:
+            made = shown(pool.map(compiled, grids), "compiling", "program", len(grids))
+            programs = dict(zip(grids, made, strict=True))
         for step in shown(range(iterations), "training", "it", iterations):
             grid = schedule.grid(step)
-            if grid not in programs:
-                lowered = lower_program(config, mesh, state, train_program(grid))
-                programs[grid] = lowered.compile(compiler_options=options or None)
             batch = parallel.shard(_batch(config, grid, schedule.position(step)), mesh)
             rate = parallel.replicate(np.float32(schedule.learning_rate(step)), mesh)
             state, metrics = programs[grid](state, batch, rate)
@@ -115,12 +128,17 @@ def train(config, iterations: int) -> list[dict[str, Any]]:
 
 
 def _batch(config, grid: Grid, position: int) -> dict[str, np.ndarray]:
-    """Clips whose channels are as bright as their class tells, under noise."""
+    """Clips whose channels are as bright as their class tells, under noise.
+
+    A quarter of the labels are drawn, so that the loss does not end at zero.
+    """
     rng = np.random.default_rng(position)
     B, T, H = grid.batch, grid.frames, grid.size
     label_B = (position + np.arange(B)) % config.model.num_classes
     bright_B3 = np.random.default_rng(0).integers(0, 128, (config.model.num_classes, 3))[label_B]
     clips = rng.integers(0, 128, (B, T, H, H, 3)) + bright_B3[:, None, None, None]
+    drawn_B = rng.integers(0, config.model.num_classes, B)
+    label_B = np.where(rng.random(B) < _DRAWN_LABELS, drawn_B, label_B)
     label = label_B.astype(np.int32)
     if config.data.multi_label:
         label = np.eye(config.model.num_classes, dtype=np.uint8)[label_B]

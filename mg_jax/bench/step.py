@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from matplotlib.figure import Figure
 
 from mg_jax.accelerators.forecast import MEASURED, format_forecast, project
+from mg_jax.accelerators.hlo_costs import program_costs
 from mg_jax.bench import device_limits
 from mg_jax.bench.torch_peer import TorchPeer, format_peer
 from mg_jax.grid import Grid
@@ -100,9 +101,10 @@ def _measure_grid(
     else:
         seconds, compared["peer"] = peer.measure(grid, run, iterations)
         compared["of_ours"] = compared["peer"]["iteration_s"] / float(np.median(seconds))
-    # Of one device's program.
-    flops = lowered.cost_analysis()["flops"] * mesh.size
-    moved = step.cost_analysis().get("bytes accessed", 0) * mesh.size
+    costs = program_costs(step)  # of one device's program
+    # Only CPUs analyse what is not compiled.
+    analysed = lowered.cost_analysis() or {"flops": costs.flops}
+    flops, moved = analysed["flops"] * mesh.size, costs.bytes * mesh.size
     median = float(np.median(seconds))
     row = {
         "grid": {

@@ -11,12 +11,18 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
    4 x 4 with stride 1.
 """
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+# Bytes of channels come to a multiple of this, or cuDNN makes it so, which takes longer.
+_TENSOR_CORE = 16
+# As many output channels fill a product of tensor cores (H200: 4 times 8 as fast as 8 times 8).
+_WIDE = 32
 
 # He et al. 2015: a normal of variance 2 / fan_out.
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -93,9 +99,17 @@ def convolve(
     if height == width == 1 and strides[1:] == (1, 1):
         return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
     even = x_BTHWC.shape[2] % 2 == x_BTHWC.shape[3] % 2 == 0
-    # Of one frame it does not pay.
-    if time > 1 and (height, width) == (7, 7) and strides == (1, 2, 2) and even:
-        return convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=platform != "cpu")
+    if (height, width) == (7, 7) and strides == (1, 2, 2) and even:
+        if platform != "cpu":
+            wide = max(1, _WIDE // kernel_THWIO.shape[-1]) if time > 1 else 1
+            at_once = math.gcd(x_BTHWC.shape[1], wide)
+            return convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=True, frames_at_once=at_once)
+        if time > 1:  # of one frame it does not pay
+            return convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=False)
+    if platform != "cpu" and kernel_THWIO.shape[:3] == (1, 3, 3) and strides == (1, 1, 1):
+        columns = math.gcd(x_BTHWC.shape[3], max(1, _WIDE // kernel_THWIO.shape[-1]))
+        if columns > 1:
+            return convolve_3x3_by_columns(x_BTHWC, kernel_THWIO[0], columns)
     if time > 1 or strides[0] > 1:
         x_BTHWC = stack_frames(x_BTHWC, time, strides[0])
         kernel_THWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(
@@ -130,37 +144,96 @@ def _convolve_space(
     return y.reshape(B, T, *y.shape[1:])
 
 
-def convolve_7x7_by_2(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, *, pad_first: bool) -> jax.Array:
+def convolve_3x3_by_columns(x_BTHWC: jax.Array, kernel_HWIO: jax.Array, columns: int) -> jax.Array:
+    """A 1 x 3 x 3 convolution of n columns side by side as channels, which moves nothing.
+
+    Tensor cores idle over few channels. Of n times as many, what the kernel does not reach is
+    multiplied by zeros: n times as many products, in wider ones.
+
+    Args:
+      x_BTHWC: its width a multiple of n.
+      kernel_HWIO: 3 x 3.
+      columns: n.
+
+    Returns:
+      `B T H W O`.
+    """
+    B, T, H, W, C = x_BTHWC.shape
+    n, features = columns, kernel_HWIO.shape[-1]
+    # By output column: its three taps among the 3 n columns of a block and its two neighbours.
+    later = [
+        jnp.pad(kernel_HWIO, ((0, 0), (n - 1 + i, 2 * n - 2 - i), (0, 0), (0, 0))) for i in range(n)
+    ]
+    kernel = jnp.stack(later, -2).reshape(3, 3, n * C, n * features)
+    x = x_BTHWC.reshape(B * T, H, W // n, n * C)
+    return _conv2d(x, kernel, (1, 1), ((1, 1), (1, 1))).reshape(B, T, H, W, features)
+
+
+def convolve_7x7_by_2(
+    x_BTHWC: jax.Array, kernel_THWIO: jax.Array, *, pad_first: bool, frames_at_once: int = 1
+) -> jax.Array:
     """A t x 7 x 7 convolution with spatial stride 2, of blocks of 2 x 2 pixels as channels.
 
     Args:
       x_BTHWC: frames of even sides.
-      kernel_THWIO: t x 7 x 7.
-      pad_first: pad before frames are stacked. On GPUs the convolution then needs no padded copy
-        of the stack, and its gradient none either; on CPUs it takes twice as long.
+      kernel_THWIO: t x 7 x 7, with odd t.
+      pad_first: pad pixels before frames are stacked, and channels to what tensor cores take. On
+        GPUs the convolution then needs no padded copy of the stack, and its gradient none either;
+        on CPUs it takes twice as long.
+      frames_at_once: so many frames, a divisor of T, come out as channels of one, which are cut
+        apart. n frames lie under t + n - 1 others instead of n t, and products of tensor cores get
+        wider; what the kernel does not reach is multiplied by zeros.
 
     Returns:
       `B T H/2 W/2 O`.
     """
     B, T, H, W, C = x_BTHWC.shape
-    time = kernel_THWIO.shape[0]
+    time, n = kernel_THWIO.shape[0], frames_at_once
     # Taps -3 ... 3 around pixel 2 i lie in the pairs i - 2 ... i + 1, which begin at tap -4.
     pairs = (0, 0) if pad_first else (2, 1)
     if pad_first:
         x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (0, 0), (4, 2), (4, 2), (0, 0)))
     h, w = x_BTHWC.shape[2] // 2, x_BTHWC.shape[3] // 2
     x = x_BTHWC.reshape(B, T, h, 2, w, 2, C).transpose(0, 1, 2, 4, 3, 5, 6)
-    x = stack_frames(x.reshape(B, T, h, w, 4 * C), time, 1)
-    kernel = jnp.pad(kernel_THWIO, ((0, 0), (1, 0), (1, 0), (0, 0), (0, 0)))
-    kernel = kernel.reshape(time, 4, 2, 4, 2, C, -1).transpose(1, 3, 0, 2, 4, 5, 6)
-    kernel = kernel.reshape(4, 4, time * 4 * C, -1)
-    y = _conv2d(x.reshape(B * T, h, w, -1), kernel, (1, 1), (pairs, pairs))
+    x = stack_frames(x.reshape(B, T, h, w, 4 * C), time + n - 1, n, pad=time // 2)
+    kernel = _kernel_of_blocks(kernel_THWIO, n)
+    if pad_first:
+        more = ((0, 0), (0, -x.shape[-1] % (_TENSOR_CORE // x.dtype.itemsize)))
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), *more))
+        kernel = jnp.pad(kernel, ((0, 0), *more, (0, 0)))
+    y = _conv2d(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
+    y = y.reshape(B, T // n, H // 2, W // 2, n, -1).transpose(0, 1, 4, 2, 3, 5)
     return y.reshape(B, T, H // 2, W // 2, -1)
 
 
-def stack_frames(x_BTHWC: jax.Array, time: int, stride: int) -> jax.Array:
-    """Lays the `time` frames under a temporal kernel side by side as channels."""
-    T, pad = x_BTHWC.shape[1], time // 2
+def _kernel_of_blocks(kernel_THWIO: jax.Array, frames: int) -> jax.Array:
+    """The 4 x 4 kernel over blocks of 2 x 2 pixels, `4 4 (t + n - 1) 4I n O`, last axes merged.
+
+    Args:
+      kernel_THWIO: t x 7 x 7.
+      frames: n, that come out at once; for each the kernel lies one frame further.
+    """
+    time, _, _, C, features = kernel_THWIO.shape
+    kernel = jnp.pad(kernel_THWIO, ((0, 0), (1, 0), (1, 0), (0, 0), (0, 0)))
+    kernel = kernel.reshape(time, 4, 2, 4, 2, C, features).transpose(1, 3, 0, 2, 4, 5, 6)
+    kernel = kernel.reshape(4, 4, time, 4 * C, features)
+    later = [
+        jnp.pad(kernel, ((0, 0), (0, 0), (i, frames - 1 - i), (0, 0), (0, 0)))
+        for i in range(frames)
+    ]
+    return jnp.stack(later, -2).reshape(4, 4, (time + frames - 1) * 4 * C, frames * features)
+
+
+def stack_frames(x_BTHWC: jax.Array, time: int, stride: int, pad: int | None = None) -> jax.Array:
+    """Lays frames that lie under a temporal kernel side by side as channels.
+
+    Args:
+      x_BTHWC: frames.
+      time: how many lie side by side.
+      stride: from one of the T / stride stacks to the next.
+      pad: black frames before the first and after the last; by default half of `time`.
+    """
+    T, pad = x_BTHWC.shape[1], time // 2 if pad is None else pad
     x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (pad, pad), (0, 0), (0, 0), (0, 0)))
     return jnp.concatenate([x_BTHWC[:, i : i + T : stride] for i in range(time)], axis=-1)
 

@@ -1,5 +1,7 @@
 """What is to be measured on the day a GPU is at hand, at a size for a CPU."""
 
+import ast
+import importlib
 import json
 import os
 import subprocess
@@ -9,6 +11,7 @@ import pytest
 
 from mg_jax.bench import gpu_check
 from mg_jax.bench.profile import kernel_times
+from mg_jax.recipe import schedule_from_config
 from tests import runs
 from tests.conftest import CACHE
 
@@ -50,7 +53,7 @@ def test_parts_that_fail_or_have_no_time_are_named_and_the_others_go_on(tmp_path
 
 def test_small_or_not_the_parts_are_the_same():
     names = [[part.name for part in gpu_check.parts(small=small)] for small in (False, True)]
-    assert names[0] == names[1] == ["slowfast", "i3d", "losses", "profile", "kernels"]
+    assert names[0] == names[1] == ["slowfast", "i3d", "profile", "kernels", "losses"]
 
 
 def test_of_a_trace_what_runs_on_streams_counts_once():
@@ -64,3 +67,27 @@ def test_of_a_trace_what_runs_on_streams_counts_once():
     assert kernel_times(events) == pytest.approx({"a": 70e-6})
     threads = [named(1, "Stream #14(Compute)"), named(2, "XLA Ops")]
     assert kernel_times([*threads, *events]) == pytest.approx({"a": 30e-6})
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_every_part_names_settings_that_the_config_has(small):
+    for part in gpu_check.parts(small=small):
+        (path,) = (a.split("=")[1].split(":") for a in part.arguments if a.startswith("--config="))
+        recipe = importlib.import_module(path[0].removesuffix(".py").replace("/", "."))
+        config = recipe.get_config(*path[1:])
+        for argument in part.arguments:
+            name, _, value = argument.partition("=")
+            if name.startswith("--config."):
+                setting = name.removeprefix("--config.")
+                config.update_from_flattened_dict({setting: parsed(value)})
+        schedule_from_config(config)
+        iterations = [a for a in part.arguments if a.startswith("--iterations=")]
+        assert "losses" not in part.name or iterations
+
+
+def parsed(value: str):
+    """As the command line reads it."""
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
