@@ -12,8 +12,8 @@ from mg_jax.errors import UserError
 DTYPES = ("float32", "bfloat16")
 AFFINITIES = ("dot_product", "softmax")
 
-# Bottleneck blocks of res2 ... res5 by depth. 14 is for small data.
-BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+# Bottleneck blocks of res2 ... res5 by depth; 8 ends with res3. 8 and 14 are for small data.
+BLOCKS = {8: (1, 1), 14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 @dataclasses.dataclass(frozen=True)

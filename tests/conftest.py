@@ -12,6 +12,7 @@ from mg_jax.machine import environment
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
+environment.set_defaults()
 
 import jax
 import pytest
