@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from mg_jax.errors import UserError
+from mg_jax.published import PUBLISHED
 
 
 def get_base() -> ConfigDict:
@@ -23,6 +24,8 @@ def get_base() -> ConfigDict:
     config.multigrid = _multigrid()
     config.baseline = _baseline()
     config.optimizer = _optimizer()
+    config.loss = _loss()
+    config.augment = _augment()
     config.eval = _eval()
     config.run = _run()
     return config
@@ -36,15 +39,28 @@ def _model() -> ConfigDict:
     model.width = 64
     model.alpha = 4  # SlowFast: frames of the fast pathway per frame of the slow one
     model.beta = 1 / 8  # SlowFast: channels of the fast pathway relative to the slow one's
+    # Kernel sizes over time. The defaults are the paper's; `mg_jax/published.py` names others.
+    model.stem_frames = 1  # of the stem; with two pathways, of the slow one's (the fast one's is 5)
+    # Of the blocks of res2 ... res5, in turn: (3, 1) is 3 in every other block.
+    model.stage_frames = ((1,), (1,), (3,), (3,))
+    model.fast_stage_frames = ((3,), (3,), (3,), (3,))  # SlowFast: of the fast pathway
+    model.fusion_frames = 7  # SlowFast: of the connections from the fast pathway to the slow one
+    model.fusion_norm = True  # SlowFast: these connections have batch norm and ReLU
+    model.slow_frames = "spread"  # SlowFast: from the first to the last; or every alpha-th
+    model.stem_stride = 1  # I3D: of the stem over time
+    model.pool_frames = 1  # I3D: frames that are max-pooled into one after res2
+    model.pad_stem_pool = True  # pad pictures for the stem's max-pooling
     model.num_classes = 400  # 0: as many as the data set has
     model.dropout = 0.5
+    model.drop_path = 0.0  # share of clips for which the last residual block is left out
     model.dtype = "float32"  # or bfloat16; parameters and statistics are float32 always
     model.non_local = ConfigDict()
     # Blocks of res2 ... res5, counted from 0, that a non-local block follows; of SlowFast, the slow
     # pathway's.
     model.non_local.positions = ((), (), (), ())
-    model.non_local.instantiation = "dot_product"  # or softmax
+    model.non_local.instantiation = "dot_product"  # or softmax, unscaled_softmax
     model.non_local.pool = (1, 2, 2)  # keys and values are max-pooled by this
+    model.non_local.pool_first = True  # pool before their projections, not after them
     return model
 
 
@@ -61,6 +77,13 @@ def _data() -> ConfigDict:
     data.short_sides = (256.0, 340.0)  # scale jitter of the short side at full size, pixels
     data.inverse_uniform = False  # jitter uniform in 1 / short side
     data.flip = True  # mirror half of the clips
+    data.flip_pairs = ""  # CSV file of two classes a row that swap when a clip is mirrored
+    # Classes are drawn as often as their number of videos to this power: 1 draws every video once
+    # in an epoch, 0 all classes equally often.
+    data.class_exponent = 1.0
+    # The network's input is (x / 255 - mean) / std, for red, green and blue.
+    data.mean = (0.45, 0.45, 0.45)
+    data.std = (0.225, 0.225, 0.225)
     data.max_damaged = 0.01  # share of a split's videos that may be unreadable; more stop the run
     return data
 
@@ -110,11 +133,14 @@ def _multigrid() -> ConfigDict:
     multigrid = ConfigDict()
     multigrid.long_cycle = True
     multigrid.short_cycle = True
-    multigrid.long_shapes = 4  # S': the cycle has the last S' of the four shapes
+    # The long cycle's shapes from coarse to fine: divisors of the frames and of the area.
+    multigrid.shapes = ((4, 2), (2, 2), (2, 1), (1, 1))
     multigrid.short_shapes = 3  # the cycle has the last 1, 2 or 3 of H/2, H/sqrt 2, base size
     multigrid.single_cycle = False  # one long cycle over the run, not one per stage
     multigrid.fine_tuning = True  # the last stage on the full shape
+    multigrid.fine_tuning_share = 1.0  # fine-tuning's length relative to the last stage's
     multigrid.epoch_factor = 1.5  # multigrid's epochs relative to the recipe's
+    multigrid.iterations = 0  # of the whole run; 0: by the epoch factor
     multigrid.short_cycle_rate = False  # scale the rate by the short cycle too; paper: harmful
     return multigrid
 
@@ -123,18 +149,53 @@ def _baseline() -> ConfigDict:
     """The baseline, which runs with both cycles off."""
     baseline = ConfigDict()
     baseline.epoch_factor = 1.0  # the baseline's epochs relative to the recipe's
+    baseline.iterations = 0  # of the whole run; 0: by the epoch factor
     baseline.time_divisor = 1  # train on T / time_divisor frames throughout,
     baseline.area_divisor = 1  # at H / sqrt(area_divisor) pixels, B by Eq. 1
     return baseline
 
 
 def _optimizer() -> ConfigDict:
-    """SGD."""
+    """How gradients change the weights."""
     optimizer = ConfigDict()
-    optimizer.momentum = 0.9
-    optimizer.nesterov = True
+    optimizer.name = "sgd"  # or adamw
+    optimizer.momentum = 0.9  # sgd
+    optimizer.nesterov = True  # sgd
+    optimizer.betas = (0.9, 0.999)  # adamw
     optimizer.weight_decay = 1e-4
+    optimizer.layer_decay = 1.0  # learning rate of a stage relative to that of the next one
+    optimizer.freeze = ""  # stem, res2 ... res5: this stage and those before it are not trained
+    optimizer.clip_norm = 0.0  # largest norm of the gradient; 0: any
+    # Decay, per schedule.batch clips, of the moving average of the weights that is evaluated in
+    # place of the weights; 0: none.
+    optimizer.average = 0.0
     return optimizer
+
+
+def _loss() -> ConfigDict:
+    """What is minimised."""
+    loss = ConfigDict()
+    loss.label_smoothing = 0.0  # share of a label that is spread over all classes
+    loss.class_weights = ""  # CSV file of a class and its weight a row; 1 for others
+    return loss
+
+
+def _augment() -> ConfigDict:
+    """How pixels of training clips are changed, beside crops and mirroring; 0 is off everywhere."""
+    augment = ConfigDict()
+    augment.rand_layers = 0  # RandAugment: operations one after the other
+    augment.rand_magnitude = 7.0  # of them, 0 ... 10
+    augment.brightness = 0.0  # colour jitter: factors lie in 1 - x ... 1 + x
+    augment.contrast = 0.0
+    augment.saturation = 0.0
+    augment.hue = 0.0  # shift up to this share of the colour circle, at most 0.5
+    augment.erase = 0.0  # share of clips in which a rectangle is erased
+    augment.mixup = 0.0  # alpha of the Beta distribution of shares, pixel by pixel
+    augment.cutmix = 0.0  # alpha, of the areas of rectangles
+    augment.mix = 1.0  # share of clips that are mixed where mixup or cutmix is on
+    # Strength of all this on the coarsest grid, T/4 x (H/2)^2, relative to the full one.
+    augment.coarse = 1.0
+    return augment
 
 
 def _eval() -> ConfigDict:
@@ -153,11 +214,22 @@ def _run() -> ConfigDict:
     """How a run works, not what it computes: a run may continue with other values."""
     run = ConfigDict()
     run.log_every = 20  # iterations
+    run.loggers = ("jsonl", "tensorboard")  # and wandb; reports read what jsonl writes
+    run.log_norms = False  # of gradients and parameters, among the scalars of training
+    run.profile_steps = ()  # the first iteration of a trace and the one after its last, if any
     run.checkpoint_every = 1000  # iterations
     run.keep = 3  # checkpoints
     run.accept_other_videos = False  # continue although the data set's videos have changed
+    run.accumulate = 1  # parts of a batch that are computed one after the other, for less memory
     run.remat = False  # recompute activations inside blocks in the backward pass, for less memory
-    run.compile_ahead = True  # compile the coming grids' programs while training
+    # When programs are compiled: "background", the coming ones while training; "first", all before
+    # the first iteration; "off", each when its turn comes. "auto" is background on CPUs, where
+    # compiling changes no program and takes no device's memory, and first on accelerators, where
+    # kernels are chosen by timing them on the device that would train meanwhile.
+    run.compile_ahead = "auto"
+    # On GPUs, equal bits from equal runs: algorithms are fixed, none is chosen by its time, at a
+    # cost in speed. CPUs and TPUs give equal bits anyway.
+    run.deterministic = False
     run.readers = 0  # processes that read and decode clips; 0 for one per core
     run.cache_dir = "~/.cache/mg_jax"  # compiled programs, kept between runs
     return run
@@ -166,12 +238,23 @@ def _run() -> ConfigDict:
 def as_variant(config: ConfigDict, variant: str) -> ConfigDict:
     """Applies the part behind the colon of `--config=FILE:VARIANT`.
 
+    Args:
+      config: to change.
+      variant: words between commas, each multigrid, baseline or the name of a published network,
+        whose architecture, frames, stride and normalisation then replace the recipe's.
+
     Raises:
-      UserError: for a variant other than multigrid and baseline.
+      UserError: for another word.
     """
-    if variant not in ("", "multigrid", "baseline"):
-        raise UserError(f"config variant {variant!r} is not known; use multigrid or baseline")
-    if variant == "baseline":
-        config.multigrid.long_cycle = False
-        config.multigrid.short_cycle = False
+    for word in filter(None, variant.split(",")):
+        if word == "baseline":
+            config.multigrid.long_cycle = False
+            config.multigrid.short_cycle = False
+        elif word in PUBLISHED:
+            config.update_from_flattened_dict(PUBLISHED[word])
+        elif word != "multigrid":
+            raise UserError(
+                f"config variant {word!r} is not known; use multigrid or baseline, and with a "
+                f"comma between them a published network: {', '.join(PUBLISHED)}"
+            )
     return config

@@ -48,5 +48,5 @@ def get_config(variant: str = ""):
 
     config.run.cache_dir = "work/programs"
     config.run.checkpoint_every = 200
-    config.run.compile_ahead = False  # the compiler would take the cores that training needs
+    config.run.compile_ahead = "off"  # the compiler would take the cores that training needs
     return as_variant(config, variant)

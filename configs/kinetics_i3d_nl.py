@@ -6,11 +6,12 @@ res4, keys and values max-pooled by 2 in space. Multigrid takes 30,638 iteration
     python main.py --config=configs/kinetics_i3d_nl.py --config.init_from=resnet50.pth --workdir=DIR
 """
 
+from configs.base import as_variant
 from configs.kinetics_i3d import get_config as get_i3d
 
 
 def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
-    config = get_i3d(variant)
+    config = get_i3d()
     config.model.non_local.positions = ((), (1, 3), (1, 3, 5), ())
-    return config
+    return as_variant(config, variant)

@@ -8,13 +8,14 @@ pathway's frames as they are with 32, so that only the fast pathway's frame rate
     python main.py --config=configs/kinetics_slowfast_16f.py:baseline --workdir=DIR
 """
 
+from configs.base import as_variant
 from configs.kinetics_slowfast import get_config as get_slowfast
 
 
 def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
-    config = get_slowfast(variant)
+    config = get_slowfast()
     config.frames = 16
     config.data.stride = 4
     config.model.alpha = 2  # 8 slow frames at stride 8, and 2 on the coarsest grid
-    return config
+    return as_variant(config, variant)

@@ -11,12 +11,13 @@ that a crop shows as much of the picture as at 224.
     python main.py --config=configs/kinetics_slowfast_320.py:baseline --workdir=DIR
 """
 
+from configs.base import as_variant
 from configs.kinetics_slowfast import get_config as get_slowfast
 
 
 def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
-    config = get_slowfast(variant)
+    config = get_slowfast()
     config.size = 320
     config.data.short_sides = (366.0, 486.0)
     # Frames of 256 pixels, which the other Kinetics recipes prepare, would only be magnified.
@@ -24,4 +25,4 @@ def get_config(variant: str = ""):
     config.prepare.short_side = 366
     config.eval.size = 320
     config.eval.short_side = 366
-    return config
+    return as_variant(config, variant)

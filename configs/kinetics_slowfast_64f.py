@@ -11,11 +11,12 @@ A model that this recipe trained can start `ssv2_slowfast.py` and `charades_slow
 64 frames as well; so can one of 32 frames, since no weight depends on the number of frames.
 """
 
+from configs.base import as_variant
 from configs.kinetics_slowfast import get_config as get_slowfast
 
 
 def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
-    config = get_slowfast(variant)
+    config = get_slowfast()
     config.frames = 64
-    return config
+    return as_variant(config, variant)

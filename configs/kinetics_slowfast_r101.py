@@ -10,11 +10,12 @@ configs of both depths agree in them.
 With pre-training, `--config.init_from` takes a ResNet-101 trained on ImageNet.
 """
 
+from configs.base import as_variant
 from configs.kinetics_slowfast import get_config as get_slowfast
 
 
 def get_config(variant: str = ""):
     """The recipe; `variant` is multigrid (default) or baseline."""
-    config = get_slowfast(variant)
+    config = get_slowfast()
     config.model.depth = 101
-    return config
+    return as_variant(config, variant)

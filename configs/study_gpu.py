@@ -44,5 +44,5 @@ def get_config(variant: str = ""):
     config.eval.size = 64
     config.eval.short_side = 64
 
-    config.run.compile_ahead = True
+    config.run.compile_ahead = "auto"
     return as_variant(config, variant)

@@ -12,6 +12,8 @@ than 5,000 `--mode=plan` says by which --config.schedule.scale the lengths fit i
         --config.prepare.source=DIR --mode=prepare
     python main.py --config=configs/video_folder.py --config.data.name=video_folder/NAME \
         --config.init_from=SLOWFAST_8x8_R50.pkl --workdir=DIR
+
+What helps against overfitting: `docs/recipes.md`.
 """
 
 from configs.base import as_variant, get_base

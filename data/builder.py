@@ -11,6 +11,7 @@ import itertools
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,17 +24,14 @@ from data.listing.splitting import split_off
 from data.listing.states import State, states_of
 from data.listing.summary import summary
 from data.listing.videos import FORMAT, Listing
+from data.preparation.account import read_report
 from data.preparation.parts import REMARKS, SKIPPED, Part, write_videos
-from data.preparation.prepare import (
-    Settings,
-    locked_preparation,
-    prepare_parts,
-    read_report,
-    resumable,
-)
+from data.preparation.prepare import Settings, prepare_parts, resumable
 from data.preparation.provenance import SOURCES, changes, write_sources
-from data.preparation.resuming import resumed_parts
+from data.preparation.resuming import PLAN, resumed_parts
+from data.preparation.together import alone, in_turn_of, is_planned, joined
 from mg_jax.errors import UserError
+from mg_jax.machine.launcher import Process
 
 VERSION = tfds.core.Version(FORMAT)
 
@@ -55,11 +53,13 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
     }
     # What the part of `data.name` behind the slash may be; None where there is none.
     VARIANTS: ClassVar[str | None] = None
+    # Whether the name may have no such part where there are variants.
+    VARIANT_OPTIONAL: ClassVar[bool] = False
 
     def __init__(self, data_dir: pathlib.Path, variant: str, settings: Settings):
         self.variant = variant
         self.settings = settings
-        self._listing, self._states = None, None
+        self._listing, self._states, self._parts = None, None, None
         config = tfds.core.BuilderConfig(name=variant, version=VERSION) if variant else None
         super().__init__(data_dir=data_dir, config=config)
 
@@ -88,37 +88,97 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         """
         # Before any folder is made.
         self.look()
-        self.info.features["labels"].feature.names = self._listing.classes
-        with resumable(self._parts_dir, self.settings), locked_preparation(self._parts_dir):
-            self.download_and_prepare(file_format="array_record")
+        folder = self._parts_dir
+        with resumable(folder, self.settings), alone(folder):
+            parts = self._planned(others_at_work=False)
+            prepare_parts(parts, folder, self.settings)
+            self._assemble(parts)
             self.remove_leftovers()
 
-    def look(self) -> None:
+    def prepare_together(self, process: Process, is_done: Callable[[], bool]) -> None:
+        """Prepares the data set with other processes that call this at any time.
+
+        Args:
+          process: which of them this is.
+          is_done: whether the data set is there, as another one may have prepared it.
+
+        Raises:
+          UserError: as `prepare` does, and if the source differs from that of the others.
+        """
+        self.look(is_told=process.index == 0)
+        folder = self._parts_dir
+
+        def begin(others_at_work: bool) -> list[Part] | None:
+            self._remove_plan_if(is_done)
+            if is_done():
+                return None
+            begun = others_at_work and self._is_planned()
+            parts = self._planned(begun)
+            if not begun:
+                write_sources(folder / SOURCES, self._listing, self._states)
+            return parts
+
+        with resumable(folder, self.settings), joined(folder, begin, self._is_planned) as parts:
+            while parts and self._is_planned():
+                prepare_parts(parts, folder, self.settings, process)
+                with in_turn_of(folder):
+                    self._remove_plan_if(is_done)
+                    # Where links cannot be made, one that was killed may have moved some away.
+                    if self._is_planned() and all(part.is_whole(folder) for part in parts):
+                        self._assemble(parts)
+                        self._remove_plan_if(is_done)
+
+    def _is_planned(self) -> bool:
+        return is_planned(self._parts_dir)
+
+    def _remove_plan_if(self, is_done: Callable[[], bool]) -> None:
+        """Without a plan the others see that there is nothing left to do."""
+        if is_done():
+            (self._parts_dir / PLAN).unlink(missing_ok=True)
+            self._remove_incomplete()
+
+    def _planned(self, others_at_work: bool) -> list[Part]:
+        about = self._listing, self._states, self._parts_dir
+        return resumed_parts(*about, self.settings.stored, self.settings.renew, others_at_work)
+
+    def look(self, *, is_told: bool = True) -> None:
         """Lists the videos, checks all that can be seen without decoding, and prints a summary.
+
+        Args:
+          is_told: False on all but the first process of several; errors are told by each.
 
         Raises:
           UserError: with all errors.
         """
         findings, settings = Findings(), self.settings
         self._listing, self._states = self._checked(findings)
-        # Errors are easier to understand below the summary.
-        print(summary(settings.source, self._listing, settings.multi_label, findings), flush=True)
+        if is_told:  # Errors are easier to understand below the summary.
+            told = summary(settings.source, self._listing, settings.multi_label, findings)
+            print(told, flush=True)
         findings.check(settings.source)
 
     def changes(self, folder: pathlib.Path) -> list[str]:
         """What has changed in the source since the data set in this folder was prepared from it.
 
+        The source is that of the last `look`; without one it is read now.
+
         Raises:
           UserError: if the source cannot be read now.
         """
-        findings = Findings()
-        listing, states = self._checked(findings)
-        findings.check(self.settings.source)
+        if self._listing is None:
+            findings = Findings()
+            listing, states = self._checked(findings)
+            findings.check(self.settings.source)
+        else:
+            listing, states = self._listing, self._states
         return changes(folder / SOURCES, listing, states)
 
     def remove_leftovers(self) -> None:
         """Removes the temporary folders of a preparation that is done."""
         shutil.rmtree(self._parts_dir, ignore_errors=True)
+        self._remove_incomplete()
+
+    def _remove_incomplete(self) -> None:
         # TFDS leaves these behind if it is killed.
         for folder in self._parts_dir.parent.glob(f"incomplete.*_{VERSION}"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -137,7 +197,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         settings = self.settings
         try:
             listing = self.listing(findings)
-        except ValueError as error:
+        except UserError as error:
             findings.error(str(error))
             findings.check(settings.source)
         listing = self._with_validation(listing, findings)
@@ -174,12 +234,15 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
                 )
         return listing
 
+    def _assemble(self, parts: list[Part]) -> None:
+        """Makes the data set of parts that are whole."""
+        self._parts = parts
+        self.info.features["labels"].feature.names = self._listing.classes
+        self.download_and_prepare(file_format="array_record")
+
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         """Called by TFDS, which makes the folder `data_dir` the data set's when this returns."""
-        folder = self._parts_dir
-        settings = self.settings
-        parts = resumed_parts(self._listing, self._states, folder, settings.stored, settings.renew)
-        prepare_parts(parts, folder, self.settings)
+        folder, settings, parts = self._parts_dir, self.settings, self._parts
         skipped, remarks, infos = [], [], []
         for split in self._listing.splits:
             mine = [part for part in parts if part.split == split]

@@ -10,7 +10,8 @@ from typing import Any
 from mg_jax.errors import UserError
 
 DTYPES = ("float32", "bfloat16")
-AFFINITIES = ("dot_product", "softmax")
+AFFINITIES = ("dot_product", "softmax", "unscaled_softmax")
+SLOW_FRAMES = ("spread", "every")
 
 # Bottleneck blocks of res2 ... res5 by depth; 8 ends with res3. 8 and 14 are for small data.
 BLOCKS = {8: (1, 1), 14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -63,12 +64,32 @@ def _check_resnet(config) -> None:
     if config.depth not in BLOCKS:
         depths = ", ".join(map(str, BLOCKS))
         raise UserError(f"model.depth={config.depth} does not exist; use one of {depths}")
+    _check_odd(config, "stem_frames")
+    _check_stage_frames(config, "stage_frames")
     _check_non_local(config.non_local, BLOCKS[config.depth])
+
+
+def _check_i3d(config) -> None:
+    _check_resnet(config)
+    _check_at_least_1(config, "stem_stride")
+    _check_at_least_1(config, "pool_frames")
 
 
 def _check_slowfast(config) -> None:
     _check_resnet(config)
     _check_at_least_1(config, "alpha")
+    _check_odd(config, "fusion_frames")
+    _check_stage_frames(config, "fast_stage_frames")
+    for name in ("stem_stride", "pool_frames"):
+        if config[name] != 1:
+            raise UserError(
+                f"model.{name}={config[name]} must be 1 with model.name=slowfast, whose slow "
+                "pathway has every alpha-th frame of the fast one; it is a setting of i3d"
+            )
+    if config.slow_frames not in SLOW_FRAMES:
+        raise UserError(
+            f"model.slow_frames={config.slow_frames!r} is not known; use {' or '.join(SLOW_FRAMES)}"
+        )
     if round(config.width * config.beta) < 1:
         raise UserError(
             f"model.beta={config.beta:g} of model.width={config.width} leaves the fast pathway "
@@ -79,6 +100,27 @@ def _check_slowfast(config) -> None:
 def _check_at_least_1(config, name: str) -> None:
     if config[name] < 1:
         raise UserError(f"model.{name}={config[name]} must be at least 1")
+
+
+def _check_odd(config, name: str) -> None:
+    if config[name] < 1 or config[name] % 2 == 0:
+        raise UserError(f"model.{name}={config[name]} must be odd, such as 1, 3, 5 or 7")
+
+
+def _check_stage_frames(config, name: str) -> None:
+    stages = tuple(config[name])
+    fits = len(stages) == 4 and all(
+        isinstance(stage, (tuple, list))
+        and stage
+        and all(isinstance(k, int) and k > 0 and k % 2 for k in stage)
+        for stage in stages
+    )
+    if not fits:
+        raise UserError(
+            f"model.{name}={stages} must list, for each of res2 ... res5, odd kernel sizes over "
+            "time that its blocks take in turn. For example ((1,), (1,), (3,), (3,)), or "
+            "((3,), (3, 1), (3, 1), (1, 3)) where every other block has one of 3"
+        )
 
 
 def _check_non_local(config, blocks: tuple[int, ...]) -> None:
@@ -107,6 +149,6 @@ def _check_non_local(config, blocks: tuple[int, ...]) -> None:
 
 
 MODELS = {
-    "i3d": Architecture("mg_jax.models.i3d", _check_resnet),
+    "i3d": Architecture("mg_jax.models.i3d", _check_i3d),
     "slowfast": Architecture("mg_jax.models.slowfast", _check_slowfast, frame_unit="alpha"),
 }

@@ -5,7 +5,8 @@ recipe's number of frames and its area and multiplies the batch by the same fact
 
     b = B * (T/t) * (H/h) * (W/w),
 
-so that every iteration costs about the same.
+so that every iteration costs about the same. Divisors may be any numbers from 1 on: frames, pixels
+and batches are the nearest whole ones.
 """
 
 import dataclasses
@@ -17,16 +18,17 @@ class Shape:
     """A coarse shape, given by nominal divisors of the recipe's grid.
 
     Attributes:
-      time: T / t, the divisor of the number of frames: 1, 2 or 4.
-      area: (H / h)^2, the divisor of the area: 1, 2 (h = H / sqrt 2) or 4 (h = H / 2).
+      time: T / t, the divisor of the number of frames; the paper's are 1, 2 and 4.
+      area: (H / h)^2, the divisor of the area; the paper's are 1, 2 (h = H / sqrt 2) and
+        4 (h = H / 2).
     """
 
-    time: int
-    area: int
+    time: float
+    area: float
 
     @property
-    def factor(self) -> int:
-        """b / B by Eq. 1."""
+    def factor(self) -> float:
+        """b / B by Eq. 1, before rounding."""
         return self.time * self.area
 
 
@@ -89,24 +91,39 @@ class BaseGrid:
 
         The sub-batch grows with the short cycle's batch multiple and not with the long cycle's
         (Sec. 3.3); strides range from tau to tau * T/t, and the lower end of the jitter range
-        shrinks with the crop (Sec. 3.1).
+        shrinks with the crop (Sec. 3.1). The sub-batch is a multiple of the recipe's, the batch a
+        multiple of the sub-batch.
 
         Args:
           shape: divisors of time and area.
           base_area: the area divisor of the long-cycle shape that `shape` is a short-cycle variant
             of.
         """
-        size = round(self.size / math.sqrt(shape.area))
+        frames, size = self.frames_at(shape), self.size_at(shape)
+        unit = self.sub_batch * max(round(shape.area / base_area), 1) or 1
+        batch = max(round(self.batch * shape.factor / unit), 1) * unit
         smallest, largest = self.short_sides
-        batch = self.batch * shape.factor
         return Grid(
-            frames=round(self.frames / shape.time),
+            frames=frames,
             size=size,
             batch=batch,
-            sub_batch=self.sub_batch * shape.area // base_area if self.sub_batch else batch,
-            strides=(self.stride, self.stride * shape.time),
+            sub_batch=unit if self.sub_batch else batch,
+            strides=(self.stride, self.stride * self.frames // frames),
             short_sides=(smallest * size / self.size, largest),
         )
+
+    def frames_at(self, shape: Shape) -> int:
+        """t, the nearest whole number to T / time."""
+        return round(self.frames / shape.time)
+
+    def size_at(self, shape: Shape) -> int:
+        """h, the nearest whole number to H / sqrt(area)."""
+        return round(self.size / math.sqrt(shape.area))
+
+    def excess(self, grid: Grid) -> float:
+        """Pixels of an iteration on a grid relative to the base grid's, minus 1: 0 by Eq. 1."""
+        pixels = self.batch * self.frames * self.size**2
+        return grid.batch * grid.frames * grid.size**2 / pixels - 1
 
 
 def short_cycle(base: Shape, count: int) -> tuple[Shape, ...]:

@@ -2,11 +2,13 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 
-from mg_jax import grid as grid_lib
-from mg_jax.architectures import MODELS, check_model, frame_unit
+from mg_jax import recipe_checks as checks
+from mg_jax.architectures import check_model
+from mg_jax.checks import check_training
 from mg_jax.errors import UserError
-from mg_jax.grid import BaseGrid, Shape
+from mg_jax.grid import FULL, BaseGrid, Shape
 from mg_jax.schedule import (
     Multigrid,
     Recipe,
@@ -15,8 +17,6 @@ from mg_jax.schedule import (
     baseline_schedule,
     multigrid_schedule,
 )
-
-SAMPLINGS = ("stride", "segments")
 
 
 def recipe_from_config(config) -> Recipe:
@@ -29,8 +29,9 @@ def recipe_from_config(config) -> Recipe:
       UserError: for an invalid setting; the message names valid values.
     """
     check_model(config.model)
-    _check_base_grid(config)
-    _check_steps(config.schedule)
+    check_training(config)
+    checks.check_base_grid(config)
+    checks.check_steps(config.schedule)
     scale = config.batch / config.schedule.batch
     _check_scaled_steps(config)
     base = BaseGrid(
@@ -62,31 +63,63 @@ def schedule_from_config(config) -> Schedule:
     try:
         return _schedule(config)
     except TooShort as error:
-        raise TooShort(
-            f"schedule.scale={config.schedule.scale:g} of schedule.iterations="
-            f"{config.schedule.iterations:,}, stated for schedule.batch={config.schedule.batch} "
-            f"and trained with batch={config.batch}: {error}; --config.schedule.scale="
-            f"{least_scale(config):g} is the smallest valid one; a smaller --config.batch helps too"
-        ) from error
+        raise TooShort(_advice(config, error)) from error
 
 
 def _schedule(config) -> Schedule:
     recipe = recipe_from_config(config)
-    _check_evaluation(config)
-    _check_run(config)
+    checks.check_evaluation(config)
+    checks.check_run(config)
     if is_baseline(config):
-        fixed = Shape(config.baseline.time_divisor, config.baseline.area_divisor)
-        _check_fixed_shape(fixed)
-        _check_frames(config, [fixed])
-        _check_positive(config.baseline.epoch_factor, "baseline.epoch_factor")
-        schedule = baseline_schedule(recipe, config.baseline.epoch_factor, fixed)
+        fixed = _fixed_shape(config)
+        length = config.baseline.epoch_factor, fixed, config.baseline.iterations
+        schedule = baseline_schedule(recipe, *length)
     else:
-        cycles = _cycles(config)
-        _check_frames(config, grid_lib.LONG_CYCLE[-cycles.long_shapes :])
-        schedule = multigrid_schedule(recipe, cycles)
-    _check_stages(schedule)
-    _check_warmup(schedule)
+        schedule = multigrid_schedule(recipe, _cycles(config))
+    checks.check_stages(schedule)
+    checks.check_warmup(schedule)
     return schedule
+
+
+def _fixed_shape(config) -> Shape:
+    fixed = config.baseline
+    for name in ("time_divisor", "area_divisor"):
+        checks.check_positive(fixed[name], f"baseline.{name}")
+    checks.check_length(fixed, "baseline")
+    shape = Shape(fixed.time_divisor, fixed.area_divisor)
+    checks.check_shapes(config, [shape], "baseline.time_divisor and baseline.area_divisor")
+    return shape
+
+
+def _cycles(config) -> Multigrid:
+    checks.check_cycles(config)
+    cycles = config.multigrid
+    shapes = tuple(Shape(*pair) for pair in cycles.shapes) if cycles.long_cycle else (FULL,)
+    checks.check_shapes(config, shapes, "multigrid.shapes")
+    return Multigrid(
+        shapes=shapes,
+        short_shapes=cycles.short_shapes if cycles.short_cycle else 1,
+        single_cycle=cycles.single_cycle,
+        fine_tuning=cycles.fine_tuning,
+        epoch_factor=cycles.epoch_factor,
+        short_cycle_rate=cycles.short_cycle_rate,
+        iterations=cycles.iterations,
+        fine_tuning_share=cycles.fine_tuning_share,
+    )
+
+
+def _advice(config, error: TooShort) -> str:
+    """What is too short, and what would do."""
+    section = "baseline" if is_baseline(config) else "multigrid"
+    if given := config[section].iterations:
+        least = _least(config, f"{section}.iterations", itertools.count(given + 1))
+        return f"{section}.iterations={given}: {error}; use at least {least}"
+    return (
+        f"schedule.scale={config.schedule.scale:g} of schedule.iterations="
+        f"{config.schedule.iterations:,}, stated for schedule.batch={config.schedule.batch} "
+        f"and trained with batch={config.batch}: {error}; --config.schedule.scale="
+        f"{least_scale(config):g} is the smallest valid one; a smaller --config.batch helps too"
+    )
 
 
 def is_baseline(config) -> bool:
@@ -110,75 +143,27 @@ def schedules_of(config) -> dict[str, Schedule]:
 
 
 def check_devices(schedule: Schedule, devices: int) -> None:
-    """Checks that the number of devices divides the batch.
+    """Checks that the number of devices divides every batch.
 
     Raises:
       UserError: if it does not, naming valid batches and numbers of devices.
     """
     base = schedule.recipe.base
+    common = math.gcd(base.batch, *(grid.batch for grid in schedule.grids_from(0)))
+    if common % devices == 0:
+        return
+    fitting = ", ".join(str(d) for d in range(1, 2 * devices) if common % d == 0)
     if base.batch % devices:
         unit = math.lcm(devices, base.sub_batch or 1)
         raise UserError(
             f"batch={base.batch} cannot be split evenly over {devices} devices; use a batch of "
-            f"{_nearest(base.batch, unit)}, or another number of devices: "
-            f"{', '.join(str(d) for d in range(1, 2 * devices) if base.batch % d == 0)}"
+            f"{checks.nearest(base.batch, unit)}, or another number of devices: {fitting}"
         )
-
-
-def _check_base_grid(config) -> None:
-    for name in ("batch", "frames", "size"):
-        _check_positive(config[name], name)
-    if config.sub_batch < 0:
-        raise UserError(f"sub_batch={config.sub_batch} must be positive, or 0 for whole batches")
-    _check_positive(config.data.stride, "data.stride")
-    if config.data.sampling not in SAMPLINGS:
-        raise UserError(
-            f"data.sampling={config.data.sampling!r} is not known; use {' or '.join(SAMPLINGS)}"
-        )
-    if not 0 <= config.data.max_damaged <= 1:
-        raise UserError(
-            f"data.max_damaged={config.data.max_damaged} is a share and lies in 0 ... 1"
-        )
-    if len(config.data.short_sides) != 2:
-        raise UserError(
-            f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "
-            "largest short side, for example (256.0, 340.0)"
-        )
-    smallest, largest = config.data.short_sides
-    if not config.size <= smallest <= largest:
-        raise UserError(
-            f"data.short_sides={tuple(config.data.short_sides)} must ascend from at least "
-            f"size={config.size}, so that a crop fits into every scaled video"
-        )
-    if config.sub_batch and config.batch % config.sub_batch:
-        divisors = [d for d in range(1, config.batch + 1) if config.batch % d == 0]
-        raise UserError(
-            f"sub_batch={config.sub_batch} does not divide batch={config.batch}; use a batch of "
-            f"{_nearest(config.batch, config.sub_batch)}, or a sub_batch of "
-            f"{', '.join(map(str, divisors))}"
-        )
-
-
-def _nearest(size: int, unit: int) -> str:
-    lower = size // unit * unit
-    return f"{lower} or {lower + unit}" if lower else str(unit)
-
-
-def _check_steps(schedule) -> None:
-    steps, end = tuple(schedule.steps), schedule.iterations
-    _check_positive(end, "schedule.iterations")
-    _check_positive(schedule.batch, "schedule.batch")
-    _check_positive(schedule.videos, "schedule.videos")
-    _check_positive(schedule.scale, "schedule.scale")
-    _check_positive(schedule.learning_rate, "schedule.learning_rate")
-    if not all(isinstance(step, int) for step in steps):
-        raise UserError(f"schedule.steps={steps} must be iterations, whole numbers")
-    edges = (0, *steps, end)
-    if any(a >= b for a, b in itertools.pairwise(edges)):
-        raise UserError(
-            f"schedule.steps={steps} must ascend and lie strictly between 0 and "
-            f"schedule.iterations={end}"
-        )
+    grid = next(grid for grid in schedule.grids_from(0) if grid.batch % devices)
+    raise UserError(
+        f"the batch of the grid {grid} cannot be split evenly over {devices} devices; use other "
+        f"divisors in multigrid.shapes, or another number of devices: {fitting}"
+    )
 
 
 def _scaled(config, iterations: int) -> int:
@@ -192,17 +177,6 @@ def _check_scaled_steps(config) -> None:
         raise TooShort("a learning-rate stage is left without iterations")
 
 
-def _check_stages(schedule: Schedule) -> None:
-    """Checks that every stage has iterations; multigrid has fewer of them than the recipe."""
-    stages = range(len(schedule.recipe.stages))
-    empty = sorted({*stages} - {phase.stage for phase in schedule.phases})
-    if empty:
-        raise TooShort(
-            f"learning-rate stage {empty[0] + 1} of {len(stages)} is left without iterations among "
-            f"{schedule.iterations}"
-        )
-
-
 def least_scale(config) -> float:
     """The smallest schedule.scale of two digits with which every stage has iterations.
 
@@ -210,103 +184,19 @@ def least_scale(config) -> float:
       UserError: for an invalid setting other than schedule.scale.
     """
     config = config.copy_and_resolve_references()
+    config.multigrid.iterations = config.baseline.iterations = 0  # would keep the length
     scales = (float(f"{n}e{e}") for e in itertools.count(-7) for n in range(10, 100))
-    return next(scale for scale in scales if _is_long_enough(config, scale))
+    return _least(config, "schedule.scale", scales)
 
 
-def _is_long_enough(config, scale: float) -> bool:
-    config.schedule.scale = scale
-    try:
-        _schedule(config)
-    except TooShort:
-        return False
-    return True
-
-
-def _check_evaluation(config) -> None:
-    for name in ("times", "precise_bn_batches", "clips"):
-        _check_positive(config.eval[name], f"eval.{name}")
-    if config.eval.crops not in (1, 3):
-        raise UserError(f"eval.crops={config.eval.crops} must be 1 (centre) or 3")
-    if not 0 < config.eval.size <= config.eval.short_side:
-        raise UserError(
-            f"eval.size={config.eval.size} must lie in 1 ... eval.short_side="
-            f"{config.eval.short_side}, so that the crop fits into the scaled video"
-        )
-
-
-def _check_run(config) -> None:
-    for name in ("log_every", "checkpoint_every", "keep"):
-        _check_positive(config.run[name], f"run.{name}")
-    if config.run.readers < 0:
-        raise UserError(f"run.readers={config.run.readers} must be positive, or 0 for all cores")
-    if config.seed < 0:
-        raise UserError(f"seed={config.seed} must not be negative")
-
-
-def _cycles(config) -> Multigrid:
-    cycles, fixed = config.multigrid, config.baseline
-    if fixed.epoch_factor != 1:
-        raise UserError(
-            f"baseline.epoch_factor={fixed.epoch_factor} is the baseline's; with a cycle on, set "
-            "multigrid.epoch_factor"
-        )
-    if (fixed.time_divisor, fixed.area_divisor) != (1, 1):
-        raise UserError(
-            "baseline.time_divisor and baseline.area_divisor fix one grid and exclude the cycles; "
-            "set multigrid.long_cycle=False and multigrid.short_cycle=False as well"
-        )
-    for name, largest in (("long_shapes", 4), ("short_shapes", 3)):
-        if not 1 <= cycles[name] <= largest:
-            raise UserError(f"multigrid.{name}={cycles[name]} must lie in 1 ... {largest}")
-    if cycles.single_cycle and not cycles.long_cycle:
-        raise UserError("multigrid.single_cycle=True needs multigrid.long_cycle=True")
-    if cycles.short_cycle_rate and not cycles.short_cycle:
-        raise UserError("multigrid.short_cycle_rate=True needs multigrid.short_cycle=True")
-    _check_positive(cycles.epoch_factor, "multigrid.epoch_factor")
-    return Multigrid(
-        long_shapes=cycles.long_shapes if cycles.long_cycle else 1,
-        short_shapes=cycles.short_shapes if cycles.short_cycle else 1,
-        single_cycle=cycles.single_cycle,
-        fine_tuning=cycles.fine_tuning,
-        epoch_factor=cycles.epoch_factor,
-        short_cycle_rate=cycles.short_cycle_rate,
-    )
-
-
-def _check_fixed_shape(shape: Shape) -> None:
-    _check_positive(shape.time, "baseline.time_divisor")
-    _check_positive(shape.area, "baseline.area_divisor")
-
-
-def _check_frames(config, shapes: list[Shape]) -> None:
-    """Checks that T is a multiple of every temporal divisor times the model's own, if any."""
-    of_model = frame_unit(config.model)
-    unit = math.lcm(*(shape.time * of_model for shape in shapes))
-    if config.frames % unit == 0:
-        return
-    divisor = max(shape.time for shape in shapes)
-    reasons = [f"the coarsest grid has 1/{divisor} of them"] if divisor > 1 else []
-    setting = MODELS[config.model.name].frame_unit
-    reasons += [f"model.{setting}={of_model} must divide those of a clip"] if of_model > 1 else []
-    other = "baseline.time_divisor" if is_baseline(config) else "multigrid.long_shapes"
-    raise UserError(
-        f"frames={config.frames} must be a multiple of {unit}: {' and '.join(reasons)}; use "
-        + _nearest(config.frames, unit)
-        + (f", or a smaller {other}" if divisor > 1 else "")
-    )
-
-
-def _check_warmup(schedule: Schedule) -> None:
-    recipe = schedule.recipe
-    clips = recipe.warmup_iterations * recipe.base.batch
-    if clips > schedule.clips:
-        raise UserError(
-            f"the warm-up of schedule.warmup_iterations={recipe.warmup_iterations} iterations "
-            f"({clips} clips) is longer than the run ({schedule.clips} clips)"
-        )
-
-
-def _check_positive(value: float, name: str) -> None:
-    if not 0 < value < math.inf:
-        raise UserError(f"{name}={value} must be positive")
+def _least(config, setting: str, values: Iterable[float]) -> float:
+    """The first value of a setting with which every stage has iterations."""
+    config = config.copy_and_resolve_references()
+    for value in values:
+        config.update_from_flattened_dict({setting: value})
+        try:
+            _schedule(config)
+        except TooShort:
+            continue
+        return value
+    raise AssertionError("endless")

@@ -7,8 +7,12 @@ short cycle in shape k:
  1. each shape of a cycled stage l < L runs n_l / sum_k avg_k iterations;
  2. fine-tuning, which takes the place of stage L, runs n_L / r iterations, r = sum_k avg_k / S,
     on the full shape: its first half with stage L-1's learning rate, its second with stage L's;
- 3. everything is multiplied by x, such that f * N * B clips are trained on in total;
+ 3. everything is multiplied by x, such that f * N * B clips are trained on in total, or such that
+    the run has the iterations asked for;
  4. boundaries are the rounded running sums.
+
+Where fine-tuning has another share p of stage L than all of it, p n_L takes the place of n_L in
+step 2, and n_{L-1} + (1 - p) n_L that of n_{L-1} in step 1.
 """
 
 import bisect
@@ -59,7 +63,7 @@ class Multigrid:
     """The paper's cycles and their variants.
 
     Attributes:
-      long_shapes: S'; the long cycle has the last S' of its four shapes. 1 means no long cycle.
+      shapes: of the long cycle, from coarse to fine; the full shape alone means no long cycle.
       short_shapes: the short cycle has the last 1, 2 or 3 of its shapes. 1 means no short cycle.
       single_cycle: one long cycle over the whole run, without fine-tuning, instead of one per
         stage.
@@ -67,14 +71,19 @@ class Multigrid:
       epoch_factor: f, epochs relative to the baseline's.
       short_cycle_rate: multiply the learning rate by the short cycle's batch multiple too, which
         the paper found harmful.
+      iterations: of the whole run; 0 for as many as the epoch factor makes.
+      fine_tuning_share: p, the iterations of the baseline that fine-tuning stands for, relative to
+        those of the last stage.
     """
 
-    long_shapes: int = 4
+    shapes: tuple[Shape, ...] = grid_lib.LONG_CYCLE
     short_shapes: int = 3
     single_cycle: bool = False
     fine_tuning: bool = True
     epoch_factor: float = 1.5
     short_cycle_rate: bool = False
+    iterations: int = 0
+    fine_tuning_share: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +255,10 @@ class _Piece:
 
 
 def baseline_schedule(
-    recipe: Recipe, epoch_factor: float = 1.0, shape: Shape = grid_lib.FULL
+    recipe: Recipe,
+    epoch_factor: float = 1.0,
+    shape: Shape = grid_lib.FULL,
+    iterations: int = 0,
 ) -> Schedule:
     """The baseline on the base grid, or on one fixed coarser grid.
 
@@ -257,16 +269,20 @@ def baseline_schedule(
       recipe: of the baseline.
       epoch_factor: epochs relative to the recipe's; 1 / 3.4 is the paper's shortened baseline.
       shape: divisors of the fixed grid.
+      iterations: of the whole run; 0 for as many as the epoch factor makes.
 
     Raises:
       TooShort: if no iteration remains.
     """
+    grid = recipe.base.at(shape, shape.area)
+    factor = grid.batch / recipe.base.batch
     pieces = [
-        _Piece(stage, stage, shape, n * epoch_factor / shape.factor)
+        _Piece(stage, stage, shape, n * epoch_factor / factor)
         for stage, n in enumerate(recipe.stages)
     ]
-    grids = {shape: (recipe.base.at(shape, shape.area),)}
-    return Schedule(recipe, _phases(recipe, pieces, grids))
+    if iterations:
+        pieces = _scaled(pieces, iterations / sum(piece.iterations for piece in pieces))
+    return Schedule(recipe, _phases(recipe, pieces, {shape: (grid,)}))
 
 
 def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
@@ -276,39 +292,59 @@ def multigrid_schedule(recipe: Recipe, cycles: Multigrid) -> Schedule:
       UserError: if the recipe has no stage to cycle.
       TooShort: if no iteration remains.
     """
-    shapes = grid_lib.LONG_CYCLE[-cycles.long_shapes :]
-    short = {shape: grid_lib.short_cycle(shape, cycles.short_shapes) for shape in shapes}
-    avg = {shape: sum(s.factor for s in short[shape]) / len(short[shape]) for shape in shapes}
+    shapes, base = cycles.shapes, recipe.base
+    grids = {
+        shape: tuple(
+            base.at(s, shape.area) for s in grid_lib.short_cycle(shape, cycles.short_shapes)
+        )
+        for shape in shapes
+    }
+    avg = {
+        shape: sum(grid.batch for grid in cycle) / (base.batch * len(cycle))
+        for shape, cycle in grids.items()
+    }
     if cycles.single_cycle:
         pieces = _single_cycle(recipe, shapes, avg)
     else:
-        pieces = _cycle_per_stage(recipe, shapes, avg, cycles.fine_tuning)
-    clips = sum(piece.iterations * avg[piece.shape] for piece in pieces)  # in units of B
-    x = cycles.epoch_factor * recipe.iterations / clips
-    pieces = [dataclasses.replace(piece, iterations=piece.iterations * x) for piece in pieces]
-    grids = {shape: tuple(recipe.base.at(s, shape.area) for s in short[shape]) for shape in shapes}
-    return Schedule(recipe, _phases(recipe, pieces, grids), cycles.short_cycle_rate)
+        share = cycles.fine_tuning_share if cycles.fine_tuning else 0.0
+        pieces = _cycle_per_stage(recipe, shapes, avg, share)
+    if cycles.iterations:
+        x = cycles.iterations / sum(piece.iterations for piece in pieces)
+    else:
+        clips = sum(piece.iterations * avg[piece.shape] for piece in pieces)  # in units of B
+        x = cycles.epoch_factor * recipe.iterations / clips
+    return Schedule(recipe, _phases(recipe, _scaled(pieces, x), grids), cycles.short_cycle_rate)
+
+
+def _scaled(pieces: list[_Piece], x: float) -> list[_Piece]:
+    """Step 3 of the module's docstring."""
+    return [dataclasses.replace(piece, iterations=piece.iterations * x) for piece in pieces]
 
 
 def _cycle_per_stage(
-    recipe: Recipe, shapes: tuple[Shape, ...], avg: dict[Shape, float], fine_tuning: bool
+    recipe: Recipe, shapes: tuple[Shape, ...], avg: dict[Shape, float], share: float
 ) -> list[_Piece]:
-    """Steps 1 and 2 of the module's docstring."""
-    stages = recipe.stages
-    if fine_tuning and len(stages) < 2:
+    """Steps 1 and 2 of the module's docstring; without fine-tuning, the share is 0."""
+    total, stages = sum(avg.values()), recipe.stages
+    if not share:
+        return [_Piece(l, l, shape, n / total) for l, n in enumerate(stages) for shape in shapes]
+    if len(stages) < 2:
         raise UserError(
             "fine-tuning takes the place of the last learning-rate stage and leaves none to cycle: "
             "give at least one learning-rate step, or set multigrid.fine_tuning=False or "
             "multigrid.single_cycle=True"
         )
-    total = sum(avg.values())
-    cycled = stages[:-1] if fine_tuning else stages
+    *cycled, last = stages
+    tuned = share * last
+    cycled[-1] += last - tuned
+    if cycled[-1] <= 0:
+        raise UserError(
+            f"multigrid.fine_tuning_share={share:g} of the last stage's {last} iterations leaves "
+            f"the stage before it none; give less than {1 + stages[-2] / last:.4g}"
+        )
     pieces = [_Piece(l, l, shape, n / total) for l, n in enumerate(cycled) for shape in shapes]
-    if fine_tuning:
-        last = len(stages) - 1
-        half = stages[-1] / (total / len(shapes)) / 2
-        pieces += [_Piece(last, last - 1, shapes[-1], half), _Piece(last, last, shapes[-1], half)]
-    return pieces
+    l, half = len(cycled), tuned / (total / len(shapes)) / 2
+    return [*pieces, _Piece(l, l - 1, shapes[-1], half), _Piece(l, l, shapes[-1], half)]
 
 
 def _single_cycle(
@@ -348,7 +384,7 @@ def _phases(
             start=start,
             end=end,
             grids=grids[piece.shape],
-            lr_multiplier=piece.shape.factor * decay,
+            lr_multiplier=grids[piece.shape][-1].batch / recipe.base.batch * decay,
             first_position=position,
         )
         position += phase.clips_before(end)

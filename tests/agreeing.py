@@ -12,8 +12,12 @@ import os
 import pathlib
 import sys
 
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
 from mg_jax.machine import environment
-from mg_jax.runtime import hosts
+from mg_jax.runtime import hosts, program_cache
 from mg_jax.runtime.meeting import connect
 from mg_jax.runtime.stops import Stops
 from tests import tiny
@@ -48,6 +52,39 @@ def talk(process, folder):
         "more": said(lambda: hosts.check_same({"a": "1", "c": "3"} if process else {"a": "2"}, "")),
         "shared": said(lambda: hosts.check_shared(folder)),
     }
+
+
+def keep_programs(process, folder):
+    """Files of programs kept where each process has a folder of its own, and what all then use.
+
+    On CPUs such folders are used; on GPUs not, whether all see the same work directory or not.
+    """
+    own, workdir, found = folder / f"own{process}", folder / "kept", {}
+
+    def compile_one(platform):
+        program_cache.cache_run_programs(str(own), workdir, platform, writes_alone=True)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        compilation_cache.reset_cache()  # JAX looks at the folder's name once
+
+        def plus_one(x):
+            return x + 1
+
+        jax.jit(plus_one).lower(np.zeros(3)).compile()
+        folders = own, workdir / "programs"
+        return [len(list(path.glob("jit_plus_one-*-cache"))) for path in folders]
+
+    found["cpu"] = compile_one("cpu")
+    found["gpu"] = compile_one("gpu")
+    hosts.on_first(lambda: None)  # both have looked
+    files, patience_s, hosts._SHARED_S = program_cache._files, hosts._SHARED_S, 0
+    if process == 1:
+        program_cache._files = lambda folder: ["of another time"]
+    found["unlike"] = compile_one("gpu")
+    program_cache._files, hosts._SHARED_S = files, patience_s
+    found["off"] = not jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
+    return {"programs": found}
 
 
 def lag(folder):
@@ -112,5 +149,6 @@ if __name__ == "__main__":
     print(json.dumps({"devices": devices}))
     if devices is None:
         print(json.dumps(talk(process, folder)))
+        print(json.dumps(keep_programs(process, folder)))
         print(json.dumps(open_sessions(process, folder, data_dir, cache)))
     hosts.exit_together(0)

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import frame_records, open_data_set, video_table
 from mg_jax.tools.prepare import prepare
 from tests import videos
@@ -28,7 +29,7 @@ def contents(config, split):
 
 def refused(config, message):
     """Preparing ends with the message and leaves nothing behind."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare(config)
     assert not pathlib.Path(config.data.dir).exists()
 

@@ -9,10 +9,9 @@ import shutil
 
 from mg_jax.machine import environment
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {environment.XLA_FLAG}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
-environment.set_defaults()
 
 import jax
 import pytest

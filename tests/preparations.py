@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from data.preparation.video_frames import read_frames
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_data_set
 
 NAME = "video_folder/mine"
@@ -26,7 +27,7 @@ def listed(config, name):
 
 def message_of(function, *arguments):
     """The message with which a call is refused."""
-    with pytest.raises(ValueError, match=r"\w") as raised:
+    with pytest.raises(UserError, match=r"\w") as raised:
         function(*arguments)
     return str(raised.value)
 

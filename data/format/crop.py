@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.format.jpeg import BLOCK, END, LENGTH, LENGTHS_AT, SCAN, SIZES, START
+from data.format.jpeg import BLOCK, END, LENGTH, LENGTHS_AT, SCAN, SIZES, START, DamagedFrame
 
 # One thread per clip; the clips are what runs in parallel.
 cv2.setNumThreads(1)
@@ -37,7 +37,7 @@ def crop(
       boxes_N3: top, left and side of the squares, whole pixels.
 
     Raises:
-      ValueError: for a JPEG that is damaged.
+      DamagedFrame: if a JPEG is not as it was stored.
     """
     boxes = boxes_N3.tolist()
     # For strong shrinking, decoding at half, quarter or eighth size is faster and does not alias.
@@ -69,7 +69,7 @@ def decode(
       uint8.
 
     Raises:
-      ValueError: for a JPEG that is damaged.
+      DamagedFrame: if a JPEG is not as it was stored.
     """
     blocks = top, left, bottom, right = _blocks(shape, boxes_N3)
     rows, columns = bottom - top, right - left
@@ -116,16 +116,16 @@ def _joined(
     """One JPEG of the same blocks of several, one frame below the other, without decoding them.
 
     Raises:
-      ValueError: if a JPEG is not as it was stored.
+      DamagedFrame: if a JPEG is not as it was stored.
     """
     top, left, bottom, right = blocks
     rows, columns = -(-shape[0] // BLOCK), -(-shape[1] // BLOCK)
     lengths_TN, tables = _headers(jpegs, rows * columns)
     first = LENGTHS_AT + lengths_TN[0].nbytes + len(tables)
     # Two bytes follow each block: a marker, or the end of the image.
-    ends_TN = np.cumsum(lengths_TN + 2, 1, np.int64) + first
+    ends_TN = np.cumsum(np.add(lengths_TN, 2, dtype=np.int64), 1) + first
     if [len(jpeg) for jpeg in jpegs] != ends_TN[:, -1].tolist():
-        raise ValueError("a stored JPEG is cut off")
+        raise DamagedFrame("a stored JPEG is cut off")
     ends_TRC = ends_TN.reshape(-1, rows, columns)[:, top:bottom, left:right]
     lengths_TR = lengths_TN.reshape(-1, rows, columns)[:, top:bottom, left]
     begins_TR, lasts_TR = ends_TRC[:, :, 0] - lengths_TR - 2, ends_TRC[:, :, -1]
@@ -152,28 +152,32 @@ def _headers(jpegs: list[memoryview], blocks: int) -> tuple[np.ndarray, bytes]:
     """The length of each block of each frame, and the tables before the blocks, equal in all.
 
     Raises:
-      ValueError: if a JPEG is not as it was stored.
+      DamagedFrame: if a JPEG is not as it was stored.
     """
     start = LENGTHS_AT + blocks * LENGTH.itemsize
     jpeg = bytes(jpegs[0])
     scan = jpeg.find(SCAN, start)
     first = scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4], "big")
     tables = jpeg[start:first]
-    if scan < 0 or not all(bytes(jpeg[start:first]) == tables for jpeg in jpegs):
-        raise ValueError(f"a stored JPEG is cut off or does not have {blocks} blocks")
+    same = all(bytes(jpeg[start:first]) == tables for jpeg in jpegs)
+    if scan < 0 or SIZES not in tables or not same:
+        raise DamagedFrame(f"a stored JPEG is cut off or does not have {blocks} blocks")
     lengths = b"".join([jpeg[LENGTHS_AT:start] for jpeg in jpegs])
     return np.frombuffer(lengths, LENGTH).reshape(len(jpegs), blocks), tables
 
 
 def _decode(jpeg: np.ndarray, shrink: int) -> np.ndarray:
-    # Chroma is not interpolated, so that the frames above and below do not mix in.
-    if shrink == 1:
-        return simplejpeg.decode_jpeg(jpeg, fastupsample=True)
-    height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
-    return simplejpeg.decode_jpeg(
-        jpeg,
-        fastupsample=True,
-        min_height=height // shrink,
-        min_width=-(-width // shrink),
-        min_factor=shrink,
-    )
+    try:
+        # Chroma is not interpolated, so that the frames above and below do not mix in.
+        if shrink == 1:
+            return simplejpeg.decode_jpeg(jpeg, fastupsample=True)
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+        return simplejpeg.decode_jpeg(
+            jpeg,
+            fastupsample=True,
+            min_height=height // shrink,
+            min_width=-(-width // shrink),
+            min_factor=shrink,
+        )
+    except ValueError as error:
+        raise DamagedFrame(str(error)) from error

@@ -23,6 +23,10 @@ LENGTHS_AT = len(START) + 4
 _MOST_BLOCKS = (0xFFFF - 2) // LENGTH.itemsize
 
 
+class DamagedFrame(Exception):
+    """A stored frame is not as it was stored."""
+
+
 def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     """An RGB image as it is stored.
 

@@ -10,19 +10,32 @@ import numpy as np
 from absl import logging
 from array_record.python.array_record_module import ArrayRecordReader
 
-from data.format.jpeg import END, START
+from data.format.jpeg import END, START, DamagedFrame
 from mg_jax.errors import UserError
-
-# What a damaged file makes readers and decoders raise.
-DAMAGE = (RuntimeError, ValueError)
 
 
 class DataError(UserError):
     """More of a data set is damaged than the config allows."""
 
 
+class UnreadableFile(Exception):
+    """A file of records is missing, or damaged as a whole."""
+
+
+def read_records(path: str) -> list[bytes]:
+    """All records of a file.
+
+    Raises:
+      UnreadableFile: if it is missing or damaged.
+    """
+    try:
+        return ArrayRecordReader(path).read_all()
+    except (RuntimeError, OSError) as error:
+        raise UnreadableFile(str(error)) from error
+
+
 class FrameRecords:
-    """The JPEGs of a split's frames by record number. Threads may share it.
+    """The JPEGs of a split's frames by record index. Threads may share it.
 
     A copy for another process, by pickle, opens the files there.
     """
@@ -35,7 +48,7 @@ class FrameRecords:
           lengths: records of each.
 
         Raises:
-          ValueError: if a file is missing, damaged at its end, or holds another number of records.
+          UnreadableFile: if one is missing, damaged at its end, or holds another number of records.
         """
         self._arguments = tuple(paths), tuple(lengths)
         self._firsts = [0, *itertools.accumulate(lengths)]
@@ -47,9 +60,9 @@ class FrameRecords:
                     path, "readahead_buffer_size:0", file_reader_buffer_size=32768
                 )
             except (RuntimeError, OSError) as error:
-                raise ValueError(f"{path} cannot be read: {error}") from error
+                raise UnreadableFile(f"{path} cannot be read: {error}") from error
             if reader.num_records() != length:
-                raise ValueError(f"{path} holds {reader.num_records()} records, not {length}")
+                raise UnreadableFile(f"{path} holds {reader.num_records()} records, not {length}")
             self._readers.append(reader)
 
     def __reduce__(self) -> tuple:
@@ -58,17 +71,20 @@ class FrameRecords:
     def __len__(self) -> int:
         return self._firsts[-1]
 
-    def jpegs(self, numbers: np.ndarray) -> list[memoryview]:
-        """Frames of one video, by record number; a video's frames are all in one file.
+    def jpegs(self, indices: np.ndarray) -> list[memoryview]:
+        """Frames of one video, by record index; a video's frames are all in one file.
 
         Raises:
-          RuntimeError: if a record is damaged, saying where.
+          DamagedFrame: if a record is damaged, saying where.
         """
-        file = bisect.bisect_right(self._firsts, int(numbers[0])) - 1
+        file = bisect.bisect_right(self._firsts, int(indices[0])) - 1
         reader, first = self._readers[file], self._firsts[file]
         # Ranges of one: lists and longer ranges go through a pool of threads, which takes another
         # 1.5 times the CPU time of reading what is in the cache.
-        records = [reader.read(i, i + 1)[0] for i in (numbers - first).tolist()]
+        try:
+            records = [reader.read(i, i + 1)[0] for i in (indices - first).tolist()]
+        except RuntimeError as error:
+            raise DamagedFrame(str(error)) from error
         # The one field that holds these bytes; parsing a record would copy it twice.
         begin = START + b"\xff"  # of the first marker
         return [memoryview(r)[r.find(begin) : r.rfind(END) + len(END)] for r in records]

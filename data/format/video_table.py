@@ -24,13 +24,13 @@ class Actions:
     end: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class VideoTable:
-    """The videos of a split, a row each.
+    """The videos of a split, a row each; two are the same only if they are one object.
 
     Attributes:
       ids: names, str.
-      first_frame: record number of the first frame, int64.
+      first_frame: record index of the first frame, int64.
       source_frames: that the source file has, int64; fewer are stored if `frame_step` is not 1.
       height: of the frames as stored, pixels, int64.
       width: of the frames as stored, pixels, int64.
@@ -70,8 +70,12 @@ class VideoTable:
             ),
         }
 
+    def shape(self, row: int) -> tuple[int, int]:
+        """Height and width of a video's frames as stored, pixels."""
+        return int(self.height[row]), int(self.width[row])
+
     def records(self, rows_B: np.ndarray, frames_BT: np.ndarray) -> np.ndarray:
-        """Record numbers of source frames, `B T` int64.
+        """Record indices of source frames, `B T` int64.
 
         A frame before the start or past the end gives the first or last one; one that is not
         stored gives the nearest stored one.

@@ -266,7 +266,7 @@ class VideosByStem:
         """
         try:
             listed = path_inside(self._folder, f"{name}{self._suffix}", where)
-        except ValueError as error:
+        except UserError as error:
             self._findings.error(str(error))
             return None
         return self._paths.get(name, self._folder / listed)

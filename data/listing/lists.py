@@ -55,14 +55,14 @@ def read_list(
     root = VideoRoot(folder)
     try:
         cut = list(read_rows(path, separator))
-    except ValueError as error:
+    except UserError as error:
         findings.error(str(error))
         return []
     lines = []
     for line, row in cut:
         try:
             check_utf8(f"{path}, line {line}", separator.join(row))
-        except ValueError as error:
+        except UserError as error:
             _add_error(error, findings)
             continue
         if any("\n" in cell for cell in row):
@@ -84,7 +84,7 @@ def read_list(
     return rows
 
 
-def _add_error(error: ValueError, findings: Findings) -> None:
+def _add_error(error: UserError, findings: Findings) -> None:
     """Adds an error whose last clause is its kind."""
     text, _, kind = str(error).rpartition("; ")
     findings.error(text, kind)
@@ -124,7 +124,7 @@ class _RowReader:
             self._adapted.setdefault(how, []).append(f"{where}: {name}")
         try:
             inside = path_inside(self._root.folder, found, where)
-        except ValueError as error:
+        except UserError as error:
             _add_error(error, self._findings)
             return None
         group = columns.group

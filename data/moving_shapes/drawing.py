@@ -1,7 +1,8 @@
 """Draws short videos of moving shapes and encodes them.
 
-The class is the direction in which all shapes of a video move. Shapes enter on one side as they
-leave on the other and start anywhere, so a single frame is equally likely under every class.
+The class is the direction in which the shapes of a video move; distractors, which are smaller, each
+move in a direction of their own. Shapes enter on one side as they leave on the other and start
+anywhere, so a single frame is equally likely under every class.
 """
 
 import dataclasses
@@ -13,7 +14,34 @@ from PIL import Image, ImageDraw
 
 # Direction of motion as (x, y) per unit of speed.
 MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+_DIAGONAL = 0.5**0.5
+EIGHT_MOTIONS = {
+    **MOTIONS,
+    "up left": (-_DIAGONAL, -_DIAGONAL),
+    "up right": (_DIAGONAL, -_DIAGONAL),
+    "down left": (-_DIAGONAL, _DIAGONAL),
+    "down right": (_DIAGONAL, _DIAGONAL),
+}
 CODECS = ("libx264", "mpeg4")
+_SPEEDS = (0.03, 0.055)  # per frame, relative to the short side
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What a video shows.
+
+    Attributes:
+      shapes: how many shapes move in the direction of the class.
+      distractors: how many move in directions of their own.
+      distractor_size: their extent relative to that of the shapes.
+    """
+
+    shapes: int = 3
+    distractors: int = 0
+    distractor_size: float = 0.5
+
+
+THREE_SHAPES = Scene()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,25 +61,36 @@ class Shape:
     start: tuple[float, float]
 
 
-def draw_video(path: pathlib.Path, motion: str, rng: np.random.Generator) -> None:
+def draw_video(
+    path: pathlib.Path,
+    motion: tuple[float, float],
+    rng: np.random.Generator,
+    scene: Scene = THREE_SHAPES,
+) -> None:
     """Writes one video: H.264 or MPEG-4, 72 to 128 pixels, 24 to 48 frames, 12 to 30 per second.
 
     Args:
       path: of the file to write, with the container's suffix.
-      motion: a key of MOTIONS.
+      motion: direction (x, y) of length 1.
       rng: draws everything else.
+      scene: what the video shows.
     """
     width, height = (2 * int(rng.integers(36, 65)) for _ in range(2))
     frames = int(rng.integers(24, 49))
     background = _texture(width, height, rng)
     short_side = min(width, height)
-    shapes = [_random_shape(rng) for _ in range(3)]
-    speed = rng.uniform(0.03, 0.055)  # per frame, relative to the short side
-    direction = np.array(MOTIONS[motion])
-    images = (
-        _draw_frame(background, shapes, direction * speed * i, short_side) for i in range(frames)
-    )
-    encode(path, images, codec=str(rng.choice(CODECS)), fps=int(rng.integers(12, 31)))
+    shapes = [_random_shape(rng) for _ in range(scene.shapes)]
+    velocity = np.array(motion) * rng.uniform(*_SPEEDS)
+    codec, fps = str(rng.choice(CODECS)), int(rng.integers(12, 31))
+    distractors = [_distractor(rng, scene.distractor_size) for _ in range(scene.distractors)]
+
+    def image(i: int) -> Image.Image:
+        drawn = background
+        for distractor, own_velocity in distractors:
+            drawn = _draw_frame(drawn, [distractor], own_velocity * i, short_side)
+        return _draw_frame(drawn, shapes, velocity * i, short_side)
+
+    encode(path, map(image, range(frames)), codec, fps)
 
 
 def encode(path: pathlib.Path, images, codec: str, fps: int) -> None:
@@ -83,6 +122,13 @@ def _random_shape(rng: np.random.Generator) -> Shape:
         radius=rng.uniform(0.12, 0.2),
         start=(rng.uniform(), rng.uniform()),
     )
+
+
+def _distractor(rng: np.random.Generator, size: float) -> tuple[Shape, np.ndarray]:
+    """A shape, and its velocity per frame relative to the short side."""
+    shape, angle = _random_shape(rng), rng.uniform(0, 2 * np.pi)
+    velocity = rng.uniform(*_SPEEDS) * np.array([np.cos(angle), np.sin(angle)])
+    return dataclasses.replace(shape, radius=size * shape.radius), velocity
 
 
 def _draw_frame(

@@ -69,13 +69,22 @@ class Part:
     index: int
     videos: tuple[Video, ...]
 
+    @property
+    def name(self) -> str:
+        """What its files are called, up to a suffix."""
+        return f"{self.split}-{self.index:05d}"
+
     def path(self, folder: pathlib.Path) -> pathlib.Path:
         """The file of its frames."""
-        return folder / f"{self.split}-{self.index:05d}.array_record"
+        return folder / f"{self.name}.array_record"
 
     def report_path(self, folder: pathlib.Path) -> pathlib.Path:
         """The report on that file; it exists only when the part is whole."""
-        return folder / f"{self.split}-{self.index:05d}.json"
+        return folder / f"{self.name}.json"
+
+    def skipped_path(self, folder: pathlib.Path) -> pathlib.Path:
+        """The list of videos that could not be read; it exists only until the part is whole."""
+        return folder / f"{self.name}.{SKIPPED}"
 
     def is_whole(self, folder: pathlib.Path) -> bool:
         """Whether both files are there; that of frames may have been moved away."""
@@ -88,14 +97,15 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
     Args:
       part: the videos.
       tally: counts frames, and videos by whether they could be read.
-      folder: of all parts; videos that cannot be read are added to its `skipped.csv` at once.
+      folder: of all parts; videos that cannot be read are listed there at once.
       stored: how to store frames.
 
     Raises:
       WriteError: if the disk is full; no file of this part is left then.
     """
     report = {"videos": [], "skipped": [], "remarks": []}
-    path = part.path(folder)
+    path, skipped_path = part.path(folder), part.skipped_path(folder)
+    skipped_path.unlink(missing_ok=True)  # of a process that was killed
     with replaced(path) as unfinished:
         with _open_writer(unfinished) as writer:
             for video in part.videos:
@@ -104,7 +114,7 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
                 except VideoError as error:
                     skipped = {"id": video.id, "path": str(video.path), "reason": str(error)}
                     report["skipped"].append(skipped)
-                    with (folder / SKIPPED).open("a", newline="", encoding="utf-8") as file:
+                    with skipped_path.open("a", newline="", encoding="utf-8") as file:
                         csv.writer(file).writerow([part.split, *skipped.values()])
                     tally.add_video(False)
                     continue
@@ -118,6 +128,8 @@ def write_part(part: Part, tally: Tally, folder: pathlib.Path, stored: Stored) -
                 tally.add_video(True)
         report["bytes"] = unfinished.stat().st_size
     write_text(part.report_path(folder), json.dumps(report))
+    skipped_path.unlink(missing_ok=True)
+    tally.add_whole(len(part.videos))
 
 
 def write_videos(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
@@ -170,9 +182,11 @@ def _span(start: float, end: float, frames: Frames) -> tuple[int, int]:
 
 
 def _example(fields: dict[str, Any]) -> bytes:
-    return tf_example_pb2.Example(
+    example = tf_example_pb2.Example(
         features=tf_feature_pb2.Features(feature={k: _feature(v) for k, v in fields.items()})
-    ).SerializeToString()
+    )
+    # Otherwise each process has an order of its own.
+    return example.SerializeToString(deterministic=True)
 
 
 def _feature(value: str | bytes | float | int | list[int]) -> tf_feature_pb2.Feature:

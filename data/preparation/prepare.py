@@ -1,29 +1,29 @@
 """Prepares all parts of a data set: what is there is kept, the workers do the rest."""
 
-import collections
 import contextlib
-import csv
 import dataclasses
 import functools
-import json
 import pathlib
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
 
 from data.format.stored_jpegs import WriteError
 from data.listing.findings import printable
-from data.preparation.disk_space import check_space, in_words
-from data.preparation.parts import SKIPPED, Part, Stored, write_part
+from data.preparation.account import Account
+from data.preparation.cost import check_space, in_words
+from data.preparation.parts import Part, Stored, write_part
+from data.preparation.together import is_free, is_planned, write_claimed
 from data.preparation.workers import Pool, Tally, progress
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import remove_unfinished
 from mg_jax.machine.cores import usable_cores
-from mg_jax.machine.lock import locked
+from mg_jax.machine.launcher import Process
+from mg_jax.machine.progress import say
 
-_REASONS_SHOWN = 5
+_WAIT_S = 1.0  # before looking again for what other processes have done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,40 +130,74 @@ def _check_texts(prepare) -> None:
         )
 
 
-def prepare_parts(parts: list[Part], folder: pathlib.Path, settings: Settings) -> None:
+def prepare_parts(
+    parts: list[Part], folder: pathlib.Path, settings: Settings, process: Process | None = None
+) -> None:
     """Writes the parts that are not in the folder yet.
+
+    Args:
+      parts: all of them.
+      folder: of the parts; this process is alone in it, or has joined the others.
+      settings: how they are prepared.
+      process: which of several processes this is, if there are others. It returns when all parts
+        are whole, or when the others have done all there was to do.
 
     Raises:
       UserError: if too many videos are broken, or the disk is too small.
     """
-    remove_unfinished(folder)
-    done = [part for part in parts if part.is_whole(folder)]
-    todo = [part for part in parts if not part.is_whole(folder)]
-    videos = [video for part in todo for video in part.videos]
-    total = sum(len(part.videos) for part in parts)
-    skipped = sum(len(read_report(part, folder)["skipped"]) for part in done)
-
-    def check(broken: int) -> None:
-        if broken > settings.max_broken * total:
-            raise UserError(_too_many(broken, total, settings.max_broken, folder / SKIPPED))
-
-    check(skipped)
-    if not videos:
+    if process is None:
+        remove_unfinished(folder)
+    account = Account(parts, folder, settings.max_broken)
+    if not account.missing:
         return
-    if done:
-        print(f"going on with {folder}: {len(done)} of {len(parts)} parts are there")
-    frames = check_space(videos, folder, settings.stored)
-    with progress("preparing", total, total - len(videos), frames) as show:
+    is_first = process is None or process.index == 0
+    if account.whole and is_first:
+        print(f"going on with {folder}: {len(account.whole)} of {len(parts)} parts are there")
+    videos = [video for part in account.missing for video in part.videos]
+    frames = check_space(videos, folder, settings.stored, is_told=is_first)
+    initial = account.videos
+    with progress("preparing", account.total, initial, frames, is_shown=is_first) as show:
 
         def watch(tally: Tally) -> None:
-            show(tally)
-            check(skipped + tally.failed)
+            account.watch(tally, others=process is not None)
+            # What is still missing in the account may be whole by now.
+            show(tally, max(0, account.videos - initial - tally.whole))
 
-        write = functools.partial(write_part, folder=folder, stored=settings.stored)
-        try:
-            Pool(min(settings.workers, len(todo)), watch).run(write, todo)
-        finally:
-            remove_unfinished(folder)
+        pool = Pool(min(settings.workers, len(account.missing)), watch)
+        if process is None:
+            write = functools.partial(write_part, folder=folder, stored=settings.stored)
+            try:
+                pool.run(write, account.missing)
+            finally:
+                remove_unfinished(folder)
+        else:
+            _share(account, folder, settings, pool, process)
+
+
+def _share(
+    account: Account, folder: pathlib.Path, settings: Settings, pool: Pool, process: Process
+) -> None:
+    """Writes parts that no other process writes, until all are whole.
+
+    Each process begins at its own share and goes on to those of the others, so that they seldom
+    meet, but what is left of a process that is slow or gone is done by the others.
+    """
+    write = functools.partial(write_claimed, folder=folder, stored=settings.stored)
+    count = process.count or process.index + 1
+    waits, written = False, 0
+    while account.missing and is_planned(folder):
+        free = [part for part in account.missing if is_free(part, folder)]
+        if free:
+            begin = len(free) * process.index // count
+            written += pool.run(write, free[begin:] + free[:begin]).whole
+            waits = False
+        else:
+            if not waits:
+                say(f"{process} waits for {len(account.missing)} parts that others prepare")
+            waits = True
+            time.sleep(_WAIT_S)
+        account.look()
+    say(f"{process} has prepared {written:,} of {account.total:,} videos")
 
 
 @contextlib.contextmanager
@@ -186,32 +220,3 @@ def resumable(folder: pathlib.Path, settings: Settings) -> Iterator[None]:
             "a worker process died; if memory ran out, set a smaller --config.prepare.workers than "
             f"{settings.workers}; {kept}"
         ) from error
-
-
-def read_report(part: Part, folder: pathlib.Path) -> dict[str, Any]:
-    """The report on a part: records of its `videos`, those `skipped`, `remarks` and `bytes`."""
-    return json.loads(part.report_path(folder).read_text("utf-8"))
-
-
-def _too_many(broken: int, total: int, limit: float, skipped: pathlib.Path) -> str:
-    with skipped.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.reader(file))
-    reasons = collections.Counter(reason for *_, reason in rows)
-    shown = "".join(f"\n    {path}: {reason}" for _, _, path, reason in rows[:_REASONS_SHOWN])
-    return (
-        f"{broken} of {total} videos cannot be read, more than the share "
-        f"prepare.max_broken={limit:g}: "
-        f"{', '.join(f'{count} {reason!r}' for reason, count in reasons.most_common(3))}; the "
-        f"reasons are in {skipped}. The first are{shown}\nMend or remove them and use the same "
-        "command again, or set --config.prepare.max_broken=... higher; what is prepared is kept"
-    )
-
-
-def locked_preparation(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
-    """Keeps other processes out of a folder in which a data set is prepared.
-
-    Entering it raises:
-      Busy: if another process is preparing there.
-      OSError: if the folder cannot be written to.
-    """
-    return locked(folder, f"another process is preparing {folder}; wait for it")

@@ -6,7 +6,8 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from data.preparation.prepare import locked_preparation
+from data.preparation.resuming import PLAN
+from data.preparation.together import alone, in_turn_of, joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +31,30 @@ class Replacement:
         Raises:
           Busy: if another process is preparing there.
         """
-        with locked_preparation(self.root):
-            try:
+        try:
+            with alone(self.root):
+                try:
+                    yield
+                finally:
+                    if not self._is_needed():
+                        shutil.rmtree(self.root, ignore_errors=True)
+        finally:
+            self._remove_empty()
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[None]:
+        """Takes part in a replacement by several processes; the last one removes `root` likewise.
+
+        Raises:
+          Busy: if a process that was started alone is preparing there.
+        """
+        try:
+            with joined(self.root, lambda others_at_work: self.finish(), self._is_needed):
                 yield
-            finally:
-                if not self.newer.exists() and not self._is_unfinished():
-                    self._remove()
+                with in_turn_of(self.root):
+                    self.finish()
+        finally:
+            self._remove_empty()
 
     def finish(self) -> None:
         """Puts the newer one, if it is whole, in the place of the one that is there.
@@ -49,7 +68,7 @@ class Replacement:
             shutil.rmtree(old, ignore_errors=True)
             self.folder.rename(old)
         self.newer.rename(self.folder)
-        self._remove()
+        shutil.rmtree(self.root / "old", ignore_errors=True)
 
     def tell_unfinished(self) -> None:
         """Says where an interrupted renewal lies, and how to go on with it."""
@@ -59,15 +78,18 @@ class Replacement:
                 f"{self.root}; --config.prepare.renew=True goes on with it"
             )
 
-    def _is_unfinished(self) -> bool:
-        return any(self.root.rglob("preparation.json"))
+    def _is_needed(self) -> bool:
+        return self.newer.exists() or self._is_unfinished()
 
-    def _remove(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+    def _is_unfinished(self) -> bool:
+        return any(self.root.rglob(PLAN))
+
+    def _remove_empty(self) -> None:
+        """Removes the folders around `root`, unless others are renewed there as well."""
         for folder in self.root.parents:
-            if ".renewing" not in folder.parts:
+            if self.root.exists() or ".renewing" not in folder.parts:
                 return
             try:
                 folder.rmdir()
-            except OSError:  # others are renewed as well
+            except OSError:
                 return

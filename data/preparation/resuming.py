@@ -5,15 +5,16 @@ files, and whether they may be read. Where videos were mended, added or removed,
 they are in are prepared again.
 """
 
-import csv
 import dataclasses
 import hashlib
 import json
 import pathlib
+from typing import Any
 
 from data.listing.states import State
 from data.listing.videos import Listing, Video
 from data.preparation.parts import SKIPPED, Part, Stored
+from data.preparation.provenance import SOURCES, changes
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_text
 
@@ -22,6 +23,8 @@ from mg_jax.machine.atomic_file import write_text
 _VIDEOS_PER_PART = 16
 _MOST_PARTS = 256
 
+PLAN = "preparation.json"  # how frames are stored, and where parts begin and what they are made of
+
 
 def resumed_parts(
     listing: Listing,
@@ -29,8 +32,11 @@ def resumed_parts(
     folder: pathlib.Path,
     stored: Stored,
     anew: bool,
+    others_at_work: bool = False,
 ) -> list[Part]:
     """All videos in parts; only the valid parts are left in the folder.
+
+    While other processes work on them nothing in the folder is changed.
 
     Args:
       listing: the videos.
@@ -38,14 +44,22 @@ def resumed_parts(
       folder: of parts.
       stored: how frames are stored.
       anew: whether parts that were stored in another way are removed.
+      others_at_work: whether other processes work on the parts that are there.
 
     Raises:
-      UserError: if the folder holds parts that were stored in another way.
+      UserError: if the folder holds parts that were stored in another way, or other processes work
+        on parts of other videos.
     """
-    path = folder / "preparation.json"
+    path = folder / PLAN
     settings = dataclasses.asdict(stored)
     earlier = json.loads(path.read_text("utf-8")) if path.exists() else {}
     differing = [name for name in settings if earlier.get(name, settings[name]) != settings[name]]
+    others_at_work = others_at_work and bool(earlier)
+    if differing and others_at_work:
+        raise UserError(
+            f"other processes are preparing {folder} with another {' and '.join(differing)}; start "
+            "all of them with the same --config flags"
+        )
     if differing and not anew:
         raise UserError(
             f"{folder} holds a preparation that was cut off and had other "
@@ -55,9 +69,12 @@ def resumed_parts(
     before = {} if differing else earlier.get("parts", {})
     parts = _cut(listing, {entry["start"] for entry in before.values()})
     entries = {
-        _name(part): {"start": _start(part.split, part.videos[0]), "key": key}
+        part.name: {"start": _start(part.split, part.videos[0]), "key": key}
         for part, key in zip(parts, _keys(parts, states), strict=True)
     }
+    if others_at_work:
+        _check_same_source(earlier, entries, listing, states, folder)
+        return parts
     names = {entry["key"]: name for name, entry in before.items()}
     moves = {names[e["key"]]: name for name, e in entries.items() if e["key"] in names}
     if any(old != new for old, new in moves.items()) or before.keys() - moves.keys():
@@ -66,8 +83,11 @@ def resumed_parts(
         _move(folder, moves)
     elif not before:
         _move(folder, {})
-    write_text(path, json.dumps({**settings, "parts": entries}))
-    _write_skipped(parts, folder)
+    about = {**settings, "classes": _hash(listing.classes), "parts": entries}
+    write_text(path, json.dumps(about))
+    # Skipped videos of parts that were cut off are tried again.
+    for skipped in folder.glob(f"*{SKIPPED}"):
+        skipped.unlink()
     return parts
 
 
@@ -85,12 +105,29 @@ def _cut(listing: Listing, starts: set[str]) -> list[Part]:
     return parts
 
 
+def _check_same_source(
+    earlier: dict[str, Any],
+    entries: dict[str, dict[str, str]],
+    listing: Listing,
+    states: dict[str, list[State]],
+    folder: pathlib.Path,
+) -> None:
+    found = []
+    if earlier.get("classes") != _hash(listing.classes):
+        found.append("other names of classes, or another order")
+    if earlier["parts"] != entries:
+        found += changes(folder / SOURCES, listing, states) or ["other paths of videos"]
+    if not found:
+        return
+    raise UserError(
+        f"other processes are preparing {folder} from a source that differs from what this one "
+        f"sees: {'; '.join(found)}. All must see the same videos under the same paths, with the "
+        "same times of change (rsync -a keeps them), and the same lists"
+    )
+
+
 def _start(split: str, video: Video) -> str:
     return f"{split} {video.id}"
-
-
-def _name(part: Part) -> str:
-    return f"{part.split}-{part.index:05d}"
 
 
 def _keys(parts: list[Part], states: dict[str, list[State]]) -> list[str]:
@@ -103,8 +140,12 @@ def _keys(parts: list[Part], states: dict[str, list[State]]) -> list[str]:
             state = next(left[part.split])
             content += [video.id, video.path, video.actions, video.fps, state.size, state.modified]
             content.append(state.broken)
-        keys.append(hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest())
+        keys.append(_hash(content))
     return keys
+
+
+def _hash(content: list[Any]) -> str:
+    return hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _move(folder: pathlib.Path, moves: dict[str, str]) -> None:
@@ -117,16 +158,3 @@ def _move(folder: pathlib.Path, moves: dict[str, str]) -> None:
             path.unlink()
     for path in folder.glob("*.moving"):
         path.rename(path.with_suffix(""))
-
-
-def _write_skipped(parts: list[Part], folder: pathlib.Path) -> None:
-    """Lists the skipped videos of the parts that are kept; those of others are tried again."""
-    rows = [
-        [part.split, *row.values()]
-        for part in parts
-        if part.is_whole(folder)
-        for row in json.loads(part.report_path(folder).read_text("utf-8"))["skipped"]
-    ]
-    if rows or (folder / SKIPPED).exists():
-        with (folder / SKIPPED).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)

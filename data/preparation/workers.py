@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from mg_jax.machine.held_signals import held_signals
 from mg_jax.machine.progress import Bar, say
 
 _SAY_EVERY_S = 30.0  # where there is no terminal for a progress bar
@@ -22,10 +23,11 @@ class Tally:
     """Counts of videos done and failed and of frames, shared between processes."""
 
     def __init__(self, context, changed: Callable[["Tally"], None] | None = None):
-        """All 0; `changed` is called after each change, in the process that makes it."""
+        """All 0; `changed` is called after each video and frame, in the process that makes it."""
         self._done = context.Value("q", 0)
         self._failed = context.Value("q", 0)
         self._frames = context.Value("q", 0)
+        self._whole = context.Value("q", 0)
         self._changed = changed
 
     def add_video(self, succeeded: bool) -> None:
@@ -35,6 +37,11 @@ class Tally:
     def add_frame(self) -> None:
         """Counts a decoded frame."""
         self._add(self._frames)
+
+    def add_whole(self, videos: int) -> None:
+        """Counts the videos of a part that is whole now, after each was counted by itself."""
+        with self._whole.get_lock():
+            self._whole.value += videos
 
     def _add(self, counter) -> None:
         with counter.get_lock():
@@ -54,6 +61,10 @@ class Tally:
     def frames(self) -> int:
         return self._frames.value
 
+    @property
+    def whole(self) -> int:
+        return self._whole.value
+
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
@@ -67,8 +78,8 @@ class Pool:
     workers: int
     watch: Callable[[Tally], None]
 
-    def run(self, function: Callable, tasks: Iterable) -> None:
-        """Calls `function(task, tally)` for each task, in any order.
+    def run(self, function: Callable, tasks: Iterable) -> Tally:
+        """Calls `function(task, tally)` for each task, in any order; returns the tally.
 
         Raises:
           Exception: that of the first task that fails, or of `watch`; the other tasks are stopped.
@@ -79,11 +90,14 @@ class Pool:
             tally = Tally(context, self.watch)
             for task in tasks:
                 function(task, tally)
-            return
+            return tally
         tally = Tally(context)
-        with concurrent.futures.ProcessPoolExecutor(
-            self.workers, context, initializer=_start, initargs=(tally,)
-        ) as pool:
+        with (
+            held_signals() as deliver_signals,
+            concurrent.futures.ProcessPoolExecutor(
+                self.workers, context, initializer=_start, initargs=(tally,)
+            ) as pool,
+        ):
             try:
                 waiting = {pool.submit(_call, function, task) for task in tasks}
                 while waiting:
@@ -93,15 +107,17 @@ class Pool:
                     for future in done:
                         future.result()
                     self.watch(tally)
+                    deliver_signals()
             except BaseException:
                 _kill(pool)
                 raise
+        return tally
 
 
 @contextlib.contextmanager
 def progress(
-    what: str, total: int, initial: int = 0, frames: float = 0.0
-) -> Iterator[Callable[[Tally], None]]:
+    what: str, total: int, initial: int = 0, frames: float = 0.0, *, is_shown: bool = True
+) -> Iterator[Callable[..., None]]:
     """Shows rates and time left: a bar on a terminal, otherwise a line now and then.
 
     Args:
@@ -109,23 +125,28 @@ def progress(
       total: number of all videos.
       initial: number of those that were done before.
       frames: number of source frames of the others, estimated; 0 where it is unknown.
+      is_shown: False on all but the first process of several.
+
+    Returns:
+      What shows a tally, and the number of videos that other processes have done meanwhile.
     """
     with Bar(
         what=what,
         total=total,
         unit="video",
         initial=initial,
+        show=is_shown,
         smoothing=0,
         miniters=0,  # Otherwise frames would not be shown before the next video is done.
     ) as bar:
         start = said = time.monotonic()
 
-        def show(tally: Tally) -> None:
+        def show(tally: Tally, by_others: int = 0) -> None:
             nonlocal said
-            count, now = tally.done + tally.failed, time.monotonic()
+            count, now = tally.done + tally.failed + by_others, time.monotonic()
             if bar.is_shown:
                 _show_on(bar, initial + count, tally.frames)
-            elif now - said >= _SAY_EVERY_S:
+            elif is_shown and now - said >= _SAY_EVERY_S:
                 said = now
                 at = _at(count, total - initial, tally.frames, frames, now - start)
                 say(f"{what}: {initial + count:,} of {total:,} videos, {at}")
@@ -154,6 +175,11 @@ def _at(count: int, videos: int, frames: int, all_frames: float, seconds: float)
 def _start(tally: Tally) -> None:
     global _tally
     _tally = tally
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Makes this worker end when its parent does, and leave Ctrl-C to it."""
     # Ctrl-C reaches all processes of a terminal; the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Without its parent, which may be killed, a worker would wait for tasks for ever.

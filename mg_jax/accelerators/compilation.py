@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from mg_jax.accelerators.hlo_costs import ProgramCosts, program_costs
 from mg_jax.input.sampling import all_views, centre_view
+from mg_jax.runtime import xla_options
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.parallel import platform
 from mg_jax.schedule import Schedule
@@ -20,18 +21,20 @@ from mg_jax.training.programs import (
 )
 from mg_jax.training.state import state_shapes
 
-# Of the machine code nothing is read, and without it a fifth of the time is saved.
-_OPTIONS = {"xla_backend_optimization_level": 0}
-# Without a device to tune on, XLA's compiler stops at some products that it gives to Triton (JAX
-# 0.10.2). On a device Triton's are the faster ones, so these counts are of cuBLAS's.
-_GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
+def compile_absent(
+    lowered: jax.stages.Lowered, mesh: Mesh, *, deterministic: bool = False
+) -> jax.stages.Compiled:
+    """Compiles for the devices of a mesh of `topology.make_mesh`; the result cannot be run.
 
-def compile_absent(lowered: jax.stages.Lowered, mesh: Mesh) -> jax.stages.Compiled:
-    """Compiles for the devices of a mesh of `topology.make_mesh`; the result cannot be run."""
-    more = _GPU_OPTIONS if platform(mesh) == "gpu" else {}
+    Args:
+      lowered: for these devices.
+      mesh: the devices.
+      deterministic: as `run.deterministic`.
+    """
+    options = xla_options.for_absent(platform(mesh), deterministic=deterministic)
     with _uncached():
-        return lowered.compile(compiler_options={**_OPTIONS, **more})
+        return lowered.compile(compiler_options=options)
 
 
 @contextlib.contextmanager
@@ -55,7 +58,8 @@ def compile_program(config, mesh: Mesh, program: Program) -> tuple[ProgramCosts,
       program: to compile.
     """
     start = time.process_time()
-    compiled = compile_absent(lower_program(config, mesh, state_shapes(config), program), mesh)
+    lowered = lower_program(config, mesh, state_shapes(config), program)
+    compiled = compile_absent(lowered, mesh, deterministic=config.run.deterministic)
     compile_s = time.process_time() - start
     return program_costs(compiled), compile_s
 

@@ -1,5 +1,7 @@
 """`python -m mg_jax.bench --what=WHAT --workdir=DIR`: prints a table and writes DIR/WHAT.json."""
 
+import contextlib
+import os
 import pathlib
 import sys
 
@@ -16,15 +18,25 @@ flags.adopt_module_key_flags(gpu_flags)
 _WHAT = flags.DEFINE_enum(
     "what",
     "input",
-    ["input", "prepare", "step", "kernels", "program"],
+    ["input", "prepare", "step", "kernels", "profile", "losses", "program"],
     "input: clips per second of each grid of the config (default: Kinetics SlowFast); prepare: "
     "preparing with 1, 2 ... workers; step: an iteration on each grid, and the wall clock of the "
-    "whole schedule; kernels: blocks of the network in several forms; program: what an iteration "
-    "on each grid would cost --gpu, which need not be there, at least.",
+    "whole schedule; kernels: blocks of the network in several forms; profile: the kernels of an "
+    "iteration, timed and by count; losses: --iterations of the schedule beside the CPU's; "
+    "program: what an iteration on each grid would cost --gpu, which need not be there, at least.",
 )
 _CLIPS = flags.DEFINE_integer("clips", 1, "For --what=kernels: clips of a batch.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer(
-    "iterations", 20, "For --what=step: iterations on each grid.", lower_bound=1
+    "iterations",
+    20,
+    "For --what=step: iterations on each grid; for --what=losses: in all.",
+    lower_bound=1,
+)
+_PEER = flags.DEFINE_enum(
+    "peer",
+    None,
+    ["torch"],
+    "For --what=step: times the same step in plain PyTorch as well, turn by turn.",
 )
 _AGAINST = flags.DEFINE_string(
     "against", None, "For --what=program: an earlier program.json to compare with."
@@ -37,7 +49,14 @@ _CLIPS_PER_S = flags.DEFINE_float(
     lower_bound=0,
 )
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
-
+# The flags that only some benchmarks have.
+_BENCHMARK_FLAGS = {
+    ("kernels",): (_CLIPS,),
+    ("step", "losses"): (_ITERATIONS,),
+    ("step",): (_PEER,),
+    ("program",): (_AGAINST,),
+    ("input",): (_CLIPS_PER_S,),
+}
 
 environment.set_defaults()
 
@@ -47,13 +66,13 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         sys.exit(f"error: unexpected arguments {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
-    if _WHAT.value == "step" and command_line.CONFIG.value is None:
+    command_line.check_flags(_WHAT, _BENCHMARK_FLAGS)
+    needs_config = _WHAT.value in ("step", "profile", "losses")
+    if needs_config and command_line.CONFIG.value is None:
         sys.exit("error: --config is missing, for example --config=configs/demo.py")
     gpu_flags.check_flags("--what=program", wanted=_WHAT.value == "program")
     if _WHAT.value == "program" and gpu_flags.GPU.value is None:
         sys.exit("error: --what=program goes with --gpu=NAME, for example --gpu=h100")
-    if _AGAINST.value is not None and _WHAT.value != "program":
-        sys.exit("error: --against=FILE goes with --what=program")
     config = command_line.CONFIG.value or get_config()
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     try:
@@ -79,20 +98,40 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
         print(preparation.format_table(result))
         return result
     if what == "step":
-        from mg_jax.bench import step
-
-        result = step.measure(config, _ITERATIONS.value)
-        print(f"see {step.plot(result, workdir)}")
-        return result
+        return _time_step(config, workdir)
     if what == "program":
         return _compile(config, workdir)
     if what == "kernels":
         from mg_jax.bench import kernels
 
         return kernels.measure(config, _CLIPS.value)
+    if what == "profile":
+        from mg_jax.bench import profile
+
+        return profile.measure(config)
+    if what == "losses":
+        from mg_jax.bench import losses
+
+        return losses.measure(config, workdir, _ITERATIONS.value)
     from mg_jax.bench import input as input_bench
 
     return input_bench.measure(config, workdir, _CLIPS_PER_S.value)
+
+
+def _time_step(config, workdir: pathlib.Path) -> dict:
+    if _PEER.value is not None:
+        # Both are to find room on the device.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    from mg_jax.bench import step, torch_peer
+
+    config = step.with_classes(config)
+    with contextlib.ExitStack() as stack:
+        peer = None
+        if _PEER.value is not None:
+            peer = stack.enter_context(contextlib.closing(torch_peer.TorchPeer(config)))
+        result = step.measure(config, _ITERATIONS.value, peer)
+    print(f"see {step.plot(result, workdir)}")
+    return result
 
 
 def _compile(config, workdir: pathlib.Path) -> dict:

@@ -71,7 +71,7 @@ def measure(config, workdir: pathlib.Path, clips_per_s: float | None = None) -> 
     print(format_supply(rows, cores))
     return {
         "cores": cores,
-        "video": f"{sources.WIDTH} x {sources.HEIGHT}, {_FRAMES} frames",
+        "video": f"{sources.USUAL}, {_FRAMES} frames",
         "grids": rows,
         "memory": _measure_memory(data.train, augmentation, grids),
     }
@@ -133,8 +133,7 @@ def _measure_grid(
 
 
 def _decode_blocks(split: Split, clips: Clips, jpegs: list[bytes], b: int) -> None:
-    row = clips.rows_B[b]
-    shape = int(split.videos.height[row]), int(split.videos.width[row])
+    shape = split.videos.shape(clips.rows_B[b])
     _, images = crop_lib.decode(jpegs, shape, clips.boxes_B3[b : b + 1])
     collections.deque(images, maxlen=0)
 

@@ -26,7 +26,6 @@ from mg_jax.models.conv import (
 )
 from mg_jax.models.norm import batch_norm
 from mg_jax.models.precision import at_least_float32
-from mg_jax.models.slowfast import FUSION_FRAMES
 from mg_jax.recipe import schedule_from_config
 
 Form = Callable[..., jax.Array]
@@ -64,7 +63,7 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
     """Name, shape of the input, and by form the function and the shapes of its parameters."""
     fast, side, width = config.frames, config.size, config.model.width
     slow, thin = fast // config.model.alpha, round(width * config.model.beta)
-    fusion = (config.model.alpha, 1, 1)
+    over_frames, fusion = (config.model.fusion_frames, 1, 1), (config.model.alpha, 1, 1)
     kernels = [
         ("slow stem", slow, 1, 3, (1, 7, 7), width, (1, 2, 2)),
         ("fast stem", fast, 1, 3, (5, 7, 7), thin, (1, 2, 2)),
@@ -74,7 +73,7 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
         ("slow res4 a", slow, 16, 16 * width, (3, 1, 1), 4 * width, (1, 1, 1)),
         ("fast res2 a", fast, 4, 4 * thin, (3, 1, 1), thin, (1, 1, 1)),
         ("fast res2 b", fast, 4, thin, (1, 3, 3), thin, (1, 1, 1)),
-        ("fast to slow", fast, 4, 4 * thin, (FUSION_FRAMES, 1, 1), 8 * thin, fusion),
+        ("fast to slow", fast, 4, 4 * thin, over_frames, 8 * thin, fusion),
     ]
     platform = jax.default_backend()
     blocks = []

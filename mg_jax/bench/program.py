@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program
 from mg_jax.accelerators.devices import Accelerator, find_accelerator
-from mg_jax.accelerators.forecast import format_forecast, project
+from mg_jax.accelerators.forecast import COUNTED, format_forecast, project
 from mg_jax.accelerators.hlo_kinds import KINDS
 from mg_jax.accelerators.roofline import ASSUMPTIONS, kernel_seconds, program_seconds
 from mg_jax.grid import Grid
@@ -60,9 +60,10 @@ def measure(config, name: str, gpus: int, hosts: int) -> dict[str, Any]:
         "model": config.model.to_dict(),
         "remat": config.run.remat,
         "grids": list(rows.values()),
-        **project(schedules, rows),
+        **project(schedules, rows, COUNTED),
     }
-    print(f"\n{_format_kinds(result)}\n\n{_format_costliest(result)}\n\n{format_forecast(result)}")
+    print(f"\n{_format_kinds(result)}\n\n{_format_costliest(result)}\n")
+    print(format_forecast(result, COUNTED))
     return result
 
 

@@ -1,5 +1,6 @@
-"""Videos to measure with: camera movements over real photographs, H.264 at Kinetics' size."""
+"""Videos to measure with: camera movements over real photographs, in formats of data sets."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator
@@ -13,35 +14,70 @@ from data.preparation.workers import Pool, Tally
 from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.cores import usable_cores
 
-WIDTH, HEIGHT, FPS = 340, 256, 30
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How videos are stored.
+
+    Attributes:
+      width: of a frame, pixels.
+      height: likewise.
+      fps: frames per second.
+      codec: FFmpeg's name of the encoder.
+      suffix: of the files.
+      bit_rate: bits per second; None for the encoder's own choice of quality.
+      options: of the encoder.
+    """
+
+    width: int
+    height: int
+    fps: int
+    codec: str = "libx264"
+    suffix: str = ".mp4"
+    bit_rate: int | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        rate = f", {self.bit_rate / 1000:.0f} kbit/s" if self.bit_rate else ""
+        return f"{self.width} x {self.height}, {self.fps} fps, {self.codec}{rate}"
 
 
-def make_videos(folder: pathlib.Path, count: int, frames: int) -> list[pathlib.Path]:
+# FFmpeg's defaults, as common copies of Kinetics have them: a key frame in 250.
+USUAL = Format(340, 256, 30)
+
+
+def make_videos(
+    folder: pathlib.Path, count: int, frames: int, form: Format = USUAL
+) -> list[pathlib.Path]:
     """Folders train and validation with two classes of videos; those that are there are kept."""
     paths = []
     for i in range(count):
         split = "train" if i < count - 2 else "validation"
-        paths.append(folder / split / ("china", "flower")[i % 2] / f"{i:04d}.mp4")
+        paths.append(folder / split / ("china", "flower")[i % 2] / f"{i:04d}{form.suffix}")
     todo = [(path, i) for i, path in enumerate(paths) if not path.exists()]
-    Pool(usable_cores(), lambda tally: None).run(functools.partial(_make, frames=frames), todo)
+    Pool(usable_cores(), lambda tally: None).run(
+        functools.partial(_make, frames=frames, form=form), todo
+    )
     return paths
 
 
-def _make(task: tuple[pathlib.Path, int], tally: Tally, frames: int) -> None:
+def _make(task: tuple[pathlib.Path, int], tally: Tally, frames: int, form: Format) -> None:
     path, seed = task
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
-        # FFmpeg's defaults, as common copies of Kinetics have them: a key frame in 250.
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    muxer = form.suffix.removeprefix(".")
+    with replaced(path) as unfinished, av.open(str(unfinished), "w", format=muxer) as container:
+        stream = container.add_stream(form.codec, rate=form.fps, options=dict(form.options))
+        stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
         stream.thread_count = 1
-        for image_HWC in _scene(seed, frames):
+        if form.bit_rate:
+            stream.bit_rate = form.bit_rate
+        for image_HWC in _scene(seed, frames, form.width, form.height):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HWC, "rgb24")))
         container.mux(stream.encode())
     tally.add_video(True)
 
 
-def _scene(seed: int, frames: int) -> Iterator[np.ndarray]:
+def _scene(seed: int, frames: int, width: int, height: int) -> Iterator[np.ndarray]:
     """A hand-held camera pans and zooms over a photograph, a piece of another one moves before it.
 
     With the grain of a sensor, `H W 3` uint8.
@@ -51,17 +87,17 @@ def _scene(seed: int, frames: int) -> Iterator[np.ndarray]:
     background, other = photographs[seed % 2], photographs[1 - seed % 2]
     left, top = rng.integers(0, (other.width - 120, other.height - 160))
     actor = other.crop((left, top, left + 120, top + 160))
-    scales = rng.uniform(0.6, 0.9, 2) * min(background.width / WIDTH, background.height / HEIGHT)
+    scales = rng.uniform(0.6, 0.9, 2) * min(background.width / width, background.height / height)
     corners, path = rng.uniform(0.1, 0.9, (2, 2)), rng.uniform(0, 0.6, (2, 2))
     shake = np.cumsum(rng.normal(0, 0.002, (frames, 2)), 0)
     for t, shaken in zip(np.linspace(0, 1, frames), shake, strict=True):
-        size = np.array([WIDTH, HEIGHT]) * (scales[0] + t * (scales[1] - scales[0]))
+        size = np.array([width, height]) * (scales[0] + t * (scales[1] - scales[0]))
         corner = np.clip(corners[0] + t * (corners[1] - corners[0]) + shaken, 0, 1)
         start = corner * (np.array(background.size) - size)
         image = background.resize(
-            (WIDTH, HEIGHT), Image.Resampling.BICUBIC, (*start, *start + size)
+            (width, height), Image.Resampling.BICUBIC, (*start, *start + size)
         )
-        x, y = (path[0] + np.sin(3 * t) * (path[1] - path[0])) * (WIDTH, HEIGHT)
+        x, y = (path[0] + np.sin(3 * t) * (path[1] - path[0])) * (width, height)
         image.paste(actor, (round(x), round(y)))
-        grain = rng.normal(0, 4, (HEIGHT, WIDTH, 3))
+        grain = rng.normal(0, 4, (height, width, 3))
         yield np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)

@@ -14,15 +14,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from matplotlib.figure import Figure
 
+from mg_jax.accelerators.forecast import MEASURED, format_forecast, project
 from mg_jax.bench import device_limits
+from mg_jax.bench.torch_peer import TorchPeer, format_peer
 from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedules_of
-from mg_jax.runtime import memory, parallel
+from mg_jax.runtime import memory, parallel, xla_options
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
-from mg_jax.schedule import Schedule
 from mg_jax.training.programs import train_program
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
@@ -30,41 +31,37 @@ from mg_jax.training.step import batch_shapes, lower_train_step
 _WARM_UP = 2  # iterations before those that count
 
 
-def measure(config, iterations: int) -> dict[str, Any]:
+def measure(config, iterations: int, peer: TorchPeer | None = None) -> dict[str, Any]:
     """Measures every grid of the config's schedules, multigrid's and the baseline's.
 
     Args:
       config: of a run.
       iterations: on each grid.
+      peer: takes turns with our iterations.
     """
     config = with_classes(config)
     schedules = schedules_of(config)
     mesh = parallel.make_mesh()
     check_devices(schedules["baseline"], mesh.size)
     limits = device_limits.measure(config.model.dtype, mesh)
-    counts = {name: schedule.grid_counts() for name, schedule in schedules.items()}
-    grids = sorted({grid for count in counts.values() for grid in count}, key=_extent, reverse=True)
+    distinct = {grid for schedule in schedules.values() for grid in schedule.grid_counts()}
+    grids = sorted(distinct, key=_extent, reverse=True)
     state, rows = create_state(config, mesh), {}
     print(device_limits.format_limits(limits), _HEADER, sep="\n")
     for grid in shown(grids, "measuring", "grid", len(grids)):
-        state, rows[grid] = _measure_grid(config, mesh, state, grid, iterations, limits)
+        state, rows[grid] = _measure_grid(config, mesh, state, grid, iterations, limits, peer)
         say(_line(rows[grid], rows[grids[0]]))
+        if peer is not None:
+            say(format_peer(rows[grid]))
     result = {
         "jax": jax.__version__,
         "model": config.model.to_dict(),
         "remat": config.run.remat,
         "limits": limits,
         "grids": list(rows.values()),
-        "schedules": {
-            name: project(schedule, counts[name], rows) for name, schedule in schedules.items()
-        },
+        **project(schedules, rows, MEASURED),
     }
-    if "multigrid" in schedules:
-        slow, fast = (result["schedules"][name] for name in ("baseline", "multigrid"))
-        result["speed_up"] = slow["train_s"] / fast["train_s"]
-        result["flops_ratio"] = slow["flops"] / fast["flops"]
-        result["iterations_ratio"] = slow["iterations"] / fast["iterations"]
-    print(format_schedules(result))
+    print(f"\n{format_forecast(result, MEASURED)}")
     return result
 
 
@@ -73,31 +70,36 @@ def _extent(grid: Grid) -> tuple[int, int, int]:
     return grid.frames, grid.size, grid.sub_batch
 
 
-def project(
-    schedule: Schedule, counts: dict[Grid, int], rows: dict[Grid, dict[str, Any]]
-) -> dict[str, Any]:
-    """The projected time of a schedule's iterations, without evaluation and input."""
-    return {
-        "iterations": schedule.iterations,
-        "clips": schedule.clips,
-        "train_s": sum(rows[grid]["iteration_s"] * count for grid, count in counts.items()),
-        "flops": sum(rows[grid]["flops"] * count for grid, count in counts.items()),
-        "compile_s": sum(rows[grid]["lower_s"] + rows[grid]["compile_s"] for grid in counts),
-    }
-
-
 def _measure_grid(
-    config, mesh: Mesh, state: TrainState, grid: Grid, iterations: int, limits: dict[str, Any]
+    config,
+    mesh: Mesh,
+    state: TrainState,
+    grid: Grid,
+    iterations: int,
+    limits: dict[str, Any],
+    peer: TorchPeer | None,
 ) -> tuple[TrainState, dict[str, Any]]:
     program = train_program(grid)
     start = time.perf_counter()
     lowered = lower_train_step(config, mesh, state, program)
     lowered_at = time.perf_counter()
-    step = lowered.compile()
+    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
+    step = lowered.compile(compiler_options=options or None)
     compiled_at = time.perf_counter()
     batch = random_batch(config, mesh, program)
     rate = parallel.replicate(np.float32(0), mesh)
-    state, seconds = _time_iterations(step, state, batch, rate, iterations)
+
+    def run(count: int) -> np.ndarray:
+        nonlocal state
+        state, seconds = _time_iterations(step, state, batch, rate, count)
+        return seconds
+
+    compared = {}
+    if peer is None:
+        seconds = run(iterations)
+    else:
+        seconds, compared["peer"] = peer.measure(grid, run, iterations)
+        compared["of_ours"] = compared["peer"]["iteration_s"] / float(np.median(seconds))
     # Of one device's program.
     flops = lowered.cost_analysis()["flops"] * mesh.size
     moved = step.cost_analysis().get("bytes accessed", 0) * mesh.size
@@ -118,8 +120,10 @@ def _measure_grid(
         "bytes": moved,
         "of_bandwidth": moved / median / limits["copy_bytes_per_s"],
         "memory_bytes": memory.needed_bytes(step),
+        "allocator_peak_bytes": memory.peak_bytes(),
         "lower_s": lowered_at - start,
         "compile_s": compiled_at - lowered_at,
+        **compared,
     }
     return state, row
 
@@ -205,27 +209,3 @@ def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
     path = workdir / "step.png"
     figure.savefig(path, dpi=150)
     return path
-
-
-def format_schedules(result: dict[str, Any]) -> str:
-    """The schedules' projected time, in words."""
-    lines = ["", "iterations alone, without input and evaluation:"]
-    for name, schedule in result["schedules"].items():
-        lines.append(
-            f"{name:<10} {schedule['iterations']:>9,} iterations "
-            f"{_duration(schedule['train_s']):>9}  {schedule['flops']:.3g} FLOPs, compilation "
-            f"{schedule['compile_s']:.0f} s"
-        )
-    if "speed_up" in result:
-        lines.append(
-            f"{result['speed_up']:.2f}x faster; {result['flops_ratio']:.2f}x fewer FLOPs, "
-            f"{result['iterations_ratio']:.2f}x fewer iterations"
-        )
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"

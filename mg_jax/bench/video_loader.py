@@ -11,8 +11,9 @@ import av
 import cv2
 import numpy as np
 
-from mg_jax.bench.sources import FPS
-from mg_jax.training.preprocess import PIXEL_MEAN, PIXEL_STD
+from mg_jax.bench.sources import USUAL
+
+PIXEL_MEAN, PIXEL_STD = 0.45, 0.225
 
 
 def decode_span(path: pathlib.Path, first: int, last: int) -> list[np.ndarray]:
@@ -21,7 +22,7 @@ def decode_span(path: pathlib.Path, first: int, last: int) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
-        ticks = 1 / (FPS * stream.time_base)
+        ticks = 1 / (USUAL.fps * stream.time_base)
         container.seek(int(first * ticks), stream=stream)
         for frame in container.decode(stream):
             index = round(frame.pts / ticks)

@@ -1,4 +1,4 @@
-"""Reading clips: frames by number, crops of them, other videos in the place of damaged ones.
+"""Reading clips: frames by index, crops of them, other videos in the place of damaged ones.
 
 Nothing here needs TensorFlow or JAX: processes that read start without them.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from data.format import crop as frames_lib
-from data.format.records import DAMAGE, FrameRecords
+from data.format.jpeg import DamagedFrame
+from data.format.records import FrameRecords
 from data.format.video_table import VideoTable
 from mg_jax.grid import Grid
 from mg_jax.input import sampling
@@ -44,7 +45,8 @@ class ClipSource:
       frames: records of their frames.
       multi_label: a video has any number of labels, not one.
       augmentation: what is random.
-      grids: the shapes that clips come in; tasks name them by number.
+      grids: the shapes that clips come in; tasks name them by index.
+      mirrored: class, by class, of mirrored clips; None where they keep their own.
     """
 
     videos: VideoTable
@@ -52,10 +54,11 @@ class ClipSource:
     multi_label: bool
     augmentation: Augmentation
     grids: tuple[Grid, ...]
+    mirrored: tuple[int, ...] | None = None
 
-    def fields(self, number: int, count: int) -> dict[str, Field]:
+    def fields(self, shape_index: int, count: int) -> dict[str, Field]:
         """The arrays of a batch of so many clips of a grid: pixels, label, and what was drawn."""
-        grid = self.grids[number]
+        grid = self.grids[shape_index]
         label = Field((count,), np.int32)
         if self.multi_label:
             label = Field((count, self.videos.classes), np.uint8)
@@ -68,15 +71,15 @@ class ClipSource:
             "flip_B": Field((count,), np.bool_),
         }
 
-    def tasks(self, number: int, count: int, readers: int) -> list[tuple[int, int]]:
-        """Start and number of the clips of each task that so many readers make a batch by."""
-        size = min(_TASK_FRAMES // self.grids[number].frames, count // (_TASKS_EACH * readers))
-        size = max(size, 1)
+    def tasks(self, shape_index: int, count: int, readers: int) -> list[tuple[int, int]]:
+        """The first clip and the count of each task that so many readers make a batch by."""
+        frames = self.grids[shape_index].frames
+        size = max(min(_TASK_FRAMES // frames, count // (_TASKS_EACH * readers)), 1)
         return [(start, min(size, count - start)) for start in range(0, count, size)]
 
     def read(
         self,
-        number: int,
+        shape_index: int,
         first: int,
         task: tuple[int, int],
         batch: dict[str, np.ndarray],
@@ -85,7 +88,7 @@ class ClipSource:
         """Reads the clips of a task into a batch.
 
         Args:
-          number: of the grid.
+          shape_index: of the grid.
           first: position of the batch's first clip in the endless sequence.
           task: one of `tasks`.
           batch: arrays as `fields` says.
@@ -95,65 +98,58 @@ class ClipSource:
           NothingLeft: if none can.
         """
         start, count = task
-        grid, own = self.grids[number], slice(start, start + count)
+        grid, own = self.grids[shape_index], slice(start, start + count)
         clips = sampling.sample_clips(self.videos, grid, self.augmentation, first + start, count)
-        out_BTHWC = batch["clips"][own]
-        numbers_BT = self.videos.records(clips.rows_B, clips.frames_BT)
-        for b in range(count):
-            row = int(clips.rows_B[b])
-            try:
-                self._read_clip(row, numbers_BT[b], clips.boxes_B3[b], out_BTHWC[b])
-            except DAMAGE as error:
-                place = grid, first + start + b
-                other = self._read_other(*place, row, error, out_BTHWC[b], on_damage)
-                for field in dataclasses.fields(Clips):
-                    getattr(clips, field.name)[b] = getattr(other, field.name)[0]
-        for field in dataclasses.fields(Clips):
-            batch[field.name][own] = getattr(clips, field.name)
+        names = [field.name for field in dataclasses.fields(Clips)]
+        for b, out_THWC in enumerate(batch["clips"][own]):
+            clip = Clips(*(getattr(clips, name)[b : b + 1] for name in names))
+            place = grid, first + start + b
+            taken = self._read_or_replace(clip, *place, out_THWC, on_damage)
+            for name in names if taken is not clip else ():
+                getattr(clip, name)[:] = getattr(taken, name)
+        for name in names:
+            batch[name][own] = getattr(clips, name)
         batch["label"][own] = self._labels(clips)
 
     def _labels(self, clips: Clips) -> np.ndarray:
+        mirrored_K = None if self.mirrored is None else np.array(self.mirrored)
         if self.multi_label:
-            return self.videos.labels_within(clips.rows_B, clips.frames_BT)
-        return self.videos.label(clips.rows_B)
+            labels_BK = self.videos.labels_within(clips.rows_B, clips.frames_BT)
+            if mirrored_K is not None:
+                labels_BK[clips.flip_B] = labels_BK[clips.flip_B][:, mirrored_K]
+            return labels_BK
+        label_B = self.videos.label(clips.rows_B)
+        if mirrored_K is not None:
+            label_B = np.where(clips.flip_B, mirrored_K[label_B], label_B)
+        return label_B
 
-    def _read_clip(
-        self, row: int, numbers_T: np.ndarray, box_3: np.ndarray, out_THWC: np.ndarray
-    ) -> None:
-        jpegs = self.frames.jpegs(numbers_T)
-        shape = int(self.videos.height[row]), int(self.videos.width[row])
-        frames_lib.crop(out_THWC[None], jpegs, shape, box_3[None])
-
-    def _read_other(
-        self,
-        grid: Grid,
-        position: int,
-        row: int,
-        error: Exception,
-        out_THWC: np.ndarray,
-        on_damage: OnDamage,
+    def _read_or_replace(
+        self, clip: Clips, grid: Grid, position: int, out_THWC: np.ndarray, on_damage: OnDamage
     ) -> Clips:
-        """Reads a clip of another video, drawn as the damaged one's was, and returns it.
+        """Reads one clip; where its video is damaged, one of another, drawn as it was.
 
         Which one follows from the damage alone, so that a run that is repeated repeats it.
+
+        Returns:
+          The clip that was read.
         """
-        videos = self.videos
-        for _ in range(_REPLACEMENTS):
-            # Its neighbours are stored next to it and may be damaged as well.
-            other = (row + 1 + len(videos) // 2) % len(videos)
-            damaged = videos.ids[row]
-            on_damage(row, error, f"{videos.ids[other]} takes its place")
-            clip = sampling.clips_of(videos, grid, self.augmentation, position, np.array([other]))
-            (numbers_T,) = videos.records(clip.rows_B, clip.frames_BT)
+        videos, first = self.videos, int(clip.rows_B[0])
+        for _ in range(1 + _REPLACEMENTS):
+            row = int(clip.rows_B[0])
+            (records_T,) = videos.records(clip.rows_B, clip.frames_BT)
             try:
-                self._read_clip(other, numbers_T, clip.boxes_B3[0], out_THWC)
-            except DAMAGE as next_error:
-                row, error = other, next_error
-            else:
+                jpegs = self.frames.jpegs(records_T)
+                frames_lib.crop(out_THWC[None], jpegs, videos.shape(row), clip.boxes_B3)
                 return clip
+            except DamagedFrame as error:
+                # Its neighbours are stored next to it and may be damaged as well.
+                other = (row + 1 + len(videos) // 2) % len(videos)
+                on_damage(row, error, f"{videos.ids[other]} takes its place")
+                row_1 = np.array([other])
+                clip = sampling.clips_of(videos, grid, self.augmentation, position, row_1)
         raise NothingLeft(
-            f"video {damaged} is damaged and so are {_REPLACEMENTS} that were to take its place; "
-            "prepare the data set again"
+            f"video {videos.ids[first]} is damaged and so are {_REPLACEMENTS} that were to take "
+            "its place; prepare the data set again"
         )
 
 
@@ -171,13 +167,13 @@ class ViewSource:
     frames: FrameRecords
     views: Views
 
-    def fields(self, number: int, count: int) -> dict[str, Field]:
+    def fields(self, shape_index: int, count: int) -> dict[str, Field]:
         """The one array of a batch of so many videos."""
         views = self.views
         shape = (count, len(views), views.frames, views.size, views.size, 3)
         return {"clips": Field(shape, np.uint8)}
 
-    def tasks(self, number: int, count: int, readers: int) -> list[tuple[int, int]]:
+    def tasks(self, shape_index: int, count: int, readers: int) -> list[tuple[int, int]]:
         """Video and part of each task; the parts of a video have a share of its frames each."""
         parts = self._parts
         return [divmod(i, parts) for i in range(count * parts)]
@@ -188,7 +184,7 @@ class ViewSource:
 
     def read(
         self,
-        number: int,
+        shape_index: int,
         first: int,
         task: tuple[int, int],
         batch: dict[str, np.ndarray],
@@ -197,7 +193,7 @@ class ViewSource:
         """Reads a part of a video into a batch.
 
         Args:
-          number: 0, there is one shape.
+          shape_index: 0, there is one shape.
           first: row of the batch's first video; those past the last are black.
           task: one of `tasks`.
           batch: arrays as `fields` says.
@@ -212,7 +208,7 @@ class ViewSource:
             read_views(
                 out_VThhC, self.frames.jpegs, self.videos, row, self.views, (part, self._parts)
             )
-        except DAMAGE as error:
+        except DamagedFrame as error:
             on_damage(row, error, "it is left out")
 
 
@@ -228,26 +224,25 @@ def read_views(
 
     Args:
       out_VThhC: where to put them, uint8.
-      jpegs: gives frames by record number.
+      jpegs: gives frames by record index.
       videos: holds the video.
       row: of the video.
       views: of it.
-      part: number of the part and how many parts there are.
+      part: index of the part and how many parts there are.
     """
     frames_CT = sampling.view_frames(videos, row, views)
     # However many clips share a frame, it is decoded once.
-    numbers_N, where = np.unique(
+    records_N, where = np.unique(
         videos.records(np.full(len(frames_CT), row), frames_CT), return_inverse=True
     )
     where_CT = where.reshape(frames_CT.shape)
     boxes = sampling.view_boxes(videos, row, views)
-    shape = int(videos.height[row]), int(videos.width[row])
     most = max(_MOST_BYTES // (views.crops * views.size**2 * 3), 1)
     out_NCThhC = out_VThhC.reshape(views.crops, *frames_CT.shape, views.size, views.size, 3)
-    begin, end = (len(numbers_N) * (part[0] + i) // part[1] for i in range(2))
+    begin, end = (len(records_N) * (part[0] + i) // part[1] for i in range(2))
     for start in range(begin, end, most):
         own = slice(start, min(start + most, end))
         crops_NThhC = np.empty((views.crops, own.stop - start, views.size, views.size, 3), np.uint8)
-        frames_lib.crop(crops_NThhC, jpegs(numbers_N[own]), shape, boxes)
+        frames_lib.crop(crops_NThhC, jpegs(records_N[own]), videos.shape(row), boxes)
         clips, times = np.nonzero((where_CT >= start) & (where_CT < own.stop))
         out_NCThhC[:, clips, times] = crops_NThhC[:, where_CT[clips, times] - start]

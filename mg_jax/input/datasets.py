@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
 
 from data.builder import VERSION
-from data.format.records import DamagedVideos, FrameRecords
+from data.format.records import DamagedVideos, FrameRecords, UnreadableFile, read_records
 from data.format.video_table import Actions, VideoTable
 from data.preparation.parts import Stored
 from data.preparation.prepare import settings_from_config
 from mg_jax.errors import UserError
+from mg_jax.input.class_files import ClassFiles, read_class_files
 from mg_jax.input.prepared import data_folder, is_prepared
 from mg_jax.input.readers import Readers, shared_readers
 
@@ -37,6 +37,7 @@ class Split:
       damaged: videos that were found damaged so far.
       multi_label: a video has any number of labels, not one.
       readers: processes that read them.
+      mirrored: class, by class, of mirrored clips; None where they keep their own.
     """
 
     videos: VideoTable
@@ -44,23 +45,25 @@ class Split:
     damaged: DamagedVideos
     multi_label: bool
     readers: Readers
+    mirrored: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSource:
-    """The splits that a run uses and the names of their classes."""
+    """The splits that a run uses, the names of their classes and what is said of single ones."""
 
     train: Split
     evaluation: Split
     classes: list[str]
+    class_files: ClassFiles = dataclasses.field(default_factory=ClassFiles)
 
 
 def open_source(config) -> DataSource:
     """The config's splits.
 
     Raises:
-      UserError: if the data set is not prepared, a split is missing or empty, or the model's
-        classes, unless left open by 0, are not the data set's.
+      UserError: if the data set is not prepared, a split is missing or empty, the model's classes,
+        unless left open by 0, are not the data set's, or a file names other classes.
     """
     data_set = open_data_set(config)
     classes = class_names(data_set)
@@ -70,10 +73,13 @@ def open_source(config) -> DataSource:
             f"{len(classes)} classes; set --config.model.num_classes={len(classes)}, or 0 for as "
             "many as there are"
         )
+    class_files = read_class_files(config, classes)
+    train = open_split(config, data_set, config.data.train_split)
     return DataSource(
-        train=_open_split(config, data_set, config.data.train_split),
-        evaluation=_open_split(config, data_set, config.data.eval_split),
+        train=dataclasses.replace(train, mirrored=class_files.mirrored),
+        evaluation=open_split(config, data_set, config.data.eval_split),
         classes=classes,
+        class_files=class_files,
     )
 
 
@@ -117,7 +123,7 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
     )
 
 
-def _open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
+def open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:
     """The videos and frames of a split.
 
     Raises:
@@ -152,9 +158,9 @@ def video_table(data_set: tfds.core.DatasetBuilder, split: str) -> VideoTable:
         raise UserError(
             f"{data_set.data_path} has no split {split!r}; there are {', '.join(sorted(names))}"
         )
+    (path,) = data_set.info.splits[split].filepaths
     with _readable(data_set, split):
-        (path,) = data_set.info.splits[split].filepaths
-        records = ArrayRecordReader(str(path)).read_all()
+        records = read_records(str(path))
     features = {
         "id": tf.io.FixedLenFeature([], tf.string),
         **{name: tf.io.FixedLenFeature([], tf.int64) for name in _NUMBERS},
@@ -195,7 +201,7 @@ def frame_records(data_set: tfds.core.DatasetBuilder, split: str) -> FrameRecord
 def _readable(data_set: tfds.core.DatasetBuilder, split: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, OSError, ValueError) as error:
+    except UnreadableFile as error:
         raise UserError(
             f"split {split!r} of {data_set.data_path} cannot be read: {error}; delete that folder "
             "and prepare it again with --mode=prepare"

@@ -20,11 +20,11 @@ class Task(NamedTuple):
 
     Attributes:
       batch: which the answers are about.
-      memory: number of the file that the batch lies in.
+      memory: id of the file that the batch lies in.
       memory_fd: its descriptor in the asking process.
-      source: number of the file that holds what to read from.
+      source: id of the file that holds what to read from.
       source_fd: its descriptor in the asking process.
-      shape: of the batch's items, a number of the source's.
+      shape: index of the items' shape, among those of the source.
       first: position or row of the batch's first item.
       count: items of the batch.
       start: what of the batch to read, as the source's `tasks` says,
@@ -64,7 +64,9 @@ class Answer(NamedTuple):
 
     def packed(self) -> bytes:
         """The bytes to write."""
-        text = self.text.encode(errors="replace")[:_MOST_TEXT]
+        text = self.text.encode(errors="replace")
+        # The last line of a traceback names the error.
+        text = text[-_MOST_TEXT:] if self.kind == FAILED else text[:_MOST_TEXT]
         return _HEAD.pack(self.batch, self.kind, self.row, len(text)) + text
 
 

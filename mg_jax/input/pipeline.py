@@ -33,6 +33,8 @@ def clip_batches(
     augmentation: Augmentation,
     grids: list[Grid],
     iterations: Iterable[tuple[Grid, int]],
+    *,
+    positions: bool = False,
 ) -> tf.data.Dataset:
     """This host's part of each iteration's batch.
 
@@ -41,24 +43,30 @@ def clip_batches(
       augmentation: what is random.
       grids: the distinct grids of the iterations.
       iterations: the grid and the first position P(i) of each iteration; read once.
+      positions: add the position of each clip.
 
     Returns:
       A data set of {clips `B t h h 3` uint8, flip `B` bool, label}, B the host's share; label is
-      `B` int32, or `B K` uint8 where videos have any number of them.
+      `B` int32, or `B K` uint8 where videos have any number of them. With `positions` also position
+      `B` uint32, modulo 2^32.
     """
     shares = [grid.batch // jax.process_count() for grid in grids]
     stream = _clips(split, augmentation, grids, shares)
 
-    def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read(grid: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, ...]:
         share = shares[grid]
         first = int(position) + jax.process_index() * share
         batch = _batch_or_nothing(stream, split.damaged, int(grid), first, share)
-        return batch["clips"], batch["flip_B"], batch["label"]
+        position_B = (first + np.arange(len(batch["label"]))).astype(np.uint32)
+        return batch["clips"], batch["flip_B"], batch["label"], position_B
 
     def load(grid: tf.Tensor, position: tf.Tensor) -> dict[str, tf.Tensor]:
         label = tf.uint8 if split.multi_label else tf.int32
-        batch = tf.numpy_function(read, [grid, position], [tf.uint8, tf.bool, label])
-        return dict(zip(("clips", "flip", "label"), batch, strict=True))
+        batch = tf.numpy_function(read, [grid, position], [tf.uint8, tf.bool, label, tf.uint32])
+        batch = dict(zip(("clips", "flip", "label", "position"), batch, strict=True))
+        if not positions:
+            del batch["position"]
+        return batch
 
     dataset = tf.data.Dataset.from_generator(
         lambda: ((grids.index(grid), position) for grid, position in iterations),
@@ -101,7 +109,7 @@ def _clips(
 ) -> Stream:
     """Batches of some grids, so many clips of each."""
     videos = split.videos, split.frames, split.multi_label
-    source = ClipSource(*videos, augmentation, tuple(grids))
+    source = ClipSource(*videos, augmentation, tuple(grids), split.mirrored)
     sizes = [size_of(source.fields(i, count)) for i, count in enumerate(counts)]
     # There is no grid where a run was cut off after its last iteration.
     return split.readers.stream(source, max(sizes, default=0), split.damaged)

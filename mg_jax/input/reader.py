@@ -1,7 +1,8 @@
-"""`python -m mg_jax.input.reader TASKS ANSWERS`: a process that reads what another one asks for.
+"""`python -m mg_jax.input.reader TASKS ANSWERS STDERR`: reads what another process asks for.
 
-It is started by `mg_jax.input.readers` with the descriptors of two pipes. It imports neither JAX
-nor TensorFlow, and ends when the pipe of tasks does, so with the process that asks.
+It is started by `mg_jax.input.readers` with the descriptors of two pipes, and of the stderr to
+write to once it has started; what it says before that is kept for the process that asks. It imports
+neither JAX nor TensorFlow, and ends when the pipe of tasks does, so with the process that asks.
 """
 
 import collections
@@ -58,25 +59,28 @@ class _Reader:
 
 
 class _Kept:
-    """What was opened last, by number."""
+    """What was opened last, by id."""
 
     def __init__(self, most: int, open_it: Callable[[int], T]):
         self._most, self._open = most, open_it
         self._kept: collections.OrderedDict[int, T] = collections.OrderedDict()
 
-    def get(self, number: int, fd: int) -> T:
-        if number not in self._kept:
-            self._kept[number] = self._open(fd)
+    def get(self, file_id: int, fd: int) -> T:
+        if file_id not in self._kept:
+            self._kept[file_id] = self._open(fd)
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
-        return self._kept[number]
+        self._kept.move_to_end(file_id)
+        return self._kept[file_id]
 
 
 def main() -> None:
     """Works until nobody can ask any more."""
     keep_freed_memory()
-    tasks, answers, asking = *map(int, sys.argv[1:]), os.getppid()
+    tasks, answers, stderr = map(int, sys.argv[1:])
+    asking = os.getppid()
+    os.dup2(stderr, sys.stderr.fileno())
+    os.close(stderr)
     reader = _Reader(asking, answers)
     # The process that asks may be gone before the answer, and leave tasks.
     with contextlib.suppress(BrokenPipeError):

@@ -8,11 +8,8 @@ message and does nothing for a single clip. Its memory is shared (`shared_memory
 import functools
 import itertools
 import os
-import pathlib
 import select
 import signal
-import subprocess
-import sys
 import threading
 import weakref
 
@@ -22,17 +19,17 @@ from data.format.records import DamagedVideos, DataError
 from mg_jax.errors import UserError
 from mg_jax.input.clips import ClipSource, ViewSource
 from mg_jax.input.messages import DAMAGED, FAILED, NOTHING_LEFT, TASK, Answer, Task, unpacked
+from mg_jax.input.reader_process import ReaderProcess, start_reader
 from mg_jax.input.shared_memory import BatchMemory, arrays_in, share
 from mg_jax.machine.cores import usable_cores
 
-_ROOT = pathlib.Path(__file__).parents[2]
 # Signals that come to all processes of a job and that the one that trains deals with.
 _NOT_FOR_READERS = {signal.SIGINT, signal.SIGTERM}
 _ANSWERS_BYTES = 1 << 16
 
 
 class ReaderError(UserError):
-    """A reader has ended before the run."""
+    """A reader could not be started, or has ended before the run."""
 
 
 class _Batch:
@@ -71,11 +68,14 @@ class Readers:
 
         Returns:
           A `Stream`.
+
+        Raises:
+          ReaderError: if one cannot be started.
         """
         with self._starting:
             if self._state is None:
                 self._state = _State(self.count)
-                self.pids = [process.pid for process in self._state.processes]
+                self.pids = self._state.pids
                 weakref.finalize(self, self._state.end)
         return Stream(self, self._state, source, largest, damaged)
 
@@ -112,7 +112,7 @@ class Stream:
         """Waits for a batch; its memory is used again when nothing refers to its arrays.
 
         Args:
-          shape: number of the grid.
+          shape: index of the grid.
           first: position or row of its first item.
           count: its items.
 
@@ -124,7 +124,7 @@ class Stream:
         file, memory = self._memory.take()
         parts = self.source.tasks(shape, count, self._readers.count)
         batch = _Batch(len(parts), self._damaged)
-        fixed = file.number, file.fd, self._file.number, self._file.fd, shape, first, count
+        fixed = file.id, file.fd, self._file.id, self._file.fd, shape, first, count
         self._state.ask(batch, fixed, parts)
         batch.done.wait()
         if self._state.failure is not None:
@@ -140,29 +140,28 @@ class _State:
     def __init__(self, count: int):
         self.failure: Exception | None = None
         self._batches: dict[int, _Batch] = {}
-        self._numbers = itertools.count()
+        self._batch_ids = itertools.count()
         self._lock = threading.Lock()
         self._ending = False
         tasks, self._tasks = os.pipe()
         self._answers, answers = os.pipe()
-        # What is blocked here stays so in the processes.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_READERS)
         try:
-            started = [_start(tasks, answers) for _ in range(count)]
+            self._readers = _start_readers(count, tasks, answers)
+        except BaseException:
+            os.close(self._tasks)
+            os.close(self._answers)
+            raise
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(tasks)
             os.close(answers)
-        # The end of each process's own pipe tells of the process's; old kernels have no pidfd.
-        self._alive = {alive: process for process, alive in started}
-        self.processes = list(self._alive.values())
+        self.pids = [reader.process.pid for reader in self._readers]
         threading.Thread(target=self._collect, name="readers", daemon=True).start()
 
     def ask(self, batch: _Batch, fixed: tuple[int, ...], parts: list[tuple[int, int]]) -> None:
         """Gives the readers the parts of a batch to do; `fixed` is the same in all tasks."""
-        number = next(self._numbers)
-        self._batches[number] = batch
-        tasks = b"".join([TASK.pack(*Task(number, *fixed, *part)) for part in parts])
+        batch_id = next(self._batch_ids)
+        self._batches[batch_id] = batch
+        tasks = b"".join([TASK.pack(*Task(batch_id, *fixed, *part)) for part in parts])
         with self._lock:
             while tasks and self.failure is None:
                 try:
@@ -176,27 +175,25 @@ class _State:
         """Ends the readers in the midst of what they do, which is of no use to anyone any more."""
         self._ending = True
         self._fail(ReaderError("the readers have been ended"))
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait()
+        _kill(self._readers)
         with self._lock:
             os.close(self._tasks)
 
     def _collect(self) -> None:
-        poll = select.poll()
-        for fd in (self._answers, *self._alive):
+        poll, by_alive = select.poll(), {reader.alive: reader for reader in self._readers}
+        for fd in (self._answers, *by_alive):
             poll.register(fd, select.POLLIN)
         rest, ended = b"", []
         while not ended:
             ready = [fd for fd, _ in poll.poll()]
             if self._answers in ready:
                 rest = self._take(rest + os.read(self._answers, _ANSWERS_BYTES))
-            ended = [self._alive[fd] for fd in ready if fd in self._alive]
+            ended = [by_alive[fd] for fd in ready if fd in by_alive]
         if not self._ending:
-            self._fail(ReaderError(_how(ended[0])))
-        for fd in (self._answers, *self._alive):
-            os.close(fd)
+            self._fail(ReaderError(ended[0].describe_end()))
+        os.close(self._answers)
+        for reader in self._readers:
+            reader.close()
 
     def _take(self, content: bytes) -> bytes:
         """Deals with answers; returns what is left of one that has not come to its end."""
@@ -213,7 +210,8 @@ class _State:
         elif answer.kind == NOTHING_LEFT:
             batch.damaged.fatal = DataError(answer.text)
         elif answer.kind == FAILED:
-            self._fail(RuntimeError(f"a reader has failed:\n{answer.text}"))
+            reason = answer.text.rstrip().rpartition("\n")[2]
+            self._fail(RuntimeError(f"a reader has failed ({reason}):\n{answer.text}"))
         else:
             batch.left -= 1
             if not batch.left:
@@ -226,32 +224,35 @@ class _State:
             batch.done.set()
 
 
-def _start(tasks: int, answers: int) -> tuple[subprocess.Popen, int]:
-    """A reader, and what is ready to be read once it has ended."""
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    # Each works at one thing at a time.
-    alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    alive, held = os.pipe()
+def _start_readers(count: int, tasks: int, answers: int) -> list[ReaderProcess]:
+    """Starts readers; if one cannot be started, ends those that were.
+
+    Raises:
+      ReaderError: if one cannot be started.
+    """
+    started = []
+    # What is blocked here stays so in the processes.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_READERS)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mg_jax.input.reader", str(tasks), str(answers)],
-            env={**os.environ, **alone, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            pass_fds=(tasks, answers, held),
-        )
+        for _ in range(count):
+            started.append(start_reader(tasks, answers))
+    except BaseException as error:
+        _kill(started)
+        for reader in started:
+            reader.close()
+        if not isinstance(error, OSError):
+            raise
+        raise ReaderError(
+            f"input reader {len(started) + 1} of {count} cannot be started ({error.strerror}); set "
+            "a smaller --config.run.readers"
+        ) from error
     finally:
-        os.close(held)
-    return process, alive
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return started
 
 
-def _how(process: subprocess.Popen) -> str:
-    """What has become of a reader, and what to do about it."""
-    status = process.wait()
-    how = f"ended with status {status}"
-    if status < 0:
-        how = f"was killed by {signal.Signals(-status).name}"
-    if status == -signal.SIGKILL:
-        how += ", perhaps since memory ran out; fewer --config.run.readers need less"
-    return (
-        f"input reader {process.pid} {how}; the same command continues from the newest checkpoint"
-    )
+def _kill(readers: list[ReaderProcess]) -> None:
+    for reader in readers:
+        reader.process.kill()
+    for reader in readers:
+        reader.process.wait()

@@ -8,11 +8,13 @@ devices or hosts share it.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
 from data.format.video_table import VideoTable
 from mg_jax.grid import Grid
+from mg_jax.input.balance import systematic_rows, video_weights
 
 # Uniform draws of a position, in this order. Philox makes four at a time.
 _STRIDE, _START, _SHORT_SIDE, _TOP, _LEFT, _FLIP = range(6)
@@ -20,6 +22,7 @@ _DRAWS = 8
 # Second word of the Philox key; permutations use the epoch.
 _AUGMENTATION = 1 << 63
 _SEGMENTS = (1 << 63) + 1
+_BALANCE = (1 << 63) + 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +76,20 @@ class Augmentation:
       flip: mirror half of the clips.
       inverse_uniform: draw the short side uniformly in its inverse.
       segments: one frame from each of T equal parts of the video, not T frames at one stride.
+      class_exponent: classes are drawn as often as their number of videos to this power.
     """
 
     seed: int
     flip: bool
     inverse_uniform: bool
     segments: bool = False
+    class_exponent: float = 1.0
 
 
 def training_augmentation(data, seed: int) -> Augmentation:
     """The augmentation of training, by a config's `data` section."""
-    return Augmentation(seed, data.flip, data.inverse_uniform, segments=data.sampling == "segments")
+    segments, exponent = data.sampling == "segments", data.class_exponent
+    return Augmentation(seed, data.flip, data.inverse_uniform, segments, exponent)
 
 
 def centre_view(config) -> Views:
@@ -120,7 +126,12 @@ def sample_clips(
       first: first position.
       count: B, clips.
     """
-    rows_B = video_rows(augmentation.seed, len(videos), first, count)
+    balanced = None
+    if augmentation.class_exponent != 1:
+        balanced = functools.partial(
+            _balanced_epoch, videos, augmentation.seed, augmentation.class_exponent
+        )
+    rows_B = video_rows(augmentation.seed, len(videos), first, count, balanced)
     return clips_of(videos, grid, augmentation, first, rows_B)
 
 
@@ -164,14 +175,37 @@ def uniforms(
     return (raw >> np.uint64(11)) * 2.0**-53
 
 
-def video_rows(seed: int, videos: int, first: int, count: int) -> np.ndarray:
-    """Rows of the video table at positions [first, first + count), int64."""
+def video_rows(
+    seed: int,
+    videos: int,
+    first: int,
+    count: int,
+    rows_of_epoch: Callable[[int], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Rows of the video table at positions [first, first + count), int64.
+
+    Args:
+      seed: of permutations.
+      videos: N, their number.
+      first: first position.
+      count: B.
+      rows_of_epoch: gives the N rows of an epoch; by default each one once, permuted.
+    """
+    rows_of_epoch = rows_of_epoch or functools.partial(_permutation, seed, videos)
     epochs_B, offsets_B = np.divmod(first + np.arange(count), videos)
     rows_B = np.empty(count, np.int64)
     for epoch in range(int(epochs_B[0]), int(epochs_B[-1]) + 1):
         chosen = epochs_B == epoch
-        rows_B[chosen] = _permutation(seed, videos, epoch)[offsets_B[chosen]]
+        rows_B[chosen] = rows_of_epoch(epoch)[offsets_B[chosen]]
     return rows_B
+
+
+@functools.lru_cache(maxsize=4)
+def _balanced_epoch(videos: VideoTable, seed: int, exponent: float, epoch: int) -> np.ndarray:
+    """The rows of an epoch of as many clips as there are videos, classes drawn more evenly."""
+    offset = uniforms(seed, epoch, 1, _BALANCE, 1).item()
+    rows_N = systematic_rows(video_weights(videos, exponent), offset)
+    return rows_N[_permutation(seed, len(videos), epoch)]
 
 
 @functools.lru_cache(maxsize=4)
@@ -248,7 +282,7 @@ def view_frames(videos: VideoTable, row: int, views: Views) -> np.ndarray:
 
 def view_boxes(videos: VideoTable, row: int, views: Views) -> np.ndarray:
     """Crops of a test video, `crops 3` int64: the centre, or `crops` along the longer side."""
-    height, width = int(videos.height[row]), int(videos.width[row])
+    height, width = videos.shape(row)
     side = box_side(views.size, np.array(min(height, width)), np.array(views.short_side))
     along = np.linspace(0, 1, views.crops) if views.crops > 1 else np.array([0.5])
     centre = np.full(views.crops, 0.5)

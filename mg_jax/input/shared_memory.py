@@ -20,7 +20,7 @@ import numpy as np
 # Bytes to which arrays are aligned, so that TensorFlow and JAX take them without a copy.
 ALIGNMENT = 64
 
-_numbers = itertools.count()
+_ids = itertools.count()
 _LENGTH = struct.Struct("<Q")
 
 
@@ -41,13 +41,13 @@ class SharedFile:
 
     Attributes:
       fd: its descriptor in this process.
-      number: tells it from all others that this process has made; descriptors come again.
+      id: tells it from all others that this process has made; descriptors come again.
     """
 
     def __init__(self, size: int):
         """Takes its bytes, all 0; pages are taken where they are written first."""
         self.fd = os.memfd_create("mg_jax")
-        self.number = next(_numbers)
+        self.id = next(_ids)
         weakref.finalize(self, _give_back, self.fd)
         os.ftruncate(self.fd, size)
 

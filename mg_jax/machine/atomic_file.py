@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,8 @@ def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
     keeps what a killed process has written and renamed; after a power cut the file may be empty.
     """
     # Each process has its own, so that none renames what another one is still writing: workers
-    # outlive a killed parent for a moment, and the same command may run twice.
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # outlive a killed parent for a moment, and the same command may run twice, or on several hosts.
+    unfinished = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         yield unfinished
         unfinished.rename(path)
@@ -25,10 +26,15 @@ def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: pathlib.Path) -> None:
-    """Removes what killed processes left of files in a folder that no other process writes to."""
-    for path in folder.glob("*.tmp"):
-        path.unlink()
+def remove_unfinished(folder: pathlib.Path, name: str = "*") -> None:
+    """Removes what killed processes left of files that no other process writes to.
+
+    Args:
+      folder: of the files.
+      name: of the file, or a pattern; by default all.
+    """
+    for path in folder.glob(f"{name}.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

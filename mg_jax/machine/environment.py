@@ -13,7 +13,7 @@ DEFAULTS = {
 
 # Loops that LLVM has not unrolled compile in four fifths of the time and run as fast.
 _EXTRA_OPTIONS = "--xla_backend_extra_options"
-_XLA_FLAG = f"{_EXTRA_OPTIONS}=xla_cpu_disable_loop_unrolling"
+XLA_FLAG = f"{_EXTRA_OPTIONS}=xla_cpu_disable_loop_unrolling"
 
 
 def set_defaults() -> None:
@@ -22,4 +22,4 @@ def set_defaults() -> None:
         os.environ.setdefault(name, value)
     flags = os.environ.get("XLA_FLAGS", "")
     if _EXTRA_OPTIONS not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_XLA_FLAG}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {XLA_FLAG}".strip()

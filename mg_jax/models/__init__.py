@@ -4,13 +4,14 @@ import importlib
 from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mg_jax.architectures import MODELS, check_model
 from mg_jax.errors import UserError
 from mg_jax.models.conv import Conv
 from mg_jax.models.norm import SubBatchNorm
-from mg_jax.models.parts import Parts
+from mg_jax.models.parts import Parts, first_clip
 
 
 def create_model(
@@ -22,6 +23,7 @@ def create_model(
     momentum: float = 0.9,
     remat: bool = False,
     platform: str = "cpu",
+    first: jax.Array | None = None,
 ) -> nn.Module:
     """The model of a config for one use; all uses share the same variables.
 
@@ -35,6 +37,7 @@ def create_model(
       remat: keep only the inputs of residual blocks for the backward pass, which computes the rest
         again.
       platform: that it is compiled for, cpu, gpu or tpu: some convolutions take another form.
+      first: number of the first clip in the batch; None for the first of this device's clips.
 
     Raises:
       UserError: for invalid settings, or without classes.
@@ -51,5 +54,6 @@ def create_model(
         momentum=momentum,
         dtype=dtype,
     )
-    parts = Parts(partial(Conv, dtype=dtype, platform=platform), norm, remat, train, axis_name)
+    number = partial(first_clip, axis_name) if first is None else lambda _: first
+    parts = Parts(partial(Conv, dtype=dtype, platform=platform), norm, remat, train, number)
     return importlib.import_module(MODELS[config.name].module).create(config, parts)

@@ -182,6 +182,17 @@ def max_pool_3x3(x_BTHWC: jax.Array) -> jax.Array:
     return _max_pool(x_BTHWC)[0]
 
 
+def max_pool_3x3_unpadded(x_BTHWC: jax.Array) -> jax.Array:
+    """Max-pooling over 1 x 3 x 3 with stride 2 of whole windows only, `B T (H-1)//2 (W-1)//2 C`.
+
+    The padded one of pictures that begin a pixel earlier, without its first row and column.
+    """
+    H, W = x_BTHWC.shape[2:4]
+    lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
+    x_BTHWC = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 0, 0), (0, 0, 0)))
+    return max_pool_3x3(x_BTHWC)[:, :, 1 : (H + 1) // 2, 1 : (W + 1) // 2]
+
+
 def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The maxima, and the index of each among its nine pixels as uint8."""
     lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)

@@ -12,36 +12,44 @@ class NonLocal(nn.Module):
 
     With N positions of theta, P of phi and g after pooling, and C / 2 channels in between,
 
-        softmax:      f = softmax_p(theta_n . phi_p / sqrt(C / 2))
-        dot_product:  f = theta_n . phi_p / P
+        softmax:           f = softmax_p(theta_n . phi_p / sqrt(C / 2))
+        unscaled_softmax:  f = softmax_p(theta_n . phi_p)
+        dot_product:       f = theta_n . phi_p / P
 
     and y_n = sum_p f_np g_p. The affinity and its sums are computed in float32 at least. The
     last BN starts at zero, so that a new block passes its input on.
 
     Attributes:
-      instantiation: of the affinity, softmax or dot_product.
+      instantiation: of the affinity: softmax, unscaled_softmax or dot_product.
       pool: (time, height, width), by which phi and g are max-pooled; an axis that is shorter is
         pooled to one position.
       conv: convolution, called with (features, kernel).
       norm: normalisation.
+      pool_first: pool their input, not them.
     """
 
     instantiation: str
     pool: tuple[int, int, int]
     conv: ModuleDef
     norm: ModuleDef
+    pool_first: bool = True
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         B, *extent, C = x_BTHWC.shape
-        pooled_BTHWC = max_pool(x_BTHWC, self.pool)
+        if self.pool_first:
+            pooled_BTHWC, pool = max_pool(x_BTHWC, self.pool), None
+        else:
+            pooled_BTHWC, pool = x_BTHWC, self.pool
         theta_BND = self._positions(x_BTHWC, "conv_theta")
-        phi_BPD = self._positions(pooled_BTHWC, "conv_phi")
-        g_BPD = self._positions(pooled_BTHWC, "conv_g")
+        phi_BPD = self._positions(pooled_BTHWC, "conv_phi", pool)
+        g_BPD = self._positions(pooled_BTHWC, "conv_g", pool)
         wide = jnp.promote_types(theta_BND.dtype, jnp.float32)
         affinity_BNP = jnp.einsum("bnd,bpd->bnp", theta_BND, phi_BPD, preferred_element_type=wide)
         if self.instantiation == "softmax":
             affinity_BNP = jax.nn.softmax(affinity_BNP * theta_BND.shape[-1] ** -0.5)
+        elif self.instantiation == "unscaled_softmax":
+            affinity_BNP = jax.nn.softmax(affinity_BNP)
         else:
             affinity_BNP = affinity_BNP / phi_BPD.shape[1]
         y_BND = jnp.einsum(
@@ -54,10 +62,14 @@ class NonLocal(nn.Module):
         y_BTHWC = self.conv(C, (1, 1, 1), use_bias=True, name="conv_out")(y_BTHWD)
         return x_BTHWC + self.norm(name="bn", scale_init=nn.initializers.zeros)(y_BTHWC)
 
-    def _positions(self, x_BTHWC: jax.Array, name: str) -> jax.Array:
-        """Projects to half the channels; `B positions C/2`."""
+    def _positions(
+        self, x_BTHWC: jax.Array, name: str, pool: tuple[int, int, int] | None = None
+    ) -> jax.Array:
+        """Projects to half the channels, pools if asked; `B positions C/2`."""
         B, C = x_BTHWC.shape[0], x_BTHWC.shape[-1]
         y_BTHWD = self.conv(C // 2, (1, 1, 1), use_bias=True, name=name)(x_BTHWC)
+        if pool is not None:
+            y_BTHWD = max_pool(y_BTHWD, pool)
         return y_BTHWD.reshape(B, -1, C // 2)
 
 

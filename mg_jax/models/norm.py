@@ -193,6 +193,8 @@ def _means_across_devices(
     groups = [list(range(i, i + neighbours)) for i in range(0, devices, neighbours)]
     first = lax.axis_index(axis_name) % neighbours * p
     group_B = (first + jnp.arange(p)) // sub_batch
-    sums_GK = jnp.zeros((block // sub_batch, *x_BK.shape[1:]), x_BK.dtype).at[group_B].add(x_BK)
+    # By masks: on GPUs additions to indices are atomic, in an order that changes from run to run.
+    members_GB1 = group_B[:, None] == jnp.arange(block // sub_batch)[:, None, None]
+    sums_GK = jnp.sum(jnp.where(members_GB1, x_BK, 0), 1)
     sums_GK = lax.psum(sums_GK, axis_name, axis_index_groups=groups)
     return sums_GK[group_B] / sub_batch

@@ -1,7 +1,11 @@
 """What networks are built from, the same for every architecture."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
+
+import jax
+from jax import lax
 
 # A module's class, or a function that makes a module of it.
 ModuleDef = Any
@@ -16,11 +20,22 @@ class Parts:
       norm: normalisation.
       remat: keep only the inputs of blocks for the backward pass, which computes the rest again.
       train: training or inference.
-      axis_name: the mapped axis over which the batch is split, or None.
+      first_clip: called with the number of clips that the network is given, gives the number of
+        the first of them in the batch. By their numbers clips differ in random draws.
     """
 
     conv: ModuleDef
     norm: ModuleDef
     remat: bool
     train: bool
-    axis_name: str | None
+    first_clip: Callable[[int], jax.Array | int]
+
+
+def first_clip(axis_name: str | None, B: int) -> jax.Array | int:
+    """The number, in the global batch, of the first of this device's B clips.
+
+    Args:
+      axis_name: the mapped axis over which the batch is split, or None on a single device.
+      B: clips.
+    """
+    return 0 if axis_name is None else lax.axis_index(axis_name) * B

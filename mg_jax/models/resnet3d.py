@@ -4,6 +4,7 @@ Modules are named as in the published PyTorch checkpoints (`s2.pathway0_res0.bra
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv import Kernel, max_pool_3x3
+from mg_jax.models.conv import Kernel, max_pool_3x3, max_pool_3x3_unpadded
+from mg_jax.models.drop_path import drop_path_at
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.parts import ModuleDef, Parts
 from mg_jax.models.precision import at_least_float32
@@ -25,29 +27,35 @@ class Pathway:
     Attributes:
       width: channels of the stem and inner channels of res2; doubles from stage to stage.
       stem_frames: temporal kernel size of the stem.
-      stage_frames: temporal kernel size of each block's first convolution in res2 ... res5.
+      stage_frames: temporal kernel sizes of the first convolutions of the blocks of res2 ... res5,
+        in turn.
       non_local: blocks of res2 ... res5, counted from 0, that a non-local block follows.
+      stem_stride: of the stem over time.
+      pad_stem_pool: pad pictures for the stem's max-pooling.
     """
 
     width: int
     stem_frames: int
-    stage_frames: tuple[int, int, int, int]
+    stage_frames: tuple[tuple[int, ...], ...]
     non_local: tuple[tuple[int, ...], ...] = ((), (), (), ())
+    stem_stride: int = 1
+    pad_stem_pool: bool = True
 
 
 class Stem(nn.Module):
     """t x 7 x 7 convolution with spatial stride 2, BN, ReLU, 3 x 3 max-pooling with stride 2."""
 
-    features: int
-    frames: int
+    pathway: Pathway
     conv: ModuleDef
     norm: ModuleDef
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
-        x = self.conv(self.features, (self.frames, 7, 7), (1, 2, 2), name="conv")(x_BTHWC)
+        kernel, strides = (self.pathway.stem_frames, 7, 7), (self.pathway.stem_stride, 2, 2)
+        x = self.conv(self.pathway.width, kernel, strides, name="conv")(x_BTHWC)
+        max_pool = max_pool_3x3 if self.pathway.pad_stem_pool else max_pool_3x3_unpadded
         # The same as pooling after ReLU, which then has a quarter of the pixels.
-        return nn.relu(max_pool_3x3(self.norm(name="bn")(x)))
+        return nn.relu(max_pool(self.norm(name="bn")(x)))
 
 
 class Bottleneck(nn.Module):
@@ -70,13 +78,25 @@ class Bottleneck(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """relu(shortcut(x) + bottleneck(x)), the shortcut projected where the shape changes."""
+    """relu(shortcut(x) + bottleneck(x)), the shortcut projected where the shape changes.
+
+    Attributes:
+      inner: inner channels.
+      frames: temporal kernel size.
+      stride: in space.
+      conv: convolution.
+      norm: normalisation.
+      place: index of the stage, 0 for res2, and of the block in it.
+      drop_path: called with the place, makes what leaves out the bottleneck for some clips.
+    """
 
     inner: int
     frames: int
     stride: int
     conv: ModuleDef
     norm: ModuleDef
+    place: tuple[int, int] = (0, 0)
+    drop_path: ModuleDef | None = None
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -88,7 +108,10 @@ class ResBlock(nn.Module):
             strides = (1, self.stride, self.stride)
             shortcut = self.conv(4 * self.inner, (1, 1, 1), strides, name="branch1")(x_BTHWC)
             shortcut = self.norm(name="branch1_bn")(shortcut)
-        return relu(shortcut + branch(x_BTHWC))
+        y_BTHWC = branch(x_BTHWC)
+        if self.drop_path is not None:
+            y_BTHWC = self.drop_path(self.place)(y_BTHWC)
+        return relu(shortcut + y_BTHWC)
 
 
 @jax.custom_vjp
@@ -120,7 +143,7 @@ class Stems(nn.Module):
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
         return [
-            Stem(p.width, p.stem_frames, self.conv, self.norm, name=f"pathway{i}_stem")(x_BTHWC)
+            Stem(p, self.conv, self.norm, name=f"pathway{i}_stem")(x_BTHWC)
             for i, (p, x_BTHWC) in enumerate(zip(self.pathways, inputs, strict=True))
         ]
 
@@ -150,14 +173,16 @@ class Stage(nn.Module):
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
         outputs = []
         for i, (pathway, x) in enumerate(zip(self.pathways, inputs, strict=True)):
+            frames = pathway.stage_frames[self.index]
             for j in range(self.blocks):
                 stride = 2 if j == 0 and self.index > 0 else 1
                 x = self.block(
                     inner=pathway.width * 2**self.index,
-                    frames=pathway.stage_frames[self.index],
+                    frames=frames[j % len(frames)],
                     stride=stride,
                     conv=self.conv,
                     norm=self.norm,
+                    place=(self.index, j),
                     name=f"pathway{i}_res{j}",
                 )(x)
                 if j in pathway.non_local[self.index]:
@@ -177,13 +202,13 @@ class Head(nn.Module):
       num_classes: K.
       dropout: share of features that is dropped.
       train: whether to drop.
-      axis_name: the mapped axis over which the batch is split, or None.
+      first_clip: gives the number of the first clip, see `Parts`.
     """
 
     num_classes: int
     dropout: float
     train: bool
-    axis_name: str | None
+    first_clip: Callable[[int], jax.Array | int]
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> jax.Array:
@@ -197,7 +222,7 @@ class Head(nn.Module):
     def _drop(self, features_BC: jax.Array) -> jax.Array:
         """Dropout with a key per clip of the global batch, so that device counts do not matter."""
         B, C = features_BC.shape
-        first = 0 if self.axis_name is None else lax.axis_index(self.axis_name) * B
+        first = self.first_clip(B)
         fold = jax.vmap(jax.random.fold_in, (None, 0))
         keys_B = fold(self.make_rng("dropout"), first + jnp.arange(B))
         keep = 1 - self.dropout
@@ -211,47 +236,55 @@ class ResNet3D(nn.Module):
     Attributes:
       num_classes: K.
       depth: of every pathway's ResNet, a key of architectures.BLOCKS.
-      width: channels of the stem; with two pathways, of the slow one's.
+      pathway: the only one, or the slow one.
       dropout: before the classifier.
-      positions: blocks of the first pathway's res2 ... res5, counted from 0, that a non-local block
-        follows.
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
       non_local: non-local block, called with conv and norm.
       block: residual block, called with inner, frames, stride, conv and norm.
       train: training or inference.
-      axis_name: the mapped axis over which the batch is split, or None.
+      first_clip: gives the number of the first clip, see `Parts`.
     """
 
     num_classes: int
     depth: int
-    width: int
+    pathway: Pathway
     dropout: float
-    positions: tuple[tuple[int, ...], ...]
     conv: ModuleDef
     norm: ModuleDef
     non_local: ModuleDef
     block: ModuleDef
     train: bool
-    axis_name: str | None
+    first_clip: Callable[[int], jax.Array | int]
 
 
 def resnet_fields(config, parts: Parts) -> dict[str, Any]:
     """The fields of a ResNet3D by the `model` section of a config."""
+    block = nn.remat(ResBlock) if parts.remat else ResBlock
+    if parts.train and config.drop_path:
+        drop_path = partial(drop_path_at, config.drop_path, config.depth, parts.first_clip)
+        block = partial(block, drop_path=drop_path)
     return {
         "num_classes": config.num_classes,
         "depth": config.depth,
-        "width": config.width,
+        "pathway": Pathway(
+            config.width,
+            config.stem_frames,
+            tuple(map(tuple, config.stage_frames)),
+            tuple(map(tuple, config.non_local.positions)),
+            config.stem_stride,
+            config.pad_stem_pool,
+        ),
         "dropout": config.dropout,
-        "positions": tuple(map(tuple, config.non_local.positions)),
         "conv": parts.conv,
         "norm": parts.norm,
         "non_local": partial(
             NonLocal,
             instantiation=config.non_local.instantiation,
             pool=tuple(config.non_local.pool),
+            pool_first=config.non_local.pool_first,
         ),
-        "block": nn.remat(ResBlock) if parts.remat else ResBlock,
+        "block": block,
         "train": parts.train,
-        "axis_name": parts.axis_name,
+        "first_clip": parts.first_clip,
     }

@@ -9,20 +9,42 @@ from mg_jax.architectures import BLOCKS
 from mg_jax.models.parts import ModuleDef, Parts
 from mg_jax.models.resnet3d import Head, Pathway, ResNet3D, Stage, Stems, resnet_fields
 
-# Lateral connections: kernel size in time, and channels relative to the fast pathway's.
-FUSION_FRAMES = 7
+# Channels of the lateral connections relative to the fast pathway's.
 FUSION_RATIO = 2
+FAST_STEM_FRAMES = 5
 
 
 def create(config, parts: Parts) -> "SlowFast":
     """The network by the `model` section of a config."""
-    return SlowFast(alpha=config.alpha, beta=config.beta, **resnet_fields(config, parts))
+    return SlowFast(
+        alpha=config.alpha,
+        fast=Pathway(
+            round(config.width * config.beta),
+            FAST_STEM_FRAMES,
+            tuple(map(tuple, config.fast_stage_frames)),
+            pad_stem_pool=config.pad_stem_pool,
+        ),
+        fusion_frames=config.fusion_frames,
+        fusion_norm=config.fusion_norm,
+        slow_frames=config.slow_frames,
+        **resnet_fields(config, parts),
+    )
 
 
 class FuseFastToSlow(nn.Module):
-    """Appends the fast pathway to the slow one's channels, by a convolution strided in time."""
+    """Appends the fast pathway to the slow one's channels, by a convolution strided in time.
+
+    Attributes:
+      alpha: its stride.
+      frames: its kernel size.
+      with_norm: BN and ReLU follow it.
+      conv: convolution.
+      norm: normalisation.
+    """
 
     alpha: int
+    frames: int
+    with_norm: bool
     conv: ModuleDef
     norm: ModuleDef
 
@@ -30,9 +52,10 @@ class FuseFastToSlow(nn.Module):
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
         slow_BTHWC, fast_BTHWC = inputs
         features = FUSION_RATIO * fast_BTHWC.shape[-1]
-        kernel, strides = (FUSION_FRAMES, 1, 1), (self.alpha, 1, 1)
+        kernel, strides = (self.frames, 1, 1), (self.alpha, 1, 1)
         fused = self.conv(features, kernel, strides, name="conv_f2s")(fast_BTHWC)
-        fused = nn.relu(self.norm(name="bn")(fused))
+        if self.with_norm:
+            fused = nn.relu(self.norm(name="bn")(fused))
         return [jnp.concatenate([slow_BTHWC, fused], -1), fast_BTHWC]
 
 
@@ -41,29 +64,42 @@ class SlowFast(ResNet3D):
 
     Attributes:
       alpha: frames of the fast pathway per frame of the slow one.
-      beta: channels of the fast pathway relative to the slow one's.
+      fast: the fast pathway.
+      fusion_frames: kernel size of the lateral connections over time.
+      fusion_norm: they have BN and ReLU.
+      slow_frames: which the slow pathway gets, spread or every.
     """
 
     alpha: int
-    beta: float
+    fast: Pathway
+    fusion_frames: int
+    fusion_norm: bool
+    slow_frames: str
 
     @nn.compact
     def __call__(self, clips_BTHWC: jax.Array) -> jax.Array:
         """Logits `B K` in float32 of normalised clips; alpha divides their frames."""
-        pathways = (
-            Pathway(self.width, stem_frames=1, stage_frames=(1, 1, 3, 3), non_local=self.positions),
-            Pathway(round(self.width * self.beta), stem_frames=5, stage_frames=(3, 3, 3, 3)),
-        )
+        pathways = (self.pathway, self.fast)
         common = {"conv": self.conv, "norm": self.norm}
         parts = {**common, "non_local": self.non_local, "block": self.block}
-        slow = slow_frames(clips_BTHWC.shape[1], self.alpha)
+        fusion = (self.alpha, self.fusion_frames, self.fusion_norm)
+        slow = slow_frames(clips_BTHWC.shape[1], self.alpha, self.slow_frames)
         x = Stems(pathways, **common, name="s1")([clips_BTHWC[:, slow], clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
-            x = FuseFastToSlow(self.alpha, **common, name=f"s{i + 1}_fuse")(x)
+            x = FuseFastToSlow(*fusion, **common, name=f"s{i + 1}_fuse")(x)
             x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
-        return Head(self.num_classes, self.dropout, self.train, self.axis_name, name="head")(x)
+        return Head(self.num_classes, self.dropout, self.train, self.first_clip, name="head")(x)
 
 
-def slow_frames(frames: int, alpha: int) -> np.ndarray:
-    """Frames of the slow pathway: T / alpha of them, spread from the first to the last."""
+def slow_frames(frames: int, alpha: int, how: str = "spread") -> np.ndarray:
+    """Frames of the slow pathway: T / alpha of them.
+
+    Args:
+      frames: T.
+      alpha: see SlowFast.
+      how: spread from the first to the last, as PySlowFast and PyTorchVideo choose them; or every
+        alpha-th from the first on, as mmaction2 does.
+    """
+    if how == "every":
+        return np.arange(0, frames, alpha, np.int32)
     return np.linspace(0, frames - 1, frames // alpha).astype(np.int32)

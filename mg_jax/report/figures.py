@@ -13,13 +13,13 @@ from matplotlib.lines import Line2D
 from mg_jax.metrics import NAMES
 from mg_jax.report.curves import AccuracyCurve, Axis, TrainingCurve
 from mg_jax.report.groups import Group
-from mg_jax.tools.plan_plot import shape_colour, shape_patches
+from mg_jax.tools.plan_plot import shape_colours, shape_patches
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, but for the yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = "os^Dv<>"
 _DASHES = ("-", "--", ":", "-.")
-_STYLE = {
+PAGE_STYLE = {
     "font.size": 12,
     "axes.titlesize": 13,
     "axes.spines.top": False,
@@ -29,7 +29,7 @@ _STYLE = {
     "axes.axisbelow": True,
 }
 _STAR = {"marker": "*", "markersize": 15, "markeredgecolor": "white"}
-_WIDTH, _DPI = 4.8, 220  # inches; 12 points are 12 pixels where the picture is 370 wide
+WIDTH, _DPI = 4.8, 220  # inches; 12 points are 12 pixels where the picture is 370 wide
 _LONGEST = 42  # letters of a name that fit into a legend
 _BAND = 0.28  # opacity of the bands that show the grid
 
@@ -51,7 +51,7 @@ def line_style(index: int) -> dict[str, str]:
 
 def accuracy_figure(axis: Axis, groups: Sequence[Group], curves: list[AccuracyCurve]) -> bytes:
     """Accuracy against a cost as a PNG: a curve for each group, a star for its final result."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(PAGE_STYLE):
         metric = NAMES[groups[0].metric]
         handles = [
             Line2D([], [], markersize=6, **line_style(index)) for index in range(len(groups))
@@ -60,7 +60,7 @@ def accuracy_figure(axis: Axis, groups: Sequence[Group], curves: list[AccuracyCu
         if any(curve.final is not None for curve in curves):
             handles.append(Line2D([], [], color="#777777", linestyle="", **_STAR))
             names.append("at the end, on all views")
-        figure = Figure(figsize=(_WIDTH, 3.5 + 0.24 * len(names)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.5 + 0.24 * len(names)), layout="constrained")
         axes = figure.subplots()
         for index, curve in enumerate(curves):
             _draw_accuracy(axes, index, curve, axis.unit)
@@ -70,9 +70,9 @@ def accuracy_figure(axis: Axis, groups: Sequence[Group], curves: list[AccuracyCu
         axes.set_xlim(left=0)
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -2), min(high, 102))
-        axes.xaxis.set_major_formatter(_tick)
+        axes.xaxis.set_major_formatter(tick)
         _legend(figure, handles, names)
-        return _png(figure)
+        return png(figure)
 
 
 def _draw_accuracy(axes: Axes, index: int, curve: AccuracyCurve, unit: float) -> None:
@@ -110,20 +110,20 @@ def training_figure(
       curves: by the scalar's name.
       limits: of the vertical axes, by the scalar's name, the same for all groups.
     """
-    with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
+    with matplotlib.rc_context({**PAGE_STYLE, "axes.grid": False}):
         patches = shape_patches(group.schedule, _BAND)
         height = 1.35 + 1.75 * len(curves) + 0.24 * math.ceil(len(patches) / 2)
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, curve) in zip(panels, curves.items(), strict=True):
             _draw_bands(axes, group)
             _draw_training(axes, curve)
             axes.set_ylabel("loss" if name == "loss" else f"{NAMES[name]}, %")
             axes.set_ylim(limits[name])
-        panels[0].set_title(_shortened(group.name), loc="left", parse_math=False)
+        panels[0].set_title(shortened(group.name), loc="left", parse_math=False)
         panels[-1].set_xlim(0, group.schedule.iterations)
         panels[-1].set_xlabel("iterations")
-        panels[-1].xaxis.set_major_formatter(_tick)
+        panels[-1].xaxis.set_major_formatter(tick)
         figure.legend(
             handles=patches,
             loc="outside lower left",
@@ -132,14 +132,14 @@ def training_figure(
             alignment="left",
             frameon=False,
         )
-        return _png(figure)
+        return png(figure)
 
 
 def _draw_bands(axes: Axes, group: Group) -> None:
     """Draws a band for each phase of the schedule, in the colour of its long-cycle shape."""
-    base = group.schedule.recipe.base
+    colours = shape_colours(group.schedule)
     for phase in group.schedule.phases:
-        fill = shape_colour(phase.grids[-1], base)
+        fill = colours[phase.grids[-1]]
         axes.axvspan(phase.start, phase.end, color=fill, alpha=_BAND, linewidth=0)
 
 
@@ -163,20 +163,22 @@ def _legend(figure: Figure, handles: list[Line2D], names: list[str]) -> None:
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(_shortened(name))
+        text.set_text(shortened(name))
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str, longest: int = _LONGEST) -> str:
     """The name without its middle, where it is too long."""
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
 
 
-def _tick(value: float, _: int) -> str:
+def tick(value: float, _: int) -> str:
+    """A number on an axis, without a power of ten."""
     return f"{value:,.10g}"
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The picture as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=_DPI, format="png")
     return buffer.getvalue()

@@ -9,8 +9,9 @@ import statistics
 from mg_jax.errors import UserError
 from mg_jax.metrics import NAMES
 from mg_jax.recipe import is_baseline
-from mg_jax.report.runs import CLOCKS, RunRecord
+from mg_jax.report.runs import RunRecord
 from mg_jax.workdir.config import result_settings
+from mg_jax.workdir.finished import CLOCKS
 
 
 @dataclasses.dataclass(frozen=True)

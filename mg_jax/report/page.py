@@ -1,42 +1,26 @@
 """The report as one HTML page that needs nothing else: no script, no request, pictures inside."""
 
-import base64
-import dataclasses
 import pathlib
 import re
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from mg_jax.report import words
+from mg_jax.report.class_sections import ClassSection
 from mg_jax.report.comparison import Comparison
 from mg_jax.report.figures import line_style
+from mg_jax.report.picture import Picture
 from mg_jax.report.table import main_table, overview, runs_table, settings_table
 
 _FOLDER = pathlib.Path(__file__).parent
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A PNG with what it shows, in words.
-
-    Attributes:
-      name: of its file.
-      png: its bytes.
-      shows: a sentence for those who cannot see it.
-    """
-
-    name: str
-    png: bytes
-    shows: str
-
-    @property
-    def data_uri(self) -> str:
-        """The picture as an address that holds it."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
-
-
 def format_page(
-    comparison: Comparison, accuracy: list[Picture], training: list[Picture], written: str
+    comparison: Comparison,
+    accuracy: list[Picture],
+    training: list[Picture],
+    classes: list[ClassSection],
+    written: str,
 ) -> str:
     """The page.
 
@@ -44,6 +28,7 @@ def format_page(
       comparison: of groups that know their FLOPs, the reference first.
       accuracy: pictures of accuracy against costs.
       training: pictures of training curves.
+      classes: what groups get wrong, as `class_sections` returns it.
       written: when, for people.
     """
     groups, others = comparison.groups, comparison.others
@@ -59,6 +44,7 @@ def format_page(
         comparison=main_table(comparison),
         accuracy=accuracy,
         training=training,
+        classes=classes,
         settings=settings_table(comparison),
         runs=runs_table(comparison),
     )

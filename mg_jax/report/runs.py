@@ -12,15 +12,12 @@ from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.workdir.config import read_classes, settings, stored_config
-from mg_jax.workdir.diverged import RECORD
+from mg_jax.workdir.diverged import read_diverged
+from mg_jax.workdir.finished import CLOCKS, read_summary
 from mg_jax.workdir.trained_on import DATA_RECORD, TrainedOn, read_trained_on
 
-# Clocks of `summary.json` and of logged evaluations, in seconds; the wall clock is their sum.
-CLOCKS = ("train_s", "compile_s", "eval_s")
 # A run's key to the videos it trained on, among its settings.
 TRAINING_VIDEOS = "training videos"
-# What is read of a `summary.json`.
-_SUMMARY = ("metrics", "wall_clock_s", *CLOCKS, "devices")
 _WRITTEN_FIRST = ("config.json", "classes.json", DATA_RECORD)
 
 
@@ -97,44 +94,13 @@ def run_names(folders: list[pathlib.Path]) -> list[str]:
     return names
 
 
-def read_summary(folder: pathlib.Path) -> dict[str, Any] | None:
-    """The `summary.json` of a finished run; None where there is none yet.
-
-    Raises:
-      UserError: if it is damaged.
-    """
-    path = folder / "summary.json"
-    if not path.exists():
-        return None
-    summary = _read_json(path)
-    missing = [key for key in _SUMMARY if key not in summary]
-    if missing:
-        raise UserError(f"{path} is not a run's summary: it lacks {', '.join(missing)}")
-    return summary
-
-
-def read_diverged(folder: pathlib.Path) -> dict[str, Any] | None:
-    """Step and reason of a run that diverged, or None.
-
-    Raises:
-      UserError: if the file that holds them is damaged.
-    """
-    path = folder / RECORD
-    if not path.exists():
-        return None
-    diverged = _read_json(path)
-    if not isinstance(diverged, dict) or not {"step", "reason"} <= diverged.keys():
-        raise UserError(f"{path} lacks step or reason; restore it from a copy")
-    return diverged
-
-
 def _read_run(name: str, folder: pathlib.Path) -> RunRecord:
     _check_begun(folder)
     path = folder / "config.json"
     config = stored_config(path)
     try:
         schedule = schedule_from_config(config)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{path} describes no schedule: {error}") from error
     summary, diverged = read_summary(folder), read_diverged(folder)
     train, evaluations = _read_log(folder / "log.jsonl")
@@ -201,12 +167,3 @@ def _read_log(path: pathlib.Path) -> tuple[dict[int, dict[str, Any]], dict[int, 
                 f"line {number} of {path} is damaged; restore it from a copy"
             ) from error
     return train, evaluations
-
-
-def _read_json(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} is damaged ({error}); restore it from a copy, or leave the run out"
-        ) from error

@@ -11,17 +11,20 @@ from mg_jax.machine.atomic_file import replaced, write_text
 from mg_jax.machine.fonts import matplotlib_fonts, say_missing
 from mg_jax.machine.progress import say
 from mg_jax.metrics import NAMES
+from mg_jax.report.class_sections import class_sections
 from mg_jax.report.comparison import compared_with_first
 from mg_jax.report.cost import with_flops
 from mg_jax.report.curves import TrainingCurve, accuracy_curves, training_curve
 from mg_jax.report.figures import accuracy_figure, training_figure
 from mg_jax.report.groups import Group, group_runs
-from mg_jax.report.page import Picture, format_page
+from mg_jax.report.page import format_page
+from mg_jax.report.picture import Picture
 from mg_jax.report.runs import read_runs
 
 _SCALARS = ("loss", "top1")  # of training
 # Percent of each config's mean losses that lie within the axis; the highest, of spikes, do not.
 _SHOWN = 99
+_KINDS = ("accuracy", "training", "confusion", "calibration")  # of pictures
 _LONGEST = 100  # letters of a name that go into a file's
 
 
@@ -35,20 +38,25 @@ def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.
       UserError: for runs that cannot be read or compared; before anything is written.
     """
     comparison = compared_with_first(with_flops(group_runs(read_runs(folders))))
-    names = [group.name for group in comparison.groups]
+    groups = comparison.groups
+    # Names of classes stand in pictures too.
+    names = [*(group.name for group in groups), *groups[0].runs[0].classes]
     with matplotlib_fonts(names):
-        accuracy = _accuracy_pictures(comparison.groups)
-        training = _training_pictures(comparison.groups)
+        accuracy = _accuracy_pictures(groups)
+        training = _training_pictures(groups)
+        classes = class_sections(groups, _file_names(groups))
     if missing := say_missing(names):
         say(missing)
     written = datetime.datetime.now().strftime("%d %B %Y, %H:%M")
-    page = format_page(comparison, accuracy, training, written)
+    page = format_page(comparison, accuracy, training, classes, written)
     path = workdir / "report.html"
     if path.exists():  # otherwise such pictures are not an earlier report's
-        for earlier in [*workdir.glob("accuracy_*.png"), *workdir.glob("training_*.png")]:
-            earlier.unlink()
+        for kind in _KINDS:
+            for earlier in workdir.glob(f"{kind}_*.png"):
+                earlier.unlink()
     workdir.mkdir(parents=True, exist_ok=True)
-    for picture in [*accuracy, *training]:
+    of_classes = [picture for section in classes for picture in section.pictures]
+    for picture in [*accuracy, *training, *of_classes]:
         with replaced(workdir / picture.name) as unfinished:
             unfinished.write_bytes(picture.png)
     write_text(path, page)

@@ -10,6 +10,7 @@ import jax
 
 from mg_jax.errors import UserError
 from mg_jax.runtime import memory
+from mg_jax.runtime.xla_options import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,18 +49,23 @@ class Executables:
     """
 
     def __init__(
-        self, lower: Callable[[Program], jax.stages.Lowered], memory_bytes: int | None = None
+        self,
+        lower: Callable[[Program], jax.stages.Lowered],
+        memory_bytes: int | None = None,
+        options: Options | None = None,
     ):
         """Nothing is compiled yet.
 
         Args:
           lower: lowers the program of a key.
           memory_bytes: of each device, None for no limit; a program that needs more is an error.
+          options: of XLA, for all programs.
         """
         self.stall_s = 0.0
         self.compiled: list[Program] = []
         self._lower = lower
         self._memory_bytes = memory_bytes
+        self._options = options or None
         self._seconds: list[float] = []  # that each compilation took
         self._futures: dict[Program, concurrent.futures.Future] = {}
         # One at a time: XLA's compiler is itself parallel, and two took twice as long.
@@ -124,7 +130,7 @@ class Executables:
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
         start = time.perf_counter()
-        program = self._lower(key).compile()
+        program = self._lower(key).compile(compiler_options=self._options)
         self._seconds.append(time.perf_counter() - start)
         needed = memory.needed_bytes(program)
         if self._memory_bytes is not None and needed > self._memory_bytes:

@@ -2,7 +2,6 @@
 
 import contextlib
 import faulthandler
-import os
 import signal
 import socket
 import sys
@@ -13,11 +12,9 @@ import jax
 
 from mg_jax.errors import UserError
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
+from mg_jax.machine.launcher import check_index, launched_together
 from mg_jax.runtime import hosts
 
-# Environment variables in which launchers tell how many processes they have started.
-_COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-_KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
 # Seconds without a sign of life after which a process counts as dead, and the others end.
 _HEARTBEAT_S = 30
 
@@ -36,7 +33,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
     Raises:
       UserError: for arguments that do not fit, or if the others cannot be reached.
     """
-    launcher = _launcher()
+    launcher = launched_together()
     if (coordinator, processes, process) != (None, None, None):
         _check_arguments(coordinator, processes, process)
         where, others = coordinator, f"the {processes} processes"
@@ -102,10 +99,7 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise UserError(f"--coordinator={coordinator} must be HOST:PORT of process 0 (1 ... 65535)")
-    if processes < 1:
-        raise UserError(f"--num_processes={processes} must be positive")
-    if not 0 <= process < processes:
-        raise UserError(f"--process_id={process} must lie in 0 ... {processes - 1}")
+    check_index(processes, process)
     if process == 0:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,14 +110,3 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
                     f"--coordinator={coordinator}: port {port} cannot be opened on this host "
                     f"({error.strerror}); choose another one, for all processes"
                 ) from error
-
-
-def _launcher() -> str | None:
-    """The processes that a launcher has started, in words; None if there are no others."""
-    for name in _COUNTS:
-        count = os.environ.get(name, "1")
-        if count.isdecimal() and int(count) > 1:
-            return f"the {count} processes of {name}"
-    if all(name in os.environ for name in _KUBERNETES):
-        return "the pods of the Kubernetes Job"
-    return None

@@ -28,6 +28,14 @@ def limit_bytes() -> int | None:
     return min((s["bytes_limit"] for s in stats if s and "bytes_limit" in s), default=None)
 
 
+def peak_bytes() -> int | None:
+    """The most that was allocated at once on one of this process's devices; None if none tells."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    return max(
+        (s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s), default=None
+    )
+
+
 def in_use_gb() -> dict[str, float]:
     """Gigabytes in use by this process, and on its fullest device where devices tell."""
     stats = [device.memory_stats() for device in jax.local_devices()]

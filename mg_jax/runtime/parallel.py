@@ -17,8 +17,6 @@ from mg_jax.machine.cores import usable_cores
 AXIS = "batch"
 REPLICATED = P()
 SPLIT = P(AXIS)
-# XLA's newer emitters take a third longer to compile a step, which is no faster by them.
-_CPU_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
 
 def make_mesh() -> Mesh:
@@ -59,8 +57,7 @@ def pmap(
     """
     # check_vma refuses axis_index_groups, which sub-batches across devices need.
     mapped = jax.shard_map(step, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
-    options = _CPU_OPTIONS if platform(mesh) == "cpu" else None
-    return jax.jit(mapped, donate_argnums=donate, compiler_options=options)
+    return jax.jit(mapped, donate_argnums=donate)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -21,3 +21,15 @@ class TrainState:
     params: Any
     batch_stats: Any
     opt_state: Any
+
+
+@flax.struct.dataclass
+class AveragedState(TrainState):
+    """A state with a moving average of the parameters; a class of its own, so that checkpoints of
+    runs without one stay as they are.
+
+    Attributes:
+      average: of params, float32.
+    """
+
+    average: Any

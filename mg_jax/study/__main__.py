@@ -1,8 +1,10 @@
-"""`python -m mg_jax.study --config=FILE --workdir=DIR`: trains every cell with several seeds.
+"""`python -m mg_jax.study --config=FILE --set=SET --workdir=DIR`: trains cells with several seeds.
 
-Stop it at any time; the same command goes on. Each cell with a seed has a work directory of
-main.py, `DIR/CELL_seedN`. `DIR/study.md` and `DIR/study.json` hold the results of all runs there
-that have ended so far; at the end the report on them is written too, `DIR/report.html`.
+SET names questions, such as figure3 or table1; without it every cell is trained. Stop it at any
+time; the same command goes on. Each cell with a seed has a work directory of main.py,
+`DIR/CELL_seedN`, which all sets share. `DIR/study.md`, `DIR/study.json` and `DIR/figure3.png` hold
+the results of all runs there that have ended so far; at the end the report on them is written too,
+`DIR/report.html`.
 """
 
 import pathlib
@@ -18,11 +20,13 @@ from mg_jax.input.prepared import with_classes
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
+from mg_jax.study.questions import SETS
 from mg_jax.study.results import check_at_once, write_results
 from mg_jax.study.trials import Trial, run_trials, shares
 from mg_jax.tools import command_line
 from mg_jax.workdir.config import check_same_config
-from mg_jax.workdir.diverged import RECORD
+from mg_jax.workdir.diverged import DIVERGED
+from mg_jax.workdir.finished import SUMMARY
 from mg_jax.workdir.lock import locked_workdir
 
 flags.adopt_module_key_flags(command_line)
@@ -30,7 +34,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Holds a work directory for each
 _SEEDS = flags.DEFINE_integer(
     "seeds", 3, "Runs of each cell, with the config's seed and the next ones.", lower_bound=1
 )
-_CELLS = flags.DEFINE_list("cells", None, "Names of cells; all, where not given.")
+_SET = flags.DEFINE_list("set", None, f"Sets of questions, of {', '.join(SETS)}; by default all.")
+_CELLS = flags.DEFINE_list("cells", None, "Names of cells, in place of --set.")
 _AT_ONCE = flags.DEFINE_integer(
     "at_once",
     1,
@@ -59,7 +64,7 @@ def main(argv: list[str]) -> None:
 
 
 def _so_far(workdir: pathlib.Path) -> str:
-    ended = any([*workdir.glob("*/summary.json"), *workdir.glob(f"*/{RECORD}")])
+    ended = any([*workdir.glob(f"*/{SUMMARY}"), *workdir.glob(f"*/{DIVERGED}")])
     so_far = f"; so far see {workdir / 'study.md'}" if ended else ", no run has ended yet"
     return f"the same command goes on{so_far}"
 
@@ -129,12 +134,27 @@ def _seeds(config) -> range:
 
 def _asked_for(config, trials: list[Trial]) -> list[Trial]:
     known = list(dict.fromkeys(trial.cell for trial in trials))
-    names = known if _CELLS.value is None else _CELLS.value
+    if _SET.value is not None and _CELLS.value is not None:
+        raise UserError("give --set or --cells, not both")
+    if _SET.value is not None:
+        _check_names("--set", "set", _SET.value, list(SETS))
+        questions = [question for name in _SET.value for question in SETS[name]]
+        names = {answer.cell for question in questions for answer in question.answers}
+        # What the others are compared with.
+        names |= {question.reference for question in questions}
+    elif _CELLS.value is not None:
+        names = _CELLS.value
+        _check_names("--cells", "cell", names, known)
+    else:
+        names = known
+    return [trial for trial in trials if trial.cell in names and trial.seed in _seeds(config)]
+
+
+def _check_names(flag: str, what: str, names: list[str], known: list[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        wrong = f"no cell is called {', '.join(unknown)}" if unknown else "no cell is given"
-        raise UserError(f"--cells: {wrong}; there are {', '.join(known)}")
-    return [trial for trial in trials if trial.cell in names and trial.seed in _seeds(config)]
+        wrong = f"no {what} is called {', '.join(unknown)}" if unknown else f"no {what} is given"
+        raise UserError(f"{flag}: {wrong}; there are {', '.join(known)}")
 
 
 def _flags(settings: dict) -> tuple[str, ...]:

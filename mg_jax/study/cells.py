@@ -1,48 +1,49 @@
-"""What a study compares: cells, each a variant of a config, and the questions they answer."""
+"""What a study trains: cells, each a variant of a config by a name."""
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 from mg_jax.errors import UserError
-from mg_jax.recipe import as_baseline, schedule_from_config
-from mg_jax.schedule import Multigrid
+from mg_jax.grid import LONG_CYCLE
+from mg_jax.recipe import recipe_from_config, schedule_from_config
+from mg_jax.schedule import Multigrid, Schedule, TooShort
 
 BASELINE, MULTIGRID = "baseline", "multigrid"
+COARSE, SHORT, LONG = "baseline_coarse", "short_cycle_only", "long_cycle_only"
 
+# The variants that Fig. 3 trains for several lengths, with the epochs of each relative to the
+# recipe's; the longest only of those that are cheap.
+FACTORS = {
+    BASELINE: (0.25, 0.5, 1.0, 1.5, 2.0),
+    COARSE: (0.25, 0.5, 1.0, 1.5, 2.0, 3.0),
+    SHORT: (0.25, 0.5, 1.0, 1.5, 2.0),
+    LONG: (0.25, 0.5, 1.0, 1.5, 2.0, 3.0),
+    MULTIGRID: (0.25, 0.5, 1.0, 1.5, 2.0, 3.0),
+}
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A row of a table.
+_NO_CYCLES = {"multigrid.long_cycle": False, "multigrid.short_cycle": False}
+_SHAPES = tuple((shape.time, shape.area) for shape in LONG_CYCLE)
 
-    Attributes:
-      label: what tells it from the other rows.
-      cell: the cell's name; one cell may answer several questions.
-    """
-
-    label: str
-    cell: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """A table of the study.
-
-    Attributes:
-      title: the question.
-      paper: what the paper and its authors' models say about it, with the source.
-      answers: the rows.
-    """
-
-    title: str
-    paper: str
-    answers: tuple[Answer, ...]
+# The method as the paper recommends it. The cells differ in these settings.
+_DEFAULTS = {
+    "multigrid.long_cycle": True,
+    "multigrid.short_cycle": True,
+    **{f"multigrid.{name}": value for name, value in vars(Multigrid()).items()},
+    "multigrid.shapes": _SHAPES,
+    "baseline.epoch_factor": 1.0,
+    "baseline.iterations": 0,
+    "baseline.time_divisor": 1,
+    "baseline.area_divisor": 1,
+    "schedule.cosine": False,
+}
 
 
 def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """For each cell, by name, the settings that make it of a config.
 
-    They set everything that the paper varies, whatever the config itself says of it.
+    They set everything that the paper varies, whatever the config itself says of it. Runs of fewer
+    epochs than the recipe's have a warm-up that is shorter by as much, otherwise it might be longer
+    than the run. Cells are left out that would leave a learning-rate stage without iterations.
 
     Args:
       config: the recipe.
@@ -55,60 +56,30 @@ def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     if taken := [name for name in overrides if name in _DEFAULTS]:
         raise UserError(
             f"--config.{taken[0]} is what the cells of a study differ in; leave it out and choose "
-            "cells with --cells"
+            "cells with --set or --cells"
         )
     if not config.sub_batch:
         raise UserError("a study compares sub-batches with whole batches; set sub_batch, say to 8")
-    multigrid = cell_config(config, _DEFAULTS, config.seed)
-    iterations = schedule_from_config(multigrid).iterations
-    shortened = iterations / schedule_from_config(as_baseline(multigrid)).iterations
-    variants = _variants(shortened, config.schedule.warmup_iterations)
+    variants = _variants(_iterations(config, {}))
+    for factor in (1.0, 1.5, 2.0):
+        try:
+            cut = _iterations(config, {"multigrid.epoch_factor": factor})
+        except TooShort:
+            continue
+        variants[f"baseline_cut_{factor:g}x"] = {**_NO_CYCLES, "baseline.iterations": cut}
     if config.sub_batch == config.batch:
         del variants["baseline_whole_batch_bn"]
-    return {name: {**_DEFAULTS, **changed} for name, changed in variants.items()}
-
-
-# The method as the paper recommends it. The cells differ in these settings.
-_DEFAULTS = {
-    "multigrid.long_cycle": True,
-    "multigrid.short_cycle": True,
-    **{f"multigrid.{name}": value for name, value in dataclasses.asdict(Multigrid()).items()},
-    "baseline.epoch_factor": 1.0,
-    "baseline.time_divisor": 1,
-    "baseline.area_divisor": 1,
-}
-
-
-def _variants(shortened: float, warmup_iterations: int) -> dict[str, dict[str, Any]]:
-    """What each cell changes; `shortened` is multigrid's share of the baseline's iterations."""
-    no_cycles = {"multigrid.long_cycle": False, "multigrid.short_cycle": False}
-    return {
-        BASELINE: no_cycles,
-        "baseline_shortened": {
-            **no_cycles,
-            "baseline.epoch_factor": shortened,
-            # The warm-up is shortened too, otherwise it may be longer than the run.
-            "schedule.warmup_iterations": round(shortened * warmup_iterations),
-        },
-        "baseline_coarse": {
-            **no_cycles,
-            "baseline.time_divisor": 4,
-            "baseline.area_divisor": 2,
-        },
-        MULTIGRID: {},
-        "short_cycle_only": {"multigrid.long_cycle": False},
-        "long_cycle_only": {"multigrid.short_cycle": False},
-        "long_cycle_of_2": {"multigrid.long_shapes": 2},
-        "long_cycle_of_3": {"multigrid.long_shapes": 3},
-        "short_cycle_of_2": {"multigrid.short_shapes": 2},
-        "no_fine_tuning": {"multigrid.fine_tuning": False},
-        "short_cycle_rate": {"multigrid.short_cycle_rate": True},
-        "epochs_1.0": {"multigrid.epoch_factor": 1.0},
-        "epochs_2.0": {"multigrid.epoch_factor": 2.0},
-        "single_cycle": {"multigrid.single_cycle": True},
-        "whole_batch_bn": {"sub_batch": 0},
-        "baseline_whole_batch_bn": {**no_cycles, "sub_batch": 0},
-    }
+    *_, before, last = recipe_from_config(config).stages
+    if before <= last / 2:
+        del variants["fine_tuning_longer"]
+    found = {}
+    for name, changed in variants.items():
+        try:
+            found[name] = _with_warmup(config, {**_DEFAULTS, **changed})
+        except TooShort:
+            if name in (BASELINE, MULTIGRID):
+                raise
+    return found
 
 
 def cell_config(config, settings: dict[str, Any], seed: int):
@@ -118,75 +89,74 @@ def cell_config(config, settings: dict[str, Any], seed: int):
     return config
 
 
-_ZOO = "PySlowFast's model zoo"
+def timed(name: str, factor: float) -> str:
+    """The name of a variant's cell whose epochs are `factor` times the recipe's."""
+    usual = 1.0 if name in (BASELINE, COARSE) else Multigrid.epoch_factor
+    return name if factor == usual else f"{name}_{factor:g}x"
 
-QUESTIONS = (
-    Question(
-        "Multigrid against the baseline",
-        "4.5× faster by the clock in 3.4× fewer iterations, +0.8 points on Kinetics-400 (abstract, "
-        f"Table 1). {_ZOO}: 76.6 against the baseline's 76.8 % on Kinetics-400, 63.5 against 63.0 "
-        "% on Something-Something V2, 38.6 against 38.9 mAP on Charades.",
-        (
-            Answer("baseline", BASELINE),
-            Answer("baseline, multigrid's iterations", "baseline_shortened"),
-            Answer("baseline on T/4 × (H/√2)²", "baseline_coarse"),
-            Answer("short cycle only", "short_cycle_only"),
-            Answer("long cycle only", "long_cycle_only"),
-            Answer("multigrid: both", MULTIGRID),
-        ),
-    ),
-    Question(
-        "Shapes of the long cycle",
-        "its default is 4.",
-        (
-            Answer("S' = 1, the short cycle only", "short_cycle_only"),
-            Answer("S' = 2", "long_cycle_of_2"),
-            Answer("S' = 3", "long_cycle_of_3"),
-            Answer("S' = 4", MULTIGRID),
-        ),
-    ),
-    Question(
-        "Shapes of the short cycle",
-        "its default is 3.",
-        (
-            Answer("1, the long cycle only", "long_cycle_only"),
-            Answer("2", "short_cycle_of_2"),
-            Answer("3", MULTIGRID),
-        ),
-    ),
-    Question(
-        "Fine-tuning on the full shape",
-        "its default is with it.",
-        (Answer("with", MULTIGRID), Answer("without", "no_fine_tuning")),
-    ),
-    Question(
-        "The learning rate and the short cycle",
-        "scaling it by the short cycle's batch too is harmful.",
-        (Answer("by the long cycle's batch", MULTIGRID), Answer("by both", "short_cycle_rate")),
-    ),
-    Question(
-        "Epochs",
-        "its default is 1.5×. Fewer iterations by 5.2, 3.4 and 2.6 times on Something-Something "
-        "V2, 5.3, 3.5 and 2.6 on Charades.",
-        (
-            Answer("1.0× the baseline's", "epochs_1.0"),
-            Answer("1.5×", MULTIGRID),
-            Answer("2.0×", "epochs_2.0"),
-        ),
-    ),
-    Question(
-        "One long cycle over the run, or one per learning-rate stage",
-        "its default is one per stage.",
-        (Answer("per stage", MULTIGRID), Answer("single", "single_cycle")),
-    ),
-    Question(
-        "Batch norm",
-        "its default is sub-batches, of 8 clips.",
-        (
-            Answer("multigrid, sub-batches", MULTIGRID),
-            Answer("multigrid, whole batches of all devices", "whole_batch_bn"),
-            Answer("baseline, sub-batches", BASELINE),
-            Answer("baseline, whole batches of all devices", "baseline_whole_batch_bn"),
-        ),
-    ),
-)
+
+def _variants(iterations: int) -> dict[str, dict[str, Any]]:
+    """What each cell changes; `iterations` are those of the default multigrid schedule."""
+    coarse = {"baseline.time_divisor": 4, "baseline.area_divisor": 2}
+    variants = {
+        BASELINE: _NO_CYCLES,
+        COARSE: {**_NO_CYCLES, **coarse},
+        SHORT: {"multigrid.long_cycle": False},
+        LONG: {"multigrid.short_cycle": False},
+        MULTIGRID: {},
+    }
+    lengths = {
+        timed(name, factor): {
+            **variants[name],
+            f"{'baseline' if name in (BASELINE, COARSE) else 'multigrid'}.epoch_factor": factor,
+        }
+        for name, factors in FACTORS.items()
+        for factor in factors
+    }
+    # In the paper's Table 1 all variants run as many iterations as the default.
+    as_long = {
+        "table1_1_shape": variants[SHORT],
+        "table1_2_shapes": {"multigrid.shapes": _SHAPES[-2:]},
+        "table1_3_shapes": {"multigrid.shapes": _SHAPES[-3:]},
+        "table1_1_short_shape": variants[LONG],
+        "table1_2_short_shapes": {"multigrid.short_shapes": 2},
+        "no_fine_tuning": {"multigrid.fine_tuning": False},
+        "fine_tuning_half": {"multigrid.fine_tuning_share": 0.5},
+        "fine_tuning_longer": {"multigrid.fine_tuning_share": 1.5},
+        "space_only": {"multigrid.shapes": ((1, 2), (1, 1))},
+        "time_only": {"multigrid.shapes": ((4, 1), (2, 1), (1, 1))},
+        "two_stages": {"multigrid.shapes": ((4, 1), (1, 1))},
+    }
+    cosine, single = {"schedule.cosine": True}, {"multigrid.single_cycle": True}
+    return {
+        **variants,  # first, at their usual lengths
+        **lengths,
+        **{name: {**it, "multigrid.iterations": iterations} for name, it in as_long.items()},
+        "single_cycle": single,
+        "baseline_cosine": {**_NO_CYCLES, **cosine},
+        "cosine_single_cycle": {**single, **cosine},
+        "cosine": cosine,
+        "short_cycle_rate": {"multigrid.short_cycle_rate": True},
+        "whole_batch_bn": {"sub_batch": 0},
+        "baseline_whole_batch_bn": {**_NO_CYCLES, "sub_batch": 0},
+    }
+
+
+def _iterations(config, changed: dict[str, Any]) -> int:
+    return _schedule(config, {**_DEFAULTS, **changed}).iterations
+
+
+def _schedule(config, settings: dict[str, Any]) -> Schedule:
+    """Of a cell without a warm-up, which does not change grids and iterations."""
+    settings = {**settings, "schedule.warmup_iterations": 0}
+    return schedule_from_config(cell_config(config, settings, config.seed))
+
+
+def _with_warmup(config, settings: dict[str, Any]) -> dict[str, Any]:
+    recipe = recipe_from_config(config)
+    epochs = _schedule(config, settings).clips / (recipe.iterations * recipe.base.batch)
+    warmup = config.schedule.warmup_iterations
+    # Rounding to whole iterations makes epochs a little fewer than the factor.
+    if epochs > 0.99 or not warmup:
+        return settings
+    return {**settings, "schedule.warmup_iterations": round(epochs * warmup)}

@@ -5,14 +5,20 @@ import pathlib
 from typing import Any
 
 from mg_jax.errors import UserError
-from mg_jax.machine.atomic_file import write_json, write_text
+from mg_jax.machine.atomic_file import replaced, write_json, write_text
 from mg_jax.metrics import NAMES
 from mg_jax.report.comparison import Comparison
-from mg_jax.report.formatting import percent, signed, times
+from mg_jax.report.cost import with_flops
+from mg_jax.report.formatting import NOTHING, percent, signed, times
 from mg_jax.report.groups import Group
 from mg_jax.report.runs import read_runs
-from mg_jax.study.cells import BASELINE, QUESTIONS, Answer, Question
+from mg_jax.study.differences import difference
+from mg_jax.study.figure3 import draw_figure_3
+from mg_jax.study.paper import Published
+from mg_jax.study.questions import FIGURE_3, QUESTIONS, Answer, Question
 from mg_jax.study.trials import Trial
+
+_PICTURE = "figure3.png"
 
 
 def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> None:
@@ -38,7 +44,7 @@ def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> N
 def write_results(
     title: str, command: str, trials: list[Trial], at_once: int, workdir: pathlib.Path
 ) -> None:
-    """Writes `study.md` and `study.json` of all trials that have ended.
+    """Writes `study.md`, `study.json` and `figure3.png` of all trials that have ended.
 
     Args:
       title: the config's name.
@@ -50,43 +56,50 @@ def write_results(
     Raises:
       UserError: for a trial whose work directory cannot be read.
     """
-    comparison = compare_cells([trial for trial in trials if trial.ended])
-    cells = {group.name: _outcomes(group) for group in comparison.groups}
+    groups = with_flops(ended_cells(trials))
+    cells = {group.name: _outcomes(group) for group in groups}
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": cells})
-    write_text(workdir / "study.md", format_results(title, command, comparison, at_once))
+    if (picture := draw_figure_3(groups)) is not None:
+        with replaced(workdir / _PICTURE) as unfinished:
+            unfinished.write_bytes(picture)
+    write_text(workdir / "study.md", format_results(title, command, groups, at_once))
 
 
-def compare_cells(ended: list[Trial]) -> Comparison:
-    """Compares the cells of trials that have finished or diverged with the baseline."""
+def ended_cells(trials: list[Trial]) -> list[Group]:
+    """The runs that have finished or diverged, by cell."""
     cells = {}
-    for trial in ended:
-        cells.setdefault(trial.cell, []).append(trial.folder)
-    groups = {cell: Group(cell, tuple(read_runs(folders))) for cell, folders in cells.items()}
-    return Comparison(tuple(groups.values()), reference=groups.get(BASELINE))
+    for trial in trials:
+        if trial.ended:
+            cells.setdefault(trial.cell, []).append(trial.folder)
+    return [Group(cell, tuple(read_runs(folders))) for cell, folders in cells.items()]
 
 
-def _outcomes(group: Group) -> dict[str, dict[str, Any]]:
-    """The summaries by seed, and by seed the reasons of runs that diverged."""
+def _outcomes(group: Group) -> dict[str, Any]:
+    """Lengths and operations, and by seed the summaries and the reasons of runs that diverged."""
+    iterations = group.schedule.iterations
     return {
+        "iterations": iterations,
+        "epochs": group.epochs,
+        "flops": group.flops(iterations),
         "runs": {str(run.config.seed): run.summary for run in group.finished},
         "diverged": {str(run.config.seed): run.diverged["reason"] for run in group.diverged},
     }
 
 
-def format_results(title: str, command: str, comparison: Comparison, at_once: int) -> str:
+def format_results(title: str, command: str, groups: list[Group], at_once: int) -> str:
     """A page of Markdown: a table for each question that a cell helps to answer.
 
     Args:
       title: of the page.
       command: the flags that name the config.
-      comparison: of cells, named so, whose runs have finished or diverged.
+      groups: cells, named so, whose runs have finished or diverged, with their operations counted.
       at_once: how many runs shared the machine.
     """
     shared = f" {at_once} runs at a time shared the machine." if at_once > 1 else ""
     lines = [f"# {title}", "", f"`{command}`", "", _LEGEND + shared]
-    for question, answers in _answered({group.name for group in comparison.groups}):
-        lines += ["", *_table(question, answers, comparison)]
+    for question, answers in _answered({group.name for group in groups}):
+        lines += ["", *_section(question, answers, groups)]
     return "\n".join(lines) + "\n"
 
 
@@ -104,22 +117,40 @@ def _answered(cells: set[str]) -> list[tuple[Question, list[Answer]]]:
 
 _LEGEND = (
     "Accuracy is that of the test at the end, the mean over seeds ± their standard deviation. "
-    "Difference, in percentage points, and the factors fewer and faster are against the baseline's "
-    "mean: fewer iterations, and less time of training, without compilation and evaluation."
+    "Training is the time without compilation and evaluation. The factors fewer, FLOPs and faster "
+    "say how many times less the row's iterations, operations and time of training are. Difference "
+    "is in percentage points, the mean over pairs of runs with the same seed ± its standard "
+    "error; in bold where chance alone would show as much in fewer than 1 of 20 cases (Student's "
+    "t-test). One of twenty such differences of nothing is in bold all the same."
 )
 
 
-def _table(question: Question, answers: list[Answer], comparison: Comparison) -> list[str]:
-    groups = {group.name: group for group in comparison.groups}
-    score = f"{NAMES[comparison.groups[0].metric]}, %"
-    heads = ("", "iterations", "fewer", "epochs", "training, s", "faster", score, "difference")
-    heads += ("loss", "seeds")
-    rows = [(answer.label, *_row(comparison, groups[answer.cell])) for answer in answers]
+def _section(question: Question, answers: list[Answer], groups: list[Group]) -> list[str]:
+    by_name = {group.name: group for group in groups}
+    reference = by_name.get(question.reference)
+    comparison = Comparison(tuple(groups), reference)
+    score = f"{NAMES[groups[0].metric]}, %"
+    labels = {answer.cell: answer.label for answer in question.answers}
+    against = labels.get(question.reference, question.reference)
+    heads = ("", "iterations", "fewer", "epochs", "FLOPs", "training, s", "faster", score)
+    heads += (f"difference from {against}", "loss", "seeds")
+    published = any(answer.published for answer in question.answers)
+    heads += ("paper: faster", "paper: %") if published else ()
+    rows = [
+        (
+            answer.label,
+            *_row(comparison, by_name[answer.cell]),
+            *(_published(answer.published) if published else ()),
+        )
+        for answer in answers
+    ]
+    drawn = question is FIGURE_3 and any(by_name[a.cell].finished for a in answers)
     return [
         f"## {question.title}",
         "",
         f"The paper: {question.paper}",
         "",
+        *([f"![{FIGURE_3.title}]({_PICTURE})", ""] if drawn else []),
         _line(heads),
         "|---" * len(heads) + "|",
         *map(_line, rows),
@@ -135,17 +166,43 @@ def _row(comparison: Comparison, group: Group) -> tuple[str, ...]:
     if group.diverged:
         seeds += f" of {len(group.runs)}, {len(group.diverged)} diverged"
     if not group.finished:
-        return (*[""] * 8, seeds)
-    fewer, faster = (comparison.ratio(group, name) for name in ("iterations", "train_s"))
-    points = comparison.points(group)
+        return (*[""] * 9, seeds)
+    fewer, flops, faster = (
+        comparison.ratio(group, name) for name in ("iterations", "flops", "train_s")
+    )
     return (
         f"{group.schedule.iterations:,}",
-        "" if fewer is None else times(fewer),
+        _times(fewer),
         f"{group.epochs:.1f}",
+        _times(flops),
         f"{group.values['train_s'].mean:.0f}",
-        "" if faster is None else times(faster),
+        _times(faster),
         percent(group.values[group.metric]),
-        "" if points is None else signed(points),
+        _difference(group, comparison.reference),
         f"{group.values['loss'].mean:.3f}",
         seeds,
     )
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else times(ratio)
+
+
+def _difference(group: Group, reference: Group | None) -> str:
+    if reference is None or group is reference:
+        return ""
+    points = difference(group, reference)
+    if points is None:
+        return ""
+    text = signed(points.mean)
+    if points.error is not None:
+        text += f" ± {points.error:.1f}"
+    return f"**{text}**" if points.told_apart else text
+
+
+def _published(row: Published | None) -> tuple[str, str]:
+    """The paper's speed-up and score."""
+    if row is None:
+        return NOTHING, NOTHING
+    score = f"{row.score:.1f}" + (f" ± {row.deviation:.2f}" if row.deviation else "")
+    return f"{row.speed_up:.1f}×" if row.speed_up else NOTHING, score

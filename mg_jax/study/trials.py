@@ -16,7 +16,8 @@ from mg_jax.errors import UserError
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.lock import Busy
 from mg_jax.machine.progress import Bar, say
-from mg_jax.report.runs import read_diverged, read_summary
+from mg_jax.workdir.diverged import read_diverged
+from mg_jax.workdir.finished import read_summary
 from mg_jax.workdir.lock import locked_workdir
 
 _MAIN = pathlib.Path(__file__).parents[2] / "main.py"

@@ -37,12 +37,29 @@ def parse_flags(argv: list[str]) -> list[str]:
         sys.exit(f"error: no such setting in the config: {reason}")
     except SyntaxError as error:
         sys.exit(f"error: --config={error.filename} is no recipe; those are configs/*.py")
-    except (flags.Error, OSError, ValueError, TypeError) as error:
+    except (flags.Error, UserError, OSError, ValueError, TypeError) as error:
         if missing := re.search(r"No such file or directory: '(.+?)'", str(error)):
             sys.exit(f"error: --config={missing[1]} is not there; recipes are configs/*.py")
         # In between ml_collections shows a traceback.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         sys.exit(f"error: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
+
+
+def check_flags(
+    chosen: flags.FlagHolder, by_modes: dict[tuple[str, ...], tuple[flags.FlagHolder, ...]]
+) -> None:
+    """Ends the program where a flag is given that goes with another mode.
+
+    Args:
+      chosen: the flag that chooses the mode.
+      by_modes: flags by the modes that have them.
+    """
+    for modes, own in by_modes.items():
+        for flag in own if chosen.value not in modes else ():
+            if flag.present:
+                given = f"--{flag.name}" if flag.value is True else f"--{flag.name}={flag.value}"
+                *right, wrong = (f"--{chosen.name}={mode}" for mode in (*modes, chosen.value))
+                sys.exit(f"error: {given} goes with {' or '.join(right)}, not with {wrong}")
 
 
 def stay_on_cpu() -> None:

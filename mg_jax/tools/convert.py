@@ -3,13 +3,15 @@
     python -m mg_jax.tools.convert --config=CONFIG --input=WEIGHTS --output=OUT.safetensors
 
 The config's `model` section says which network it is; each of its tensors is loaded or reported.
-What no tensor shows cannot be checked: model.alpha, and affinity and pooling of non-local blocks.
+What no tensor shows, such as model.alpha, is reported where published networks of these shapes have
+it otherwise; --config=CONFIG:NAME sets up the published network NAME (docs/weights.md).
 model.num_classes=0 stands for as many classes as the work directory has, or else the prepared data
 set. --input is one of
 
   a work directory of mg_jax           its best checkpoint, with precise batch-norm statistics, or
                                        the newest where none was evaluated yet
-  *.safetensors                        names of PySlowFast, PyTorchVideo, torchvision or timm
+  *.safetensors                        names of PySlowFast, PyTorchVideo, mmaction2, torchvision
+                                       or timm
   *.pyth *.pth *.pt                    the same names; reading them needs PyTorch
   *.pkl                                Caffe2, as in PySlowFast's model zoo
 
@@ -65,7 +67,7 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
     def initialise():
         return init_variables(config)
 
-    loaded = load_weights(source, jax.eval_shape(initialise))
+    loaded = load_weights(source, jax.eval_shape(initialise), config=config)
     variables = loaded.variables(lambda: jax.device_get(jax.jit(initialise)()))
     write_tensors(target, to_tensors(variables))
     return f"{loaded.account}\nwritten to {target}"

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program, schedule_programs
 from mg_jax.accelerators.devices import Accelerator, find_accelerator
-from mg_jax.accelerators.forecast import format_forecast, project
+from mg_jax.accelerators.forecast import COUNTED, format_forecast, project
 from mg_jax.accelerators.roofline import ASSUMPTIONS, program_seconds
 from mg_jax.errors import UserError
 from mg_jax.grid import Grid
@@ -44,14 +44,11 @@ def write_absent_plan(
       limit_gb: gigabytes that XLA may use of a device; None for JAX's share of its memory.
 
     Raises:
-      UserError: if a program needs more, naming the largest batch that does not; or where the
-        accelerator's compiler is not installed.
+      UserError: if a program needs more, naming the largest batch that does not; or as
+        `absent_devices` does.
     """
-    accelerator = find_accelerator(name)
-    config = with_classes(config)
-    mesh = topology.make_mesh(accelerator, gpus, hosts)
+    config, accelerator, mesh = absent_devices(config, name, gpus, hosts)
     schedule = schedule_from_config(config)
-    check_devices(schedule, mesh.size)
     limit = _limit(accelerator, limit_gb)
     print(
         f"\nprograms for {mesh.size} x {accelerator.title}, {gpus} to a host, of which "
@@ -64,8 +61,8 @@ def write_absent_plan(
         rows[program] = _row(config, mesh, accelerator, program)
         say(_line(program, rows[program]))
     grids = {grid: rows[train_program(grid)] for grid in schedule.grids_from(0)}
-    forecast = project(schedules_of(config), grids)
-    print(f"\n{format_forecast(forecast)}\n\n{ASSUMPTIONS}\n")
+    forecast = project(schedules_of(config), grids, COUNTED)
+    print(f"\n{format_forecast(forecast, COUNTED)}\n\n{ASSUMPTIONS}\n")
     plan = {
         "gpu": name,
         "gpus": gpus,
@@ -78,6 +75,21 @@ def write_absent_plan(
     write_json(workdir / "gpu_plan.json", plan)
     _check_memory(config, mesh, accelerator, rows, limit)
     print(f"everything fits; {_room(config, mesh, rows, limit)}; see {workdir / 'gpu_plan.json'}")
+
+
+def absent_devices(config, name: str, gpus: int, hosts: int) -> tuple[Any, Accelerator, Mesh]:
+    """The config with its number of classes, the accelerators' kind, and all of them.
+
+    Arguments as of `write_absent_plan`.
+
+    Raises:
+      UserError: for invalid settings or numbers of devices; where the compiler for them is not
+        installed.
+    """
+    accelerator, config = find_accelerator(name), with_classes(config)
+    mesh = topology.make_mesh(accelerator, gpus, hosts)
+    check_devices(schedule_from_config(config), mesh.size)
+    return config, accelerator, mesh
 
 
 def _limit(accelerator: Accelerator, limit_gb: float | None) -> float:

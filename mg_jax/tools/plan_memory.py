@@ -5,6 +5,7 @@ import math
 import pathlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from jax.sharding import Mesh
 
@@ -14,12 +15,13 @@ from mg_jax.input.prepared import with_classes
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedule_from_config
-from mg_jax.runtime import memory, parallel
+from mg_jax.runtime import memory, parallel, xla_options
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.memory import DEVICE_AHEAD
-from mg_jax.training.programs import cache_programs, train_program
+from mg_jax.runtime.program_cache import cache_programs
+from mg_jax.training.programs import batch_bytes, train_program
 from mg_jax.training.state import state_shapes
-from mg_jax.training.step import batch_shapes, lower_train_step
+from mg_jax.training.step import lower_train_step
 
 
 def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> None:
@@ -33,12 +35,11 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
       limit_gb: gigabytes that a device has; None for what the devices here report.
 
     Raises:
-      UserError: if a grid needs more, naming the largest batch that does not.
+      UserError: if a grid needs more, naming the largest batch that does not; or as
+        `present_devices` does.
     """
-    config = with_classes(config)
-    mesh = parallel.make_mesh()
+    config, mesh = present_devices(config)
     schedule = schedule_from_config(config)
-    check_devices(schedule, mesh.size)
     limit = memory.limit_bytes() if limit_gb is None else limit_gb * 1e9
     cache_programs(config.run.cache_dir)
     kind = mesh.devices.flat[0].device_kind
@@ -65,19 +66,36 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     )
 
 
+def present_devices(config) -> tuple[Any, Mesh]:
+    """The config with its number of classes, and this machine's devices.
+
+    Raises:
+      UserError: for invalid settings, or a batch that the number of devices does not divide.
+    """
+    config, mesh = with_classes(config), parallel.make_mesh()
+    check_devices(schedule_from_config(config), mesh.size)
+    return config, mesh
+
+
 def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
     """Bytes of a device that training on a grid needs, with the batches that lie there ahead."""
     program = train_program(grid)
-    step = lower_train_step(config, mesh, state_shapes(config), program).compile()
+    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
+    lowered = lower_train_step(config, mesh, state_shapes(config), program)
+    step = lowered.compile(compiler_options=options or None)
     return memory.needed_bytes(step) + ahead_bytes(config, mesh, program)
 
 
 def ahead_bytes(config, mesh: Mesh, program: Program) -> int:
-    """Bytes of a device that the batches on their way to a training program take."""
+    """Bytes of a device that batches take which wait there while a program runs.
+
+    Evaluations come between iterations, whose next batches wait as well.
+    """
+    waiting = batch_bytes(config, program)
     if program.kind != "train":
-        return 0
-    batch = batch_shapes(config, program).values()
-    return DEVICE_AHEAD * sum(leaf.size * leaf.dtype.itemsize for leaf in batch) // mesh.size
+        grids = schedule_from_config(config).grids_from(0)
+        waiting += max(batch_bytes(config, train_program(grid)) for grid in grids)
+    return DEVICE_AHEAD * waiting // mesh.size
 
 
 def what_fits(
@@ -88,14 +106,15 @@ def what_fits(
     Args:
       config: of the run.
       mesh: the devices.
-      worst: the grid that needs most; its batch is a multiple of the base grid's.
+      worst: the grid that needs most.
       limit: bytes that a device has.
       needed_of: bytes of a device that training on a grid needs.
     """
     unit = math.lcm(mesh.size, config.sub_batch or 1)
 
     def needed(units: int) -> int:
-        batch = worst.batch // config.batch * units * unit
+        part = math.lcm(mesh.size, worst.sub_batch if config.sub_batch else 1)
+        batch = max(round(worst.batch * units * unit / config.batch / part), 1) * part
         sub_batch = worst.sub_batch if config.sub_batch else batch
         return needed_of(dataclasses.replace(worst, batch=batch, sub_batch=sub_batch))
 

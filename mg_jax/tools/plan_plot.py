@@ -1,5 +1,6 @@
 """A schedule as a picture (paper, Fig. 2): the mini-batch over time, the learning rate below."""
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -12,8 +13,10 @@ from mg_jax.grid import BaseGrid, Grid
 from mg_jax.machine.atomic_file import replaced
 from mg_jax.schedule import Schedule
 
-# Of shapes whose clips have 1/8, 1/4, 1/2 and all of the base grid's pixels.
+# Of shapes whose clips have 1/8, 1/4, 1/2 and all of the base grid's pixels; the others for shapes
+# that share one of these with another shape.
 _COLOURS = ("#4c78a8", "#72b7b2", "#eeca3b", "#e45756")
+_FURTHER = ("#b279a2", "#9d755d", "#54a24b", "#f58518", "#ff9da6", "#bab0ac")
 # Strength of a shape's colour for its grids in the short cycle: its own size, H/√2, H/2.
 _TINTS = (1, 0.55, 0.28)
 _RATES = 2000  # points of the learning rate's curve
@@ -66,7 +69,7 @@ def _draw_rates(axes: Axes, schedule: Schedule) -> None:
 
 
 def _draw_boxes(axes: Axes, schedule: Schedule, name: str) -> None:
-    base = schedule.recipe.base
+    colours = shape_colours(schedule)
     values = set()
     for phase in schedule.phases:
         # From the long cycle's own grid to the coarsest; of equal ones the former counts.
@@ -79,7 +82,7 @@ def _draw_boxes(axes: Axes, schedule: Schedule, name: str) -> None:
                 height,
                 width=phase.end - phase.start,
                 align="edge",
-                color=_tint(shape_colour(phase.grids[-1], base), level),
+                color=_tint(colours[phase.grids[-1]], level),
                 edgecolor="white",
                 linewidth=0.6,
             )
@@ -113,10 +116,9 @@ def _draw_legend(figure: Figure, schedule: Schedule) -> None:
 
 def shape_patches(schedule: Schedule, alpha: float = 1) -> list[Patch]:
     """A legend's entry for each of the schedule's long-cycle shapes, in order of first use."""
-    base, largest = schedule.recipe.base, [phase.grids[-1] for phase in schedule.phases]
     return [
-        Patch(color=shape_colour(grid, base), alpha=alpha, label=grid_text(grid))
-        for grid in dict.fromkeys(largest)
+        Patch(color=colour, alpha=alpha, label=grid_text(grid))
+        for grid, colour in shape_colours(schedule).items()
     ]
 
 
@@ -125,7 +127,16 @@ def grid_text(grid: Grid | BaseGrid) -> str:
     return f"{grid.batch:,} × {grid.frames} × {grid.size}²"
 
 
-def shape_colour(grid: Grid, base: BaseGrid) -> str:
-    """A colour for a long-cycle shape, told by its clips against the base grid's."""
-    factor = base.frames * base.size**2 / (grid.frames * grid.size**2)
-    return _COLOURS[3 - min(round(np.log2(factor)), 3)]
+def shape_colours(schedule: Schedule) -> dict[Grid, str]:
+    """A colour for each long-cycle shape, in order of first use.
+
+    It is told by the pixels of a clip against the base grid's, the same in all pictures, unless
+    another shape of the schedule has it already.
+    """
+    base, further = schedule.recipe.base, itertools.cycle(_FURTHER)
+    colours: dict[Grid, str] = {}
+    for grid in dict.fromkeys(phase.grids[-1] for phase in schedule.phases):
+        factor = base.frames * base.size**2 / (grid.frames * grid.size**2)
+        colour = _COLOURS[3 - min(round(np.log2(factor)), 3)]
+        colours[grid] = next(further) if colour in colours.values() else colour
+    return colours

@@ -2,31 +2,39 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from data.format.video_table import Actions, VideoTable
-from data.preparation.video_frames import Frames, VideoError, read_frames
 from mg_jax.errors import UserError
-from mg_jax.input.clips import read_views
 from mg_jax.input.datasets import class_names, open_data_set, stored
 from mg_jax.input.prepared import is_prepared, with_classes
 from mg_jax.input.sampling import all_views
 from mg_jax.models import create_model
 from mg_jax.recipe import schedule_from_config
+from mg_jax.runtime.program_cache import cache_programs
+from mg_jax.tools.raw_videos import read_video
 from mg_jax.training.evaluation_step import view_scores
-from mg_jax.training.programs import cache_programs
 from mg_jax.training.state import init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
 from mg_jax.workdir.checkpoint import read_best
 from mg_jax.workdir.config import check_config, read_classes
+from mg_jax.workdir.video_scores import TOP
 
-_TOP = 5
 # Settings that must be as in training when a model is applied.
-_APPLIED = ("model.", "frames", "data.name", "data.stride", "data.sampling", "data.multi_label")
+_APPLIED = (
+    "model.",
+    "frames",
+    "data.name",
+    "data.stride",
+    "data.sampling",
+    "data.multi_label",
+    "data.mean",
+    "data.std",
+)
 
 
 def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
@@ -44,6 +52,27 @@ def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
     Raises:
       UserError: if the video, the weights or the settings cannot be used.
     """
+    config = checked(config, workdir)
+    source, variables, classes = weights(config, workdir)
+    read = read_video(video, stored(config), all_views(config))
+    if read.error:
+        raise UserError(f"--video={video} cannot be read: {read.error}")
+    scores_K = scorer(config, variables)(read.views_VTHWC)
+    lines = [f"{video}: {read.source_frames} frames; {source}"]
+    lines += [f"look at the video: {remark}" for remark in read.remarks]
+    for k in np.argsort(-scores_K, kind="stable")[:TOP]:
+        lines.append(f"{scores_K[k]:7.2%}  {classes[k] if classes else f'class {k}'}")
+    if classes is None:
+        lines.append(f"Class names are in data set {config.data.name}, which is not prepared here.")
+    return "\n".join(lines)
+
+
+def checked(config, workdir: pathlib.Path | None):
+    """The config with the number of classes of the weights that will be applied.
+
+    Raises:
+      UserError: if there are no weights, or a setting is invalid.
+    """
     schedule_from_config(config)
     if workdir is None and not config.init_from:
         raise UserError(
@@ -52,62 +81,37 @@ def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
         )
     # The classes of weights that name theirs come before the data set's.
     path = pathlib.Path(config.init_from).expanduser() if workdir is None else workdir
-    config = with_classes(config, path)
-    source, variables, classes = _weights(config, workdir)
-    frames = _read(config, video)
-    scores_K = scores(config, variables, frames)
-    lines = [f"{video}: {frames.source_frames} frames; {source}"]
-    lines += [f"look at the video: {remark}" for remark in frames.remarks]
-    for k in np.argsort(-scores_K, kind="stable")[:_TOP]:
-        lines.append(f"{scores_K[k]:7.2%}  {classes[k] if classes else f'class {k}'}")
-    if classes is None:
-        lines.append(f"Class names are in data set {config.data.name}, which is not prepared here.")
-    return "\n".join(lines)
+    return with_classes(config, path)
 
 
-def scores(config, variables: dict[str, Any], frames: Frames) -> np.ndarray:
-    """Scores of a video's classes, `K` float32.
+def scorer(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives the scores `K` float32 of a video's views `V T h h 3` uint8."""
+    model = create_model(config.model, train=False)
+    multi_label = config.data.multi_label
+    step = jax.jit(functools.partial(view_scores, model, data=config.data))
+    variables = jax.device_put(variables)
+
+    def score(views_VTHWC: np.ndarray) -> np.ndarray:
+        # One view at a time, so that many large ones fit into memory.
+        scores_VK = [step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC]
+        return np.max(scores_VK, 0) if multi_label else np.mean(scores_VK, 0)
+
+    return score
+
+
+def weights(
+    config, workdir: pathlib.Path | None, *, classifier: bool = True
+) -> tuple[str, dict[str, Any], list[str] | None]:
+    """The weights' origin in words, the variables, and the names of the classes where known.
 
     Args:
       config: of the model.
-      variables: `params` and `batch_stats`.
-      frames: of the video.
+      workdir: whose best checkpoint to use; without one, the weights of config.init_from.
+      classifier: whether a file must hold the classifier; without it names are not looked for.
+
+    Raises:
+      UserError: if the weights are not there or are another network's.
     """
-    views = all_views(config)
-    none = np.array([], np.int64)
-    table = VideoTable(
-        ids=np.array(["video"]),
-        first_frame=np.array([0]),
-        source_frames=np.array([frames.source_frames]),
-        height=np.array([frames.height]),
-        width=np.array([frames.width]),
-        actions=Actions(none, none, none, none),
-        classes=config.model.num_classes,
-        frame_step=stored(config).frame_step,
-    )
-    model = create_model(config.model, train=False)
-    multi_label = config.data.multi_label
-    step = jax.jit(functools.partial(view_scores, model, multi_label=multi_label))
-    variables = jax.device_put(variables)
-    size = (len(views), views.frames, views.size, views.size, 3)
-    views_VTHWC = np.empty(size, np.uint8)
-    read_views(views_VTHWC, lambda numbers: [frames.jpegs[n] for n in numbers], table, 0, views)
-    # One view at a time, so that many large ones fit into memory.
-    scores_VK = [step(variables, view_THWC[None, None])[0] for view_THWC in views_VTHWC]
-    return np.max(scores_VK, 0) if multi_label else np.mean(scores_VK, 0)
-
-
-def _read(config, video: pathlib.Path) -> Frames:
-    """The video's frames as the data set would store them."""
-    how = stored(config)
-    try:
-        return read_frames(video, how.short_side, how.quality, how.frame_step)
-    except VideoError as error:
-        raise UserError(f"--video={video} cannot be read: {error}") from error
-
-
-def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any], list[str] | None]:
-    """The weights' origin in words, the variables, and the names of the classes where known."""
     cache_programs(config.run.cache_dir)
     if workdir is not None:
         check_config(workdir, config, _APPLIED)
@@ -115,12 +119,20 @@ def _weights(config, workdir: pathlib.Path | None) -> tuple[str, dict[str, Any],
         return f"{workdir}, {best}", best.variables, best.classes
     shapes = jax.eval_shape(lambda: init_variables(config))
     path = pathlib.Path(config.init_from).expanduser()
-    loaded = load_weights(path, shapes)
-    if loaded.account.initialised:
+    loaded = load_weights(path, shapes, config=config)
+    initialised = loaded.account.initialised
+    if not classifier:
+        initialised = [name for name in initialised if not name.startswith("head.projection.")]
+    if initialised:
         raise UserError(
             f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "
             "--config.model.num_classes as they were trained"
         )
+    if not classifier:
+        variables = loaded.variables(
+            lambda: jax.device_get(jax.jit(lambda: init_variables(config))())
+        )
+        return str(loaded.account), variables, None
     classes = read_classes(path) if path.is_dir() else _data_set_classes(config)
     return str(loaded.account), to_variables(loaded.tensors), classes
 

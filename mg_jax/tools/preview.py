@@ -8,6 +8,7 @@ import re
 import numpy as np
 from PIL import Image
 
+from mg_jax.checks import check_parts
 from mg_jax.grid import Grid
 from mg_jax.input.datasets import DataSource, Split, open_source
 from mg_jax.input.pipeline import read_clips
@@ -16,7 +17,7 @@ from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.fonts import Writer, say_missing
 from mg_jax.recipe import is_baseline, schedule_from_config
 from mg_jax.schedule import Schedule
-from mg_jax.training.preprocess import flip
+from mg_jax.training.augment.batch import pixels
 
 _CLIPS = 2  # shown of a grid
 _FRAMES = 8  # shown of a clip
@@ -63,6 +64,7 @@ def write_preview(config, workdir: pathlib.Path) -> str:
       UserError: for invalid settings or data, before anything is written.
     """
     schedule = schedule_from_config(config)
+    check_parts(config, schedule, devices=1)
     source = open_source(config)
     sections = read_sections(config, schedule, source)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def read_sections(config, schedule: Schedule, source: DataSource) -> list[Sectio
     augmentation = training_augmentation(config.data, config.seed)
     sections = []
     for grid, step in _first_iterations(schedule).items():
-        clips = _first_clips(source, augmentation, grid, schedule.position(step))
+        clips = _first_clips(config, source, augmentation, grid, schedule.position(step))
         sections.append(Section(str(grid), _grid_notes(augmentation, grid, step), clips))
     return sections
 
@@ -98,9 +100,9 @@ def _first_iterations(schedule: Schedule) -> dict[Grid, int]:
 
 
 def _first_clips(
-    source: DataSource, augmentation: Augmentation, grid: Grid, position: int
+    config, source: DataSource, augmentation: Augmentation, grid: Grid, position: int
 ) -> list[Clip]:
-    """The first clips of the batch at a position, as the input pipeline of training reads them.
+    """The first clips of the batch at a position, as training reads and changes them.
 
     Raises:
       DataError: if too many videos are damaged.
@@ -109,7 +111,10 @@ def _first_clips(
     count = min(grid.batch, _CLIPS)
     read = read_clips(source.train, augmentation, grid, position, count)
     source.train.damaged.check()
-    seen_BTHWC = np.asarray(flip(read["clips"], read["flip_B"]))[:, _shown(grid.frames)]
+    position_B = (position + np.arange(count)).astype(np.uint32)
+    batch = {"clips": read["clips"], "flip": read["flip_B"], "label": read["label"]}
+    clips_BTHWC, _ = pixels(config, grid.batch, {**batch, "position": position_B})
+    seen_BTHWC = np.rint(np.asarray(clips_BTHWC)[:, _shown(grid.frames)]).astype(np.uint8)
     return [
         Clip(
             frames_THWC=seen_BTHWC[b],

@@ -34,7 +34,7 @@ def evaluate_checkpoint(config, workdir: pathlib.Path, stops: Stops) -> dict[str
     step = int(state.step)
     try:
         state = with_precise_statistics(session, state)
-        metrics = evaluate(session, state, all_views(config))
+        metrics = evaluate(session, state, all_views(config), keep=True)
     finally:
         session.close()
     path, videos = workdir / "evaluation.json", _videos(session, step)

@@ -29,8 +29,11 @@ def lower_statistics_step(
       state: shapes of the state.
       program: batch, frames, size and sub_batch.
     """
+    # Evaluation drops no path, so the statistics are to be those without.
+    settings = config.model.copy_and_resolve_references()
+    settings.drop_path = 0.0
     model = create_model(
-        config.model,
+        settings,
         train=True,
         sub_batch=program.sub_batch,
         axis_name=parallel.AXIS,
@@ -39,7 +42,7 @@ def lower_statistics_step(
     )
 
     def step(state, batch, total):
-        clips_BTHWC = preprocess(batch)
+        clips_BTHWC = preprocess(batch, config.data)
         _, updated = model.apply(
             {"params": state.params, "batch_stats": state.batch_stats},
             clips_BTHWC,
@@ -57,7 +60,7 @@ def lower_statistics_step(
 def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
     """The step (state, batch) -> scores `B K` float32 and weights `B` of the global batch.
 
-    `batch` holds clips `B V T h h 3` uint8 and weight `B` float32, 0 for videos that do not count.
+    `batch` is as in `views_shapes`; the weight is 0 for videos that do not count.
 
     Args:
       config: of the run.
@@ -69,34 +72,38 @@ def lower_views_step(config, mesh: Mesh, state: TrainState, program: Program) ->
 
     def step(state, batch):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        scores_BK = view_scores(model, variables, batch["clips"], config.data.multi_label)
+        scores_BK = view_scores(model, variables, batch["clips"], config.data)
         return lax.all_gather((scores_BK, batch["weight"]), parallel.AXIS, tiled=True)
 
+    return _lower(step, mesh, state, views_shapes(program))
+
+
+def views_shapes(program: Program) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of a global batch of test videos: clips `B V T h h 3` uint8, weight `B` float32."""
     B, T, h = program.batch, program.frames, program.size
-    shapes = {
+    return {
         "clips": jax.ShapeDtypeStruct((B, program.views, T, h, h, 3), jnp.uint8),
         "weight": jax.ShapeDtypeStruct((B,), jnp.float32),
     }
-    return _lower(step, mesh, state, shapes)
 
 
 def view_scores(
-    model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array, multi_label: bool
+    model: nn.Module, variables: dict[str, Any], clips_BVTHWC: jax.Array, data
 ) -> jax.Array:
     """Scores of test videos, `B K` float32.
 
-    The mean of the softmax over a video's views; with multi_label the maximum of the sigmoid.
+    The mean of the softmax over a video's views; with data.multi_label the maximum of the sigmoid.
 
     Args:
       model: for inference.
       variables: `params` and `batch_stats`.
       clips_BVTHWC: V views of each video, uint8.
-      multi_label: whether a video has any number of labels.
+      data: the `data` section of the config: multi_label, mean and std.
     """
     B, V = clips_BVTHWC.shape[:2]
     clips_NTHWC = clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])
-    logits_NK = model.apply(variables, normalize(clips_NTHWC))
-    if multi_label:
+    logits_NK = model.apply(variables, normalize(clips_NTHWC, data))
+    if data.multi_label:
         return jax.nn.sigmoid(logits_NK).reshape(B, V, -1).max(1)
     return jax.nn.softmax(logits_NK).reshape(B, V, -1).mean(1)
 

@@ -7,27 +7,28 @@ from typing import Any
 
 import numpy as np
 
+from mg_jax.checks import changes_pixels
 from mg_jax.input.pipeline import DeviceBatches, clip_batches
 from mg_jax.input.sampling import all_views, centre_view, training_augmentation
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.stops import Preempted, Stops
+from mg_jax.training.average import to_evaluate
+from mg_jax.training.compile_ahead import compile_ahead
 from mg_jax.training.evaluation import evaluate, with_precise_statistics
 from mg_jax.training.log import RunLog, open_log
+from mg_jax.training.loggers import check_loggers
 from mg_jax.training.meter import Meter
+from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
 from mg_jax.training.session import Session, open_session
-from mg_jax.training.summary import (
-    SUMMARY,
-    describe_end,
-    describe_start,
-    read_summary,
-    summarize,
-)
+from mg_jax.training.summary import describe_end, describe_start, summarize
 from mg_jax.training.upcoming import describe_upcoming, evaluation_steps, upcoming_programs
+from mg_jax.workdir.class_files import write_class_files
 from mg_jax.workdir.config import write_config
-from mg_jax.workdir.diverged import RECORD, Diverged
+from mg_jax.workdir.diverged import DIVERGED, Diverged
+from mg_jax.workdir.finished import SUMMARY, read_summary
 from mg_jax.workdir.trained_on import stretch_of, write_trained_on
 
 
@@ -51,14 +52,15 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
       KeyboardInterrupt: after Ctrl-C; the newest checkpoint stays.
       Preempted: after SIGTERM; with a checkpoint, unless it comes before the first iteration.
     """
+    check_loggers(config.run.loggers)
     session, state = open_session(config, workdir, stops, trains=True)
-    done, end = int(state.step), session.schedule.iterations
-    finished = hosts.on_first(lambda: read_summary(workdir) if done == end else None)
-    if finished is not None:
-        session.close()
-        hosts.print_once(f"{workdir} is finished; --mode=eval evaluates it again")
-        return finished
-    metrics = _train(session, state)
+    with contextlib.closing(session):
+        done, end = int(state.step), session.schedule.iterations
+        finished = hosts.on_first(lambda: read_summary(workdir) if done == end else None)
+        if finished is not None:
+            hosts.print_once(f"{workdir} is finished; --mode=eval evaluates it again")
+            return finished
+        metrics = _train(session, state)
     summary = summarize(session, metrics)
     hosts.on_first(lambda: write_json(workdir / SUMMARY, summary))
     hosts.print_once(describe_end(summary, workdir))
@@ -66,21 +68,22 @@ def train(config, workdir: pathlib.Path, stops: Stops) -> dict[str, Any]:
 
 
 def _train(session: Session, state: TrainState) -> dict[str, float]:
-    """Trains to the end and closes the session; returns the metrics of the last evaluation."""
+    """Trains to the end; returns the metrics of the last evaluation."""
     start, end, workdir = int(state.step), session.schedule.iterations, session.workdir
     videos = session.data.train.videos, session.data.evaluation.videos
     before = session.trained_on
     session.trained_on = before.continued(stretch_of(session.config, *videos, start))
     hosts.on_first(lambda: _mark_started(session))
     evaluated = session.checkpoints.evaluated(start)
-    log = hosts.on_all(lambda: open_log(workdir, start, end, evaluated))
-    with contextlib.closing(log), contextlib.closing(session):
+    loggers = session.config.run.loggers
+    log = hosts.on_all(lambda: open_log(workdir, start, end, evaluated, loggers))
+    with contextlib.closing(log):
         log.say(describe_start(session, start, known=bool(before.stretches)))
         try:
             return _iterate(session, state, log)
         except Diverged as error:
             if hosts.is_first():
-                write_json(workdir / RECORD, {"step": error.step, "reason": error.reason})
+                write_json(workdir / DIVERGED, {"step": error.step, "reason": error.reason})
             error.args = (
                 f"{error}; see {workdir / 'log.jsonl'}; a smaller "
                 "--config.schedule.learning_rate, in another --workdir, may help",
@@ -92,9 +95,10 @@ def _mark_started(session: Session) -> None:
     """Writes which config and videos the work directory belongs to; removes what says it ended."""
     workdir = session.workdir
     write_config(workdir, session.config, session.data.classes)
+    write_class_files(workdir, dataclasses.asdict(session.data.class_files))
     videos = session.data.train.videos, session.data.evaluation.videos
     write_trained_on(workdir, session.trained_on, *videos)
-    for ending in (RECORD, SUMMARY):
+    for ending in (DIVERGED, SUMMARY):
         (workdir / ending).unlink(missing_ok=True)
 
 
@@ -104,11 +108,11 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
     start, end = int(state.step), session.schedule.iterations
     evaluations = evaluation_steps(end, config.eval.times)
     saves = evaluations | set(range(0, end, config.run.checkpoint_every))
-    if config.run.compile_ahead:
-        executables.request(upcoming_programs(session, start))
+    compile_ahead(session, start)
     with session.timed("train_s"):
         batches = _train_batches(session, start)
     meter = Meter(log, config.run.log_every, batches, executables)
+    profile = Profile(session.workdir / "profile", tuple(config.run.profile_steps))
     saved, precise_stats = start, None
     try:
         for step in range(start, end + 1):  # iterations done
@@ -121,11 +125,14 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
             if step < end:
                 session.stops.check()
                 checkpoints.check()
+                profile.before(step, state)
                 state = _train_step(session, state, step, batches, meter)
     except Preempted:
         if step > saved:
             _save(session, state, step, meter)
         raise
+    finally:
+        profile.close()
     return _final_evaluation(session, state, precise_stats, log)
 
 
@@ -179,8 +186,8 @@ def _final_evaluation(
         if precise_stats is None:  # the run was stopped here before
             state = with_precise_statistics(session, state)
         else:
-            state = state.replace(batch_stats=precise_stats)
-        metrics = evaluate(session, state, all_views(session.config))
+            state = to_evaluate(state).replace(batch_stats=precise_stats)
+        metrics = evaluate(session, state, all_views(session.config), keep=True)
     _log_evaluation(session, log, session.schedule.iterations, metrics, "test")
     return metrics
 
@@ -201,5 +208,6 @@ def _train_batches(session: Session, start: int) -> DeviceBatches:
         training_augmentation(session.config.data, session.config.seed),
         list(schedule.grids_from(start)),
         ((schedule.grid(i), schedule.position(i)) for i in range(start, schedule.iterations)),
+        positions=changes_pixels(session.config.augment),
     )
     return DeviceBatches(dataset, session.mesh, split.damaged)

@@ -11,10 +11,11 @@ from mg_jax.grid import Grid
 from mg_jax.input.pipeline import DeviceBatches
 from mg_jax.runtime import memory
 from mg_jax.runtime.executables import Executables
+from mg_jax.runtime.memory import DEVICE_AHEAD
 from mg_jax.training.log import RunLog
 from mg_jax.workdir.diverged import Diverged
 
-# Shares of the time that devices wait for input; more of it is worth a word.
+# Share of the time that devices wait for input; more of it is worth a word.
 _MUCH_WAITING = 0.1
 # Lines of the log that have to tell of it one after the other.
 _LINES = 3
@@ -39,6 +40,9 @@ class Meter:
         self._every = every
         self._pending = collections.deque()
         self._window: list[dict[str, float]] = []
+        self._by_grid: dict[Grid, list[float]] = collections.defaultdict(list)
+        # Of the last iterations: each waits for the batch of a later one.
+        self._waits = collections.deque()
         self._batches = batches
         self._executables = executables
         self._waited = 0  # lines one after the other that tell of much waiting
@@ -47,7 +51,7 @@ class Meter:
     def restart(self) -> None:
         """Starts a new window of throughput, after a pause in training."""
         self._start = time.perf_counter()
-        self._wait_s = self._batches.wait_s
+        self._wait_s = self._seen_s = self._batches.wait_s
         self._stall_s = self._executables.stall_s
         self._clips = 0
 
@@ -60,19 +64,22 @@ class Meter:
           rate: its learning rate.
           metrics: scalars on the devices; `loss` and `finite` are among them.
         """
-        self._pending.append((step, grid, rate, metrics))
+        self._waits.append(self._batches.wait_s - self._seen_s)
+        self._seen_s = self._batches.wait_s
+        waited_s = self._waits.popleft() if len(self._waits) > DEVICE_AHEAD else 0.0
+        self._pending.append((step, grid, rate, metrics, waited_s))
         while len(self._pending) > 1:
             self._read(*self._pending.popleft())
 
     def drain(self) -> None:
         """Reads and logs everything left; the devices are idle afterwards."""
         while self._pending:
-            step, grid, rate, metrics = self._pending.popleft()
-            self._read(step, grid, rate, metrics)
+            step, grid, rate, *_ = last = self._pending.popleft()
+            self._read(*last)
         if self._window:
             self._write(step, grid, rate)
 
-    def _read(self, step, grid, rate, metrics) -> None:
+    def _read(self, step, grid, rate, metrics, waited_s) -> None:
         metrics = {name: float(value) for name, value in metrics.items()}
         finite = metrics.pop("finite")
         if not math.isfinite(metrics["loss"]):
@@ -88,6 +95,7 @@ class Meter:
                 f"{grid}, learning rate {rate}",
             )
         self._window.append(metrics)
+        self._by_grid[grid].append(waited_s)
         self._clips += grid.batch
         self._log.advance(step + 1)
         if (step + 1) % self._every == 0:
@@ -101,32 +109,41 @@ class Meter:
         stall_s = self._executables.stall_s - self._stall_s
         seconds = time.perf_counter() - self._start - stall_s
         names = self._window[0]
-        rate_per_s = self._clips / seconds
-        share = (self._batches.wait_s - self._wait_s) / seconds
         scalars = {
             **{name: float(np.mean([row[name] for row in self._window])) for name in names},
             "learning_rate": float(rate),
             "clips": grid.batch,
             "frames": grid.frames,
             "size": grid.size,
-            "clips_per_s": rate_per_s,
-            "input_wait_share": share,
+            "clips_per_s": self._clips / seconds,
+            "input_wait_share": (self._batches.wait_s - self._wait_s) / seconds,
             **memory.in_use_gb(),
         }
         self._log.scalars(step + 1, scalars)
-        self._say_once(grid, rate_per_s, share)
+        self._say_once(seconds / len(self._window))
         self._window.clear()
+        self._by_grid.clear()
         self.restart()
 
-    def _say_once(self, grid: Grid, clips_per_s: float, share: float) -> None:
-        """Says in words that the input is what limits the run, when it is for a while."""
+    def _say_once(self, iteration_s: float) -> None:
+        """Says on which grids the input limits the run, when it does for a while.
+
+        Args:
+          iteration_s: mean seconds of an iteration; by Eq. 1 those on all grids take about as long.
+        """
         if self._waited == _LINES:
             return
-        self._waited = self._waited + 1 if share > _MUCH_WAITING else 0
+        shares = {grid: np.mean(waits) / iteration_s for grid, waits in self._by_grid.items()}
+        starving = [
+            f"on {grid} the devices wait {share:.0%} of the time (they get "
+            f"{grid.batch / iteration_s:,.0f} clips/s and could take "
+            f"{grid.batch / iteration_s / max(1 - share, 0.01):,.0f})"
+            for grid, share in shares.items()
+            if share > _MUCH_WAITING
+        ]
+        self._waited = self._waited + 1 if starving else 0
         if self._waited == _LINES:
             self._log.say(
-                f"the input limits training: on {grid} the devices wait {share:.0%} of the time; "
-                f"they get {clips_per_s:,.0f} clips/s and could take "
-                f"{clips_per_s / max(1 - share, 0.01):,.0f}. More cores for readers would help; "
-                "python -m mg_jax.bench --what=input says how many"
+                f"the input limits training: {', '.join(starving)}. More cores for readers would "
+                "help; python -m mg_jax.bench --what=input says how many"
             )

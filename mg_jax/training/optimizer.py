@@ -1,32 +1,60 @@
-"""SGD as the paper trains: Nesterov momentum, weight decay except on batch norm."""
+"""The optimizers: SGD as the paper trains, and AdamW; weight decay except on batch norm."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import optax
 
+from mg_jax.checks import STAGES
+from mg_jax.training.stages import HEAD, map_stages
+
 
 def create_optimizer(config) -> optax.GradientTransformation:
-    """SGD whose learning rate `with_learning_rate` sets before every update.
+    """An optimizer whose learning rate `with_learning_rate` sets before every update.
 
-    With g the gradient, w the weight decay and m the momentum, as in the authors' PyTorch code:
+    With g the gradient, w the weight decay, m the momentum and b, c the betas, SGD does as in the
+    authors' PyTorch code
 
         v <- m v + g + w theta,   theta <- theta - lr (g + w theta + m v)
 
+    and AdamW (Loshchilov and Hutter, 2019)
+
+        u <- b u + (1 - b) g,   s <- c s + (1 - c) g^2,
+        theta <- theta - lr (u / (1 - b^t) / (sqrt(s / (1 - c^t)) + 1e-8) + w theta).
+
+    Before that the gradient is scaled down to the norm clip_norm where it is longer; then lr is
+    multiplied by layer_decay for each stage between theta and the classifier.
+
     Args:
-      config: the `optimizer` section: momentum, nesterov, weight_decay. The formula is that with
-        nesterov.
+      config: the `optimizer` section. The formula of SGD is that with nesterov.
     """
 
     @optax.inject_hyperparams
-    def sgd(learning_rate):
-        return optax.chain(
-            optax.add_decayed_weights(config.weight_decay, mask=decayed),
-            optax.trace(decay=config.momentum, nesterov=config.nesterov),
-            optax.scale_by_learning_rate(learning_rate),
-        )
+    def optimizer(learning_rate):
+        return optax.chain(*_transforms(config), optax.scale_by_learning_rate(learning_rate))
 
-    return sgd(learning_rate=0.0)
+    return optimizer(learning_rate=0.0)
+
+
+def _transforms(config) -> Iterator[optax.GradientTransformation]:
+    decay = optax.add_decayed_weights(
+        config.weight_decay, mask=lambda params: decayed(params, config.freeze)
+    )
+    if config.clip_norm:
+        yield optax.clip_by_global_norm(config.clip_norm)
+    if config.name == "adamw":
+        yield optax.scale_by_adam(*config.betas)
+        yield decay
+    else:
+        yield decay
+        yield optax.trace(decay=config.momentum, nesterov=config.nesterov)
+    if config.layer_decay != 1:
+        yield optax.stateless(
+            lambda updates, _: map_stages(
+                lambda update, stage: update * config.layer_decay ** (HEAD - stage), updates
+            )
+        )
 
 
 def with_learning_rate(opt_state: Any, learning_rate: jax.Array) -> Any:
@@ -35,10 +63,19 @@ def with_learning_rate(opt_state: Any, learning_rate: jax.Array) -> Any:
     return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": rate})
 
 
-def decayed(params: Any) -> Any:
-    """A tree of bools: True for the parameters with weight decay, all but those of batch norm."""
+def decayed(params: Any, freeze: str = "") -> Any:
+    """A tree of bools: True for the parameters with weight decay, all but those of batch norm.
+
+    Args:
+      params: by the names of a network's modules.
+      freeze: the last stage that is frozen and has no decay either, one of STAGES; '' for none.
+    """
 
     def is_decayed(path, _) -> bool:
         return not any(module.key.endswith("bn") for module in path[-2:-1])
 
-    return jax.tree_util.tree_map_with_path(is_decayed, params)
+    mask = jax.tree_util.tree_map_with_path(is_decayed, params)
+    if freeze:
+        most = STAGES.index(freeze)
+        mask = map_stages(lambda decays, stage: decays and stage > most, mask)
+    return mask

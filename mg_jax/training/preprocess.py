@@ -3,23 +3,30 @@
 import jax
 import jax.numpy as jnp
 
-# Mean and standard deviation of x / 255 that the published models were trained with.
-PIXEL_MEAN = 0.45
-PIXEL_STD = 0.225
 
-
-def preprocess(batch: dict[str, jax.Array]) -> jax.Array:
+def preprocess(batch: dict[str, jax.Array], data) -> jax.Array:
     """What the network takes of a batch of training: its clips, augmented and normalised, float32.
 
     Args:
       batch: of `step.batch_shapes`.
+      data: the `data` section of the config.
     """
-    return normalize(flip(batch["clips"], batch["flip"]))
+    return normalize(flip(batch["clips"], batch["flip"]), data)
 
 
-def normalize(clips_BTHWC: jax.Array) -> jax.Array:
-    """Network input of uint8 pixels: (x / 255 - mean) / std in float32, of the same shape."""
-    return (clips_BTHWC.astype(jnp.float32) / 255 - PIXEL_MEAN) / PIXEL_STD
+def normalize(clips_BTHWC: jax.Array, data) -> jax.Array:
+    """Network input of uint8 pixels: (x / 255 - mean) / std in float32, of the same shape.
+
+    Args:
+      clips_BTHWC: red, green and blue.
+      data: the `data` section of the config, with mean and std.
+    """
+    return (clips_BTHWC.astype(jnp.float32) / 255 - _colours(data.mean)) / _colours(data.std)
+
+
+def _colours(values_C: tuple[float, float, float]) -> jax.Array | float:
+    """A number for each colour; one number if they are equal, which compiles to less."""
+    return values_C[0] if len(set(values_C)) == 1 else jnp.array(values_C, jnp.float32)
 
 
 def flip(clips_BTHWC: jax.Array, flip_B: jax.Array) -> jax.Array:

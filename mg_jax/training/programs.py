@@ -1,6 +1,6 @@
 """The kinds of programs of a run, and how each is lowered."""
 
-import pathlib
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from mg_jax.grid import Grid
 from mg_jax.input.sampling import Views
-from mg_jax.runtime import memory
+from mg_jax.runtime import memory, parallel, xla_options
 from mg_jax.runtime.executables import Executables, Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.training import evaluation_step, step
@@ -30,19 +30,30 @@ def views_program(config, views: Views, mesh: Mesh) -> Program:
     return Program("views", videos, views.frames, views.size, views=len(views))
 
 
-def create_executables(config, mesh: Mesh, state: TrainState) -> Executables:
+def create_executables(
+    config, mesh: Mesh, state: TrainState, class_weights: Sequence[float] | None = None
+) -> Executables:
     """The cache of compiled programs of a run.
 
     Args:
       config: of the run.
       mesh: the devices.
       state: gives shapes and dtypes.
+      class_weights: of the loss of each class; None for 1.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    return Executables(partial(lower_program, config, mesh, shapes), memory.limit_bytes())
+    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
+    lower = partial(lower_program, config, mesh, shapes, class_weights=class_weights)
+    return Executables(lower, memory.limit_bytes(), options)
 
 
-def lower_program(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+def lower_program(
+    config,
+    mesh: Mesh,
+    state: TrainState,
+    program: Program,
+    class_weights: Sequence[float] | None = None,
+) -> jax.stages.Lowered:
     """A program, lowered for compilation.
 
     Args:
@@ -50,16 +61,20 @@ def lower_program(config, mesh: Mesh, state: TrainState, program: Program) -> ja
       mesh: the devices, which need not be there.
       state: shapes of the state.
       program: of which kind and for which shapes.
+      class_weights: of the loss of each class; None for 1.
     """
     lowerings = {
-        "train": step.lower_train_step,
+        "train": partial(step.lower_train_step, class_weights=class_weights),
         "statistics": evaluation_step.lower_statistics_step,
         "views": evaluation_step.lower_views_step,
     }
     return lowerings[program.kind](config, mesh, state, program)
 
 
-def cache_programs(folder: str) -> None:
-    """Makes JAX keep compiled programs in a folder, also between runs."""
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+def batch_bytes(config, program: Program) -> int:
+    """Bytes of a global batch of a program, over all devices."""
+    if program.kind == "views":
+        shapes = evaluation_step.views_shapes(program)
+    else:
+        shapes = step.batch_shapes(config, program)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in shapes.values())

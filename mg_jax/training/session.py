@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
+from mg_jax.checks import check_parts
 from mg_jax.errors import UserError
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
@@ -18,14 +19,16 @@ from mg_jax.machine.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.executables import Executables, Program
-from mg_jax.runtime.state import TrainState
+from mg_jax.runtime.program_cache import cache_run_programs
+from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.runtime.stops import Stops
 from mg_jax.schedule import Schedule
-from mg_jax.training.programs import cache_programs, create_executables
+from mg_jax.training.programs import create_executables
 from mg_jax.training.state import create_state, init_variables
 from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir.checkpoint import Checkpoints
 from mg_jax.workdir.checkpoint_record import state_checksums
+from mg_jax.workdir.class_files import check_class_files
 from mg_jax.workdir.config import check_classes, check_config, has_checkpoint, shared_settings
 from mg_jax.workdir.lock import locked_workdir
 from mg_jax.workdir.trained_on import TrainedOn, check_videos, read_trained_on
@@ -65,7 +68,7 @@ class Session:
       checkpoints: of the work directory.
       clocks: seconds that the run has taken so far.
       stops: tells of signals to stop.
-      lock: keeps other runs out of the work directory while this one trains.
+      opened: what closing the session gives back, the lock of the work directory among it.
       trained_on: which videos the run has been trained on, from which iteration on.
     """
 
@@ -78,7 +81,7 @@ class Session:
     checkpoints: Checkpoints
     clocks: Clocks
     stops: Stops
-    lock: contextlib.ExitStack
+    opened: contextlib.ExitStack
     trained_on: TrainedOn
 
     @contextlib.contextmanager
@@ -121,12 +124,8 @@ class Session:
         return self.executables.format_left(pending) if pending > 1 else ""
 
     def close(self) -> None:
-        """Waits until checkpoints are written; drops programs that are not compiled yet."""
-        try:
-            self.checkpoints.close()
-        finally:
-            self.executables.close()
-            self.lock.close()
+        """Drops programs that are not compiled yet; waits until checkpoints are written."""
+        self.opened.close()
 
 
 def open_session(
@@ -149,11 +148,19 @@ def open_session(
       KeyboardInterrupt: after Ctrl-C.
       Preempted: after SIGTERM.
     """
+    with contextlib.ExitStack() as opened:
+        return _open(config, workdir, stops, opened, trains=trains)
+
+
+def _open(
+    config, workdir: pathlib.Path, stops: Stops, opened: contextlib.ExitStack, *, trains: bool
+) -> tuple[Session, TrainState]:
     hosts.check_device_counts()
     hosts.check_same(shared_settings(config), "Start the same command on every host")
     schedule = schedule_from_config(config)
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
+    check_parts(config, schedule, mesh.size)
     data = hosts.on_all(lambda: open_source(config))
     _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))
@@ -164,16 +171,18 @@ def open_session(
             raise UserError(f"{workdir} holds no checkpoint to evaluate; train there first")
         weights = hosts.on_all(lambda: _weights(config, data))
     stops.check_alone()
-    lock = contextlib.ExitStack()
     if trains:
-        hosts.on_first(lambda: lock.enter_context(locked_workdir(workdir)))
+        hosts.on_first(lambda: opened.enter_context(locked_workdir(workdir)))
         hosts.check_shared(workdir)
-    cache_programs(config.run.cache_dir)
+    platform = parallel.platform(mesh)
+    cache_run_programs(config.run.cache_dir, workdir, platform, writes_alone=trains)
     checkpoints = Checkpoints(workdir, config.run.keep, read_only=not trains)
+    opened.callback(checkpoints.close)
     state, clocks = _state(config, mesh, checkpoints, weights, repair=trains)
-    executables = create_executables(config, mesh, state)
+    executables = create_executables(config, mesh, state, data.class_files.weights)
+    opened.callback(executables.close)
     stops.check_now()
-    pieces = executables, checkpoints, clocks, stops, lock, trained_on
+    pieces = executables, checkpoints, clocks, stops, opened.pop_all(), trained_on
     return Session(config, workdir, schedule, mesh, data, *pieces), state
 
 
@@ -187,6 +196,8 @@ def _check_workdir(config, workdir: pathlib.Path, data: DataSource, *, trains: b
     free = () if trains else ("data.eval_split",)
     hosts.on_first(lambda: check_config(workdir, config, free=free))
     hosts.on_first(lambda: check_classes(workdir, data.classes))
+    if trains:
+        hosts.on_first(lambda: check_class_files(workdir, dataclasses.asdict(data.class_files)))
     if trains and not config.run.accept_other_videos:
         hosts.on_first(
             lambda: check_videos(workdir, config, data.train.videos, data.evaluation.videos)
@@ -214,6 +225,7 @@ def _check_same_data(config, data: DataSource) -> None:
     """Checks that all processes have prepared the same videos in the same way."""
     parts = {
         "names of classes": json.dumps(data.classes),
+        "flip pairs and class weights": json.dumps(dataclasses.asdict(data.class_files)),
         "how frames are stored": hosts.on_all(lambda: str(stored(config))),
     }
     splits = {config.data.train_split: data.train, config.data.eval_split: data.evaluation}
@@ -247,7 +259,7 @@ def _weights(config, data: DataSource) -> Loaded | None:
         return None
     path = pathlib.Path(config.init_from).expanduser()
     shapes = jax.eval_shape(lambda: init_variables(config))
-    return load_weights(path, shapes, data.classes)
+    return load_weights(path, shapes, data.classes, config)
 
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:
@@ -256,4 +268,6 @@ def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:
     variables = weights.variables(
         lambda: jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
     )
+    if isinstance(state, AveragedState):
+        variables["average"] = variables["params"]
     return state.replace(**parallel.replicate(variables, mesh))

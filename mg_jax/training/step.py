@@ -1,8 +1,8 @@
 """One iteration of training, as per-device code."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,15 +10,27 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
+from mg_jax.checks import changes_pixels
 from mg_jax.models import create_model
+from mg_jax.models.parts import first_clip
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.augment.batch import augmented
+from mg_jax.training.average import with_average
+from mg_jax.training.loss import batch_metrics
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
-from mg_jax.training.preprocess import preprocess
+from mg_jax.training.parts import mean_over_parts
+from mg_jax.training.stages import frozen
 
 
-def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) -> jax.stages.Lowered:
+def lower_train_step(
+    config,
+    mesh: Mesh,
+    state: TrainState,
+    program: Program,
+    class_weights: Sequence[float] | None = None,
+) -> jax.stages.Lowered:
     """The step (state, batch, learning_rate) -> (state, metrics), lowered for compilation.
 
     `batch` is as in `batch_shapes`. Metrics are scalars: means over the global batch, and `finite`,
@@ -29,19 +41,36 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
       mesh: the devices.
       state: shapes of the state.
       program: batch, frames, size and sub_batch.
+      class_weights: of the loss of each class; None for 1.
     """
-    model = create_model(
-        config.model,
-        train=True,
-        sub_batch=program.sub_batch,
-        axis_name=parallel.AXIS,
-        remat=config.run.remat,
-        platform=parallel.platform(mesh),
-    )
     optimizer = create_optimizer(config.optimizer)
+    parts = config.run.accumulate
+
+    def loss(logits_BK, label):
+        return batch_metrics(logits_BK, label, config.loss.label_smoothing, class_weights)
+
+    def gradients(state, batch):
+        if parts == 1:
+            return _gradients(config, mesh, program, loss, state, batch)
+        clips = program.batch // mesh.size
+        batch = {**batch, "number": first_clip(parallel.AXIS, clips) + jnp.arange(clips)}
+        return mean_over_parts(
+            lambda part: _gradients(config, mesh, program, loss, state, part), parts, batch
+        )
 
     def step(state, batch, learning_rate):
-        return _train_step(model, optimizer, config.seed, state, batch, learning_rate)
+        grads, batch_stats, metrics = lax.pmean(gradients(state, batch), parallel.AXIS)
+        opt_state = with_learning_rate(state.opt_state, learning_rate)
+        updates, opt_state = optimizer.update(grads, opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # Parameters and statistics may be infinite or NaN though the loss is finite.
+        metrics["finite"] = all_finite((params, batch_stats))
+        if config.run.log_norms:
+            metrics |= {"gradient_norm": norm(grads), "parameter_norm": norm(params)}
+        state = state.replace(
+            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
+        )
+        return with_average(config, state, program.batch), metrics
 
     mapped = parallel.pmap(
         step,
@@ -61,65 +90,73 @@ def lower_train_step(config, mesh: Mesh, state: TrainState, program: Program) ->
 def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of a global batch: clips `B t h h 3` uint8, flip `B` bool, label.
 
-    The label is `B` int32, or `B K` uint8 if videos have any number of labels.
+    The label is `B` int32, or `B K` uint8 if videos have any number of labels. To train with pixels
+    that are changed at random there is also position `B` uint32, modulo 2^32.
     """
     B, t, h = program.batch, program.frames, program.size
     label = jax.ShapeDtypeStruct((B,), jnp.int32)
     if config.data.multi_label:
         label = jax.ShapeDtypeStruct((B, config.model.num_classes), jnp.uint8)
-    return {
+    shapes = {
         "clips": jax.ShapeDtypeStruct((B, t, h, h, 3), jnp.uint8),
         "flip": jax.ShapeDtypeStruct((B,), jnp.bool_),
         "label": label,
     }
+    if program.kind == "train" and changes_pixels(config.augment):
+        shapes["position"] = jax.ShapeDtypeStruct((B,), jnp.uint32)
+    return shapes
 
 
-def batch_metrics(logits_BK: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-    """Means over a batch: `loss`, and `top1` if every video has one label.
-
-    Args:
-      logits_BK: float32.
-      label: `B` int32 for softmax cross entropy, or `B K` of 0 and 1 for sigmoid binary cross
-        entropy, averaged over clips and classes.
-    """
-    if label.ndim == 2:
-        return {"loss": optax.sigmoid_binary_cross_entropy(logits_BK, label).mean()}
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits_BK, label).mean()
-    return {"loss": loss, "top1": jnp.mean(jnp.argmax(logits_BK, -1) == label)}
-
-
-def _train_step(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    seed: int,
+def _gradients(
+    config,
+    mesh: Mesh,
+    program: Program,
+    loss: Callable[[jax.Array, jax.Array], dict[str, jax.Array]],
     state: TrainState,
     batch: dict[str, jax.Array],
-    learning_rate: jax.Array,
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    clips_BTHWC = preprocess(batch)
-    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+) -> tuple[Any, Any, dict[str, jax.Array]]:
+    """Gradients, new running statistics and metrics of some of this device's clips: their means.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      program: gives sub_batch.
+      loss: of logits and label, gives the metrics.
+      state: to train.
+      batch: all of the device's clips, or a part of them with their `number` in the batch.
+    """
+    model = create_model(
+        config.model,
+        train=True,
+        sub_batch=program.sub_batch,
+        axis_name=parallel.AXIS,
+        remat=config.run.remat,
+        platform=parallel.platform(mesh),
+        first=batch["number"][0] if "number" in batch else None,
+    )
+    clips_BTHWC, label = augmented(config, program.batch, batch)
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
     def loss_fn(params):
         logits_BK, updated = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
+            {"params": frozen(params, config.optimizer.freeze), "batch_stats": state.batch_stats},
             clips_BTHWC,
             rngs={"dropout": dropout_key},
             mutable=["batch_stats"],
         )
-        metrics = batch_metrics(logits_BK, batch["label"])
+        metrics = loss(logits_BK, label)
         return metrics["loss"], (metrics, updated["batch_stats"])
 
     (_, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    grads, batch_stats, metrics = lax.pmean((grads, batch_stats, metrics), parallel.AXIS)
-    opt_state = with_learning_rate(state.opt_state, learning_rate)
-    updates, opt_state = optimizer.update(grads, opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    # Parameters and statistics may be infinite or NaN though the loss is finite.
-    metrics["finite"] = all_finite((params, batch_stats))
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+    return grads, batch_stats, metrics
 
 
 def all_finite(tree: Any) -> jax.Array:
     """Whether all elements of all arrays of a tree are finite, a bool scalar."""
     # One vector: the leaves one by one take two kernels each.
     return jnp.all(jnp.isfinite(ravel_pytree(tree)[0]))
+
+
+def norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all elements of all arrays of a tree."""
+    return jnp.linalg.norm(ravel_pytree(tree)[0])  # one vector, as in `all_finite`

@@ -8,10 +8,8 @@ from mg_jax.lengths import describe_epochs
 from mg_jax.metrics import format_headline
 from mg_jax.runtime import hosts, parallel
 from mg_jax.training.session import Session
-from mg_jax.workdir.config import read_json
+from mg_jax.workdir.finished import SUMMARY
 from mg_jax.workdir.trained_on import DATA_RECORD
-
-SUMMARY = "summary.json"
 
 
 def summarize(session: Session, metrics: dict[str, float]) -> dict[str, Any]:
@@ -33,16 +31,6 @@ def summarize(session: Session, metrics: dict[str, float]) -> dict[str, Any]:
         "damaged_videos": hosts.total(len(data.train.damaged) + len(data.evaluation.damaged)),
         "metrics": metrics,
     }
-
-
-def read_summary(workdir: pathlib.Path) -> dict[str, Any] | None:
-    """The summary in a work directory; None if its run has not finished.
-
-    Raises:
-      WorkdirError: if it is damaged.
-    """
-    path = workdir / SUMMARY
-    return read_json(path) if path.exists() else None
 
 
 def describe_start(session: Session, start: int, *, known: bool) -> str:

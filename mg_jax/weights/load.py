@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mg_jax.weights import mmaction, recognition
 from mg_jax.weights import names as names_lib
 from mg_jax.weights.files import WeightsError, read_tensors
 from mg_jax.weights.layout import to_tensors, to_variables
@@ -37,6 +38,7 @@ class Account:
       initialised: the model's tensors that keep their initialisation.
       unused: the file's tensors that the model does not have.
       training_only: how many further values of the file only its training needed.
+      remark: what no tensor shows and the config has otherwise than the published networks.
     """
 
     source: str
@@ -45,6 +47,7 @@ class Account:
     initialised: tuple[str, ...]
     unused: tuple[str, ...]
     training_only: int = 0
+    remark: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.loaded)} tensors loaded"]
@@ -60,6 +63,8 @@ class Account:
                 lines.append(f"  {len(names)} {fate}: {_listed(names)}")
         if self.training_only:
             lines.append(f"  {self.training_only} training-only values left out")
+        if self.remark:
+            lines.append(f"  {self.remark}")
         return "\n".join(lines)
 
 
@@ -97,16 +102,17 @@ class Loaded:
 
 
 def load_weights(
-    path: pathlib.Path, shapes: dict[str, Any], classes: list[str] | None = None
+    path: pathlib.Path, shapes: dict[str, Any], classes: list[str] | None = None, config=None
 ) -> Loaded:
     """The weights of a file or of a work directory's best checkpoint.
 
     Args:
       path: a work directory, or a file that `files.read_tensors` reads, with the names of
-        PySlowFast, PyTorchVideo, Caffe2 or an ImageNet ResNet of torchvision or timm.
+        PySlowFast, PyTorchVideo, Caffe2, mmaction2 or an ImageNet ResNet of torchvision or timm.
       shapes: of the model's `params` and `batch_stats`, leaves with `shape` and `dtype`.
       classes: that the model is to tell apart; the classifier of a work directory with others is
         left out.
+      config: of the model, for the account's remark.
 
     Raises:
       UserError: if they cannot be read or are another network's.
@@ -123,31 +129,45 @@ def load_weights(
     if source is None:
         raise WeightsError(
             f"the names in {path}, such as {_abridged(sorted(tensors))}, are of no known kind; "
-            "known are PySlowFast's, PyTorchVideo's, Caffe2's and those of torchvision's and "
-            "timm's ResNets"
+            "known are PySlowFast's, PyTorchVideo's, Caffe2's, mmaction2's and those of "
+            "torchvision's and timm's ResNets"
         )
     translated = {name: names_lib.to_pyslowfast(name, source) for name in tensors}
     found = {ours: tensors[name] for name, ours in translated.items() if ours is not None}
-    loaded = fit(str(path), found, shapes, images=source == "imagenet")
+    if source == "mmaction":
+        found = mmaction.completed(found)
+    loaded = fit(str(path), found, shapes, scheme=source)
     unused = [name for name, ours in translated.items() if ours is None]
     account = dataclasses.replace(
         loaded.account,
         unused=(*loaded.account.unused, *sorted(unused)),
         training_only=len(content) - len(tensors),
+        remark="" if config is None else _remark(config, found, source),
     )
     return Loaded(loaded.tensors, account)
 
 
+def _remark(config, found: dict[str, np.ndarray], scheme: str) -> str:
+    if scheme == "imagenet":
+        return ""
+    visible = recognition.visible_settings(found)
+    return recognition.remark(config, recognition.published_as(visible, scheme))
+
+
 def _without_prefix(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names without the `module.` that PyTorch's data parallelism puts before them."""
-    plain = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    """Names without the `module.` that PyTorch's data parallelism puts before them.
+
+    And without the `model.` that PySlowFast puts before PyTorchVideo's.
+    """
+    prefix = re.compile(r"(module\.)?(model\.(?=blocks\.))?")
+    plain = {prefix.sub("", name, count=1): tensor for name, tensor in tensors.items()}
     if len(plain) != len(tensors):
         raise WeightsError(f"{path} holds tensors both with and without the prefix 'module.'")
     return plain
 
 
 def fit(
-    source: str, found: dict[str, np.ndarray], shapes: dict[str, Any], *, images: bool = False
+    source: str, found: dict[str, np.ndarray], shapes: dict[str, Any], *, scheme: str = "pyslowfast"
 ) -> Loaded:
     """The tensors that a model has, and an account of all.
 
@@ -155,14 +175,14 @@ def fit(
       source: where they come from, in words.
       found: the tensors by PySlowFast's names.
       shapes: of the model's variables.
-      images: the tensors are those of a ResNet for images: kernels are inflated, and what images do
-        not have is to be initialised.
+      scheme: of the names that the tensors had (`names.scheme`). With imagenet, those of a ResNet
+        for images, kernels are inflated, and what images do not have is to be initialised.
 
     Raises:
       WeightsError: if they are another network's.
     """
-    wanted = _places(shapes)
-    _check_network(source, found, wanted, images)
+    wanted, images = _places(shapes), scheme == "imagenet"
+    _check_network(source, found, wanted, scheme)
     tensors, extended = {}, []
     for name, place in wanted.items():
         tensor = found.get(name)
@@ -221,17 +241,25 @@ def _other_classes(name: str, tensor: np.ndarray, place: np.ndarray) -> bool:
 
 
 def _check_network(
-    source: str, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], images: bool
+    source: str, found: dict[str, np.ndarray], wanted: dict[str, np.ndarray], scheme: str
 ) -> None:
-    """Refuses another model, depth or set of non-local blocks before shapes are compared."""
-    if images:
+    """Refuses another model, depth or set of non-local blocks before shapes are compared.
+
+    And other kernel sizes over time.
+    """
+    theirs_visible, ours_visible = map(recognition.visible_settings, (found, wanted))
+    if scheme == "imagenet":
+        theirs_visible = {}
         wanted = {name: None for name in wanted if not _NOT_IN_IMAGES.fullmatch(name)}
+    advice = recognition.advice(recognition.published_as(theirs_visible, scheme))
     theirs, ours = outline(found), outline(wanted)
     if theirs != ours:
         raise WeightsError(
             f"{source} holds {theirs}; the config's model has {ours}. Set model.name, "
-            "model.depth and model.non_local.positions accordingly"
+            f"model.depth and model.non_local.positions accordingly.{advice}"
         )
+    if unlike := recognition.describe_differences(theirs_visible, ours_visible):
+        raise WeightsError(f"{source} does not fit the config's model: {unlike}.{advice}")
     missing = [name for name in wanted if name not in found and not name.startswith(_HEAD)]
     if missing:
         raise WeightsError(f"{source} lacks {len(missing)} tensors: {_abridged(missing)}")

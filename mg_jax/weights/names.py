@@ -6,6 +6,8 @@ Our modules carry PySlowFast's names, for example `s2.pathway0_res0.branch2.a.we
 import re
 from collections.abc import Iterable
 
+from mg_jax.weights import mmaction
+
 # Pattern -> replacement, the first that matches the whole name.
 _PYTORCHVIDEO = (
     (r"blocks\.0\.multipathway_blocks\.(\d)\.conv\.(.*)", r"s1.pathway\1_stem.conv.\2"),
@@ -69,8 +71,14 @@ _CAFFE2_LEAVES = {
 }
 
 
+_MMACTION_STEMS = ("backbone.conv1.conv.weight", "backbone.slow_path.conv1.conv.weight")
+
+
 def scheme(names: Iterable[str], own: Iterable[str]) -> str | None:
-    """The naming scheme of a file: pyslowfast, pytorchvideo, caffe2, imagenet, or None.
+    """The naming scheme of a file, or None if it is not known.
+
+    It is pyslowfast, pytorchvideo (pytorchvideo_pooled where pooling over time is a block of its
+    own after res2, as in I3D and C2D), caffe2, imagenet or mmaction.
 
     Args:
       names: of the file's tensors.
@@ -80,7 +88,10 @@ def scheme(names: Iterable[str], own: Iterable[str]) -> str | None:
     if any(name.startswith("s1.pathway0_stem.") for name in names) or not names.isdisjoint(own):
         return "pyslowfast"
     if any(name.startswith("blocks.0.") for name in names):
-        return "pytorchvideo"
+        pooled = "blocks.5.res_blocks.0.branch1_conv.weight" in names
+        return "pytorchvideo_pooled" if pooled else "pytorchvideo"
+    if not names.isdisjoint(_MMACTION_STEMS):
+        return "mmaction"
     if {"conv1_w", "res_conv1_bn_s"} <= names:
         return "caffe2"
     if {"conv1.weight", "layer1.0.conv1.weight"} <= names:
@@ -99,6 +110,10 @@ def to_pyslowfast(name: str, source: str) -> str | None:
         return name
     if source == "pytorchvideo":
         return _pytorchvideo(name)
+    if source == "pytorchvideo_pooled":
+        return _pytorchvideo(re.sub(r"^blocks\.([3-6])\.", _block_before, name))
+    if source == "mmaction":
+        return mmaction.to_pyslowfast(name)
     return _imagenet(name) if source == "imagenet" else _caffe2(name)
 
 
@@ -112,6 +127,10 @@ def _translate(name: str, rules: Iterable[tuple[str, str]]) -> str | None:
 def _next_stage(match: re.Match) -> str:
     """Their stages count from 0 (ImageNet's from 1), PySlowFast's s1 is the stem."""
     return f"s{int(match[1]) + 1}"
+
+
+def _block_before(match: re.Match) -> str:
+    return f"blocks.{int(match[1]) - 1}."
 
 
 def _pytorchvideo(name: str) -> str | None:

@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,12 +15,13 @@ from absl import logging
 from jax.sharding import Mesh
 
 from mg_jax.errors import UserError
-from mg_jax.machine.atomic_file import write_json
 from mg_jax.metrics import headline
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
 from mg_jax.workdir.checkpoint_record import (
-    RECORD,
+    RECORD_ITEM,
+    DamagedCheckpoint,
+    add_to_record,
     check_checksums,
     checksum,
     read_record,
@@ -29,6 +30,7 @@ from mg_jax.workdir.checkpoint_record import (
     with_checksum,
 )
 from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_classes, steps_in
+from mg_jax.workdir.kept import NewestAndBest, best_step
 
 
 class CheckpointError(UserError):
@@ -90,7 +92,7 @@ class Checkpoints:
         record = {"clocks": clocks, "metrics": None, "checksums": state_checksums(state)}
         items = {
             "state": ocp.args.StandardSave(state),
-            RECORD: ocp.args.JsonSave(with_checksum(record)),
+            RECORD_ITEM: ocp.args.JsonSave(with_checksum(record)),
         }
         with self._disk_errors():
             self._manager.save(step, args=ocp.args.Composite(**items))
@@ -112,22 +114,20 @@ class Checkpoints:
         Raises:
           CheckpointError: if the checkpoint or the evaluation could not be written.
         """
-        folder = self.folder / str(step)
+        folder, crc = self.folder / str(step), checksum(batch_stats)
         self._wait()
-        record = hosts.on_first(lambda: read_record(folder))
-        record |= {"clocks": clocks, "metrics": metrics}
-        record["checksums"]["precise_batch_stats"] = checksum(batch_stats)
         with self._disk_errors():
             if batch_stats:  # Orbax refuses empty items
                 with ocp.StandardCheckpointer() as checkpointer:
                     checkpointer.save(folder / "batch_stats", batch_stats, force=True)
-            path = folder / RECORD / "metadata"
-            hosts.on_first(lambda: write_json(path, with_checksum(record)))
-            self._scores[step] = headline(metrics)
-            # Orbax applied the policy when the checkpoint was saved and had no score yet.
-            steps = self._manager.all_steps()
-            for worse in sorted(set(steps) - self._policy.kept(steps)):
-                self._manager.delete(worse)
+            hosts.on_first(lambda: add_to_record(folder, clocks, metrics, crc))
+        self._scores[step] = headline(metrics)
+        # Orbax applied the policy when the checkpoint was saved and had no score yet.
+        steps = self._manager.all_steps()
+        worse = sorted(set(steps) - self._policy.kept(steps))
+        with self._disk_errors():
+            for other in worse:
+                self._manager.delete(other)
 
     def check(self) -> None:
         """Raises CheckpointError if writing the newest checkpoint has failed; does not wait."""
@@ -157,11 +157,12 @@ class Checkpoints:
         Raises:
           WorkdirError: if there are checkpoints and none can be read.
         """
+        shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
         errors = {}
         for step in sorted(self._steps, reverse=True):
             error = None
             try:
-                restored, clocks = self._restore(step, state, mesh)
+                restored, clocks = self._restore(step, shapes)
             except Exception as damage:  # Orbax and TensorStore raise any type.
                 error = damage
             if hosts.total(error is not None):  # on any process
@@ -193,16 +194,13 @@ class Checkpoints:
             with self._disk_errors():
                 self._manager.close()
 
-    def _restore(
-        self, step: int, state: TrainState, mesh: Mesh
-    ) -> tuple[TrainState, dict[str, float]]:
+    def _restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict[str, float]]:
         record = hosts.on_first(lambda: read_record(self.folder / str(step)))
-        shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
         restored = self._manager.restore(step, args=items)["state"]
         check_checksums(state_checksums(restored), record)
         if int(restored.step) != step:
-            raise UserError(f"its state is of step {int(restored.step)}")
+            raise DamagedCheckpoint(f"its state is of step {int(restored.step)}")
         return restored, record["clocks"]
 
     @contextlib.contextmanager
@@ -261,36 +259,6 @@ def _first_line(error: Exception) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class NewestAndBest(ocp.checkpoint_managers.PreservationPolicy):
-    """Keeps the newest checkpoints and the one with the best score.
-
-    Attributes:
-      newest: how many of the newest.
-      scores: by step, of the evaluated checkpoints.
-    """
-
-    newest: int
-    scores: dict[int, float]
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Whether to keep each of the checkpoints; Orbax calls it at every save."""
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = self.kept(steps)
-        return [step in kept for step in steps]
-
-    def kept(self, steps: Sequence[int]) -> set[int | None]:
-        """Those of the steps whose checkpoints are kept, and None if none was evaluated."""
-        return {*sorted(steps)[-self.newest :], best_step(self.scores, steps)}
-
-
-def best_step(scores: dict[int, float], steps: Iterable[int]) -> int | None:
-    """The step with the best score, the last of equal ones; None if none was evaluated."""
-    return max(
-        (step for step in steps if step in scores), key=lambda s: (scores[s], s), default=None
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class Best:
     """The checkpoint that is used for inference or to start another run from.
 
@@ -298,7 +266,8 @@ class Best:
       step: iterations done.
       evaluated: whether it is the one with the best score, with precise `batch_stats`; otherwise
         none has been evaluated and it is the newest, with running statistics.
-      variables: `params` and `batch_stats`, NumPy arrays.
+      variables: `params` and `batch_stats`, NumPy arrays; the parameters are the average that was
+        evaluated, if the run has one.
       classes: names, by class index.
     """
 
@@ -322,7 +291,7 @@ def read_best(workdir: pathlib.Path) -> Best:
     """
     if not has_checkpoint(workdir):
         raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
-    folder = workdir.absolute() / "checkpoints"
+    folder, classes = workdir.absolute() / "checkpoints", read_classes(workdir)
     scores = score_by_step(folder)
     steps = steps_in(folder)
     while steps:
@@ -330,18 +299,22 @@ def read_best(workdir: pathlib.Path) -> Best:
         step = max(steps) if best is None else best
         try:
             variables = _read_variables(folder / str(step))
-            return Best(step, best is not None, variables, classes=read_classes(workdir))
         except Exception as error:  # Orbax and TensorStore raise any type.
             path = folder / str(step)
             logging.error("checkpoint %s cannot be read (%s)", path, _first_line(error))
-        steps.remove(step)
+            steps.remove(step)
+        else:
+            return Best(step, best is not None, variables, classes)
     raise WorkdirError(f"none of the checkpoints in {folder} can be read")
 
 
 def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
     record, state = read_record(checkpoint), _read_arrays(checkpoint / "state")
     variables = {name: state[name] for name in ("params", "batch_stats")}
-    check_checksums({name: checksum(tree) for name, tree in variables.items()}, record)
+    average = {"average": state["average"]} if "average" in state else {}
+    check_checksums({name: checksum(tree) for name, tree in (variables | average).items()}, record)
+    if record["metrics"] is not None and average:  # it is what was evaluated
+        variables["params"] = average["average"]
     if record["metrics"] is not None and variables["batch_stats"]:
         precise = _read_arrays(checkpoint / "batch_stats")
         check_checksums({"precise_batch_stats": checksum(precise)}, record)

@@ -9,13 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from mg_jax.errors import UserError
+from mg_jax.machine.atomic_file import write_json
 from mg_jax.metrics import headline
-from mg_jax.runtime.state import TrainState
+from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.workdir.config import steps_in
 
 # The checkpoint's item that holds it, beside the arrays.
-RECORD = "record"
+RECORD_ITEM = "record"
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint is not as it was written; says what of it."""
 
 
 def checksum(tree: Any) -> int:
@@ -30,18 +34,50 @@ def read_record(checkpoint: pathlib.Path) -> dict[str, Any]:
     """A checkpoint's `clocks`, `metrics` (None if it was not evaluated) and `checksums`.
 
     Raises:
-      UserError: if the record is damaged.
+      DamagedCheckpoint: if the record is damaged.
       OSError: if it is missing.
     """
-    record = json.loads((checkpoint / RECORD / "metadata").read_text())
+    try:
+        record = json.loads(_path(checkpoint).read_text())
+    except ValueError as error:
+        raise DamagedCheckpoint(f"its record is damaged: {error}") from error
     if not isinstance(record, dict) or record.pop("checksum", None) != _text_checksum(record):
-        raise UserError("its record is damaged")
+        raise DamagedCheckpoint("its record is damaged")
     return record
+
+
+def add_to_record(
+    checkpoint: pathlib.Path,
+    clocks: dict[str, float],
+    metrics: dict[str, float],
+    precise_checksum: int,
+) -> None:
+    """Adds an evaluation to a checkpoint's record; killed meanwhile it leaves the record as it was.
+
+    Args:
+      checkpoint: its folder.
+      clocks: seconds that the run has taken by now.
+      metrics: of the evaluation.
+      precise_checksum: of the batch-norm statistics that they were measured with.
+
+    Raises:
+      DamagedCheckpoint: if the record is damaged.
+      OSError: if it is missing or cannot be written.
+    """
+    record = read_record(checkpoint) | {"clocks": clocks, "metrics": metrics}
+    record["checksums"]["precise_batch_stats"] = precise_checksum
+    write_json(_path(checkpoint), with_checksum(record))
+
+
+def _path(checkpoint: pathlib.Path) -> pathlib.Path:
+    return checkpoint / RECORD_ITEM / "metadata"  # Orbax's name
 
 
 def state_checksums(state: TrainState) -> dict[str, int]:
     """CRC-32 of each part of a state, by name."""
     parts = {"params": state.params, "batch_stats": state.batch_stats, "optimizer": state.opt_state}
+    if isinstance(state, AveragedState):
+        parts["average"] = state.average
     return {name: checksum(tree) for name, tree in parts.items()}
 
 
@@ -62,18 +98,18 @@ def check_checksums(found: dict[str, int], record: dict[str, Any]) -> None:
       record: of the checkpoint.
 
     Raises:
-      UserError: naming the arrays that are damaged.
+      DamagedCheckpoint: naming the arrays that are damaged.
     """
     for name, value in found.items():
         if record["checksums"].get(name) != value:
-            raise UserError(f"its {name} do not have the checksum they were written with")
+            raise DamagedCheckpoint(f"its {name} do not have the checksum they were written with")
 
 
 def score_by_step(folder: pathlib.Path) -> dict[int, float]:
     """Top-1 or mAP by step, of the checkpoints that were evaluated and whose record is readable."""
     scores = {}
     for step in steps_in(folder):
-        with contextlib.suppress(ValueError, KeyError, OSError):
+        with contextlib.suppress(DamagedCheckpoint, OSError):
             metrics = read_record(folder / str(step))["metrics"]
             if metrics is not None:
                 scores[step] = headline(metrics)

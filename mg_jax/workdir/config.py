@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from configs.base import get_base
 from mg_jax.errors import UserError
+from mg_jax.grid import LONG_CYCLE
 from mg_jax.machine.atomic_file import write_json
 
 _CLASSES = "classes.json"
@@ -16,6 +17,10 @@ _CLASSES = "classes.json"
 _STORED = ("prepare.short_side", "prepare.quality", "prepare.frame_step")
 # Single settings that change nothing that a run computes.
 _FREE = ("data.dir", "data.max_damaged", "schedule.videos")
+
+_PUT_BACK = (
+    "put it back, for example from another run of the same config, or choose another --workdir"
+)
 
 
 class WorkdirError(UserError):
@@ -143,8 +148,12 @@ def read_classes(workdir: pathlib.Path) -> list[str]:
     return read_json(path)
 
 
-def read_json(path: pathlib.Path) -> Any:
+def read_json(path: pathlib.Path, mend: str = _PUT_BACK) -> Any:
     """The content of a JSON file of a work directory.
+
+    Args:
+      path: of the file.
+      mend: what to do if it is damaged, for the message.
 
     Raises:
       WorkdirError: if it is damaged.
@@ -152,10 +161,7 @@ def read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise WorkdirError(
-            f"{path} is damaged ({error}); put it back, for example from another run of the same "
-            "config, or choose another --workdir"
-        ) from error
+        raise WorkdirError(f"{path} is damaged ({error}); {mend}") from error
 
 
 def stored_config(path: pathlib.Path) -> ConfigDict:
@@ -167,12 +173,25 @@ def stored_config(path: pathlib.Path) -> ConfigDict:
     content, config = read_json(path), get_base()
     if not isinstance(content, dict):
         raise WorkdirError(f"{path} is not a run's config: it holds a {type(content).__name__}")
+    run = content.get("run")
+    if isinstance(run, dict) and isinstance(run.get("compile_ahead"), bool):  # as it was before
+        run["compile_ahead"] = "background" if run["compile_ahead"] else "off"
     try:
-        config.update(content)  # it also turns lists back into tuples
+        config.update(_renewed(content))  # it also turns lists back into tuples
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         reason = " ".join(str(error.args[0]).split())
         raise WorkdirError(f"{path} is not a run's config: {reason}") from error
     return config
+
+
+def _renewed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content, with `multigrid.shapes` where an earlier version had their number S'."""
+    multigrid = content.get("multigrid")
+    if not isinstance(multigrid, dict) or "long_shapes" not in multigrid:
+        return content
+    others = {name: value for name, value in multigrid.items() if name != "long_shapes"}
+    shapes = tuple((s.time, s.area) for s in LONG_CYCLE[-multigrid["long_shapes"] :])
+    return {**content, "multigrid": {**others, "shapes": shapes}}
 
 
 def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:

@@ -1,9 +1,13 @@
 """Divergence: an error, but also a result of a run."""
 
+import pathlib
+from typing import Any
+
 from mg_jax.errors import UserError
+from mg_jax.workdir.config import WorkdirError, read_json
 
 # The file in the work directory of a run that diverged, until it continues: step and reason.
-RECORD = "diverged.json"
+DIVERGED = "diverged.json"
 
 
 class Diverged(UserError):
@@ -18,3 +22,18 @@ class Diverged(UserError):
         super().__init__(f"diverged: {reason}")
         self.step = step
         self.reason = reason
+
+
+def read_diverged(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Step and reason of a run that diverged, or None.
+
+    Raises:
+      WorkdirError: if the file that holds them is damaged.
+    """
+    path, mend = workdir / DIVERGED, "restore it from a copy"
+    if not path.exists():
+        return None
+    diverged = read_json(path, mend)
+    if not isinstance(diverged, dict) or not {"step", "reason"} <= diverged.keys():
+        raise WorkdirError(f"{path} lacks step or reason; {mend}")
+    return diverged

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from data.format.video_table import VideoTable
-from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import replaced, write_json
 from mg_jax.schedule import Schedule
 from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_json, steps_in
@@ -101,7 +100,7 @@ class TrainedOn:
         stretches = tuple(_stretch(row) for row in rows)
         starts = [stretch.from_step for stretch in stretches]
         if starts and (starts[0] != 0 or starts != sorted(set(starts))):
-            raise UserError(f"from_step must rise from 0 and is {starts}")
+            raise ValueError(f"from_step must rise from 0 and is {starts}")
         return cls(stretches)
 
     @property

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from mg_jax.accelerators.forecast import MEASURED, project
 from mg_jax.bench import kernels
-from mg_jax.bench.step import project
 from mg_jax.recipe import as_baseline, schedule_from_config
 from tests import runs, tiny
 
@@ -23,14 +23,14 @@ runpy.run_module("mg_jax.bench", run_name="__main__", alter_sys=True)
 
 def test_the_step_is_measured_without_tensorflow_on_every_grid(tmp_path):
     config = "--config=tests/tiny.py"
-    few = ["--config.multigrid.long_shapes=1", "--iterations=3"]
+    few = ["--config.multigrid.shapes=((1,1),)", "--iterations=3"]
     arguments = ["--what=step", f"--workdir={tmp_path}", config, *few]
     command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments]
     done = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "step.json").read_text())
     config = tiny.get_config()
-    config.multigrid.long_shapes = 1
+    config.multigrid.shapes = ((1, 1),)
     schedules = {
         "multigrid": schedule_from_config(config),
         "baseline": schedule_from_config(as_baseline(config)),
@@ -55,7 +55,7 @@ def test_a_schedule_takes_the_time_of_its_iterations():
         grid: {"iteration_s": grid.batch / 7, "flops": 2.0, "lower_s": 1.0, "compile_s": 2.0}
         for grid in counts
     }
-    found = project(schedule, counts, rows)
+    found = project({"multigrid": schedule}, rows, MEASURED)["schedules"]["multigrid"]
     assert found["train_s"] == pytest.approx(schedule.clips / 7)
     assert found["flops"] == 2 * schedule.iterations
     assert found["compile_s"] == 3 * len(counts)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import frame_records, open_data_set
 from mg_jax.tools.prepare import prepare
 from tests import videos
@@ -70,7 +71,7 @@ def test_a_data_set_prepared_with_other_settings_is_not_taken_for_another(prepar
     name, value = setting
     config.prepare[name] = value
     message = rf"is prepared with .*{name}={prepared.prepare[name]}.*, not .*{name}={value}"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare(config)
 
 
@@ -81,7 +82,7 @@ def test_a_data_set_of_another_version_is_named(tmp_path):
     folder = pathlib.Path(open_data_set(config).data_path)
     folder.rename(folder.with_name("1.0.0"))
     message = r"mine was prepared by version 1.0.0 of the format; this mg_jax reads 2.0.0"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         open_data_set(config)
     prepare(config)  # beside the old one
     assert contents(config, "train") == {"run/a.mp4": ([0], 5)}

@@ -23,6 +23,7 @@ from data.preparation.prepare import settings_from_config
 from data.preparation.video_frames import VideoError, read_frames
 from data.ssv2.ssv2_dataset_builder import Builder as SSv2
 from data.video_folder.video_folder_dataset_builder import Builder as VideoFolder
+from mg_jax.errors import UserError
 from mg_jax.weights.files import WeightsError, read_tensors
 from tests import videos
 
@@ -146,7 +147,7 @@ def read_listing(kind, folder, name, content):
     try:
         listing = builder.listing(findings)
         findings.check(source)
-    except ValueError as error:
+    except UserError as error:
         assert str(source) in str(error)
         return
     for split in listing.splits.values():

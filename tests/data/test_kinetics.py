@@ -9,6 +9,7 @@ import pytest
 from data.kinetics.kinetics_dataset_builder import Builder as Kinetics
 from data.listing.findings import Findings
 from data.preparation.prepare import settings_from_config
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import class_names, open_data_set, open_source
 from mg_jax.tools.prepare import prepare
 from tests import videos
@@ -108,7 +109,7 @@ def test_kinetics_is_listed_from_as_many_class_folders_as_there_are_classes(sour
         assert listing.splits[split][-1].id == f"class{count - 1:03d}/video.mp4"
     (source / "train" / "class_more").mkdir()
     (source / "train" / "class_more" / "video.mp4").touch()
-    with pytest.raises(ValueError, match=rf"hold {count + 1} class folders; Kinetics-{count} has"):
+    with pytest.raises(UserError, match=rf"hold {count + 1} class folders; Kinetics-{count} has"):
         kinetics_listing(videos.config_for(source, f"kinetics/{count}"))
 
 

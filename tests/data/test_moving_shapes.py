@@ -11,6 +11,7 @@ from configs.demo import get_config
 from data.moving_shapes import drawing
 from data.moving_shapes.moving_shapes_dataset_builder import draw_videos
 from data.preparation.video_frames import read_frames
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import frame_records, open_data_set, open_source, video_table
 from mg_jax.tools.prepare import prepare
 
@@ -154,22 +155,22 @@ def test_preparing_again_keeps_what_is_there(data_dir, capsys):
 
 
 def test_missing_data_says_how_to_prepare_it(tmp_path):
-    with pytest.raises(ValueError, match=r"no prepared data set in .*; prepare it with --mode=pre"):
+    with pytest.raises(UserError, match=r"no prepared data set in .*; prepare it with --mode=pre"):
         open_source(config_for(tmp_path))
 
 
 def test_an_unknown_data_set_names_those_there_are(tmp_path):
-    with pytest.raises(ValueError, match=r"data.name='kinetix' has no builder"):
+    with pytest.raises(UserError, match=r"data.name='kinetix' has no builder"):
         prepare(config_for(tmp_path, name="kinetix"))
 
 
 def test_a_missing_split_names_those_there_are(data_dir):
-    with pytest.raises(ValueError, match=r"has no split 'test'; there are train, validation"):
+    with pytest.raises(UserError, match=r"has no split 'test'; there are train, validation"):
         open_source(config_for(data_dir, eval_split="test"))
 
 
 def test_classes_that_do_not_match_the_model_are_refused(data_dir):
     config = config_for(data_dir)
     config.model.num_classes = 400
-    with pytest.raises(ValueError, match=r"model.num_classes=400, but .* has 4 classes"):
+    with pytest.raises(UserError, match=r"model.num_classes=400, but .* has 4 classes"):
         open_source(config)

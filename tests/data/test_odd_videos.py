@@ -6,6 +6,7 @@ import av
 import pytest
 
 from data.preparation.video_frames import VideoError
+from mg_jax.errors import UserError
 from mg_jax.tools.prepare import prepare
 from tests import videos
 from tests.preparations import NAME, changed, listed, read
@@ -157,7 +158,7 @@ def test_remarks_survive_a_preparation_that_was_cut_off(source):
     resumed.data.dir += "_resumed"
     broken = source / "train" / "run" / "zz.mp4"
     broken.touch()
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         prepare(resumed)
     videos.write(broken, 2)
     prepare(resumed)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data.preparation.video_frames import VideoError
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import frame_records, open_data_set, video_table
 from mg_jax.input.prepared import is_prepared
 from mg_jax.tools.prepare import prepare
@@ -112,7 +113,7 @@ def test_more_broken_videos_than_allowed_stop_the_preparation(mixed):
     for workers in (2, 1):  # it does not help to try again
         config.prepare.workers = workers
         with pytest.raises(
-            ValueError, match=message + r".*skipped.csv. The first are\n    .*\.mp4: \w"
+            UserError, match=message + r".*skipped.csv. The first are\n    .*\.mp4: \w"
         ):
             prepare(config)
         assert not is_prepared(config)
@@ -141,14 +142,14 @@ def test_a_split_of_broken_videos_alone_is_refused(tmp_path):
         (tmp_path / "source" / split / "run" / f"b{suffix}").touch()
     videos.write(tmp_path / "source" / "train" / "run" / "a.mp4")
     config = videos.config_for(tmp_path / "source", NAME, max_broken=1.0)
-    with pytest.raises(ValueError, match=r"no video of split 'validation' could be read; see .*\*"):
+    with pytest.raises(UserError, match=r"no video of split 'validation' could be read; see .*\*"):
         prepare(config)
     assert not is_prepared(config)
 
 
 def test_disk_space_is_unknown_where_no_video_can_be_read(tmp_path, capsys):
     videos.write_files(tmp_path / "source" / "train" / "run", "a.mp4", "b.avi")
-    with pytest.raises(ValueError, match="2 of 2 videos cannot be read"):
+    with pytest.raises(UserError, match="2 of 2 videos cannot be read"):
         prepare(videos.config_for(tmp_path / "source", NAME, max_broken=0.5))
     assert "2 videos will take: unknown, since none of the 2 " in capsys.readouterr().out
 
@@ -185,7 +186,7 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=50_000))
         message = r"more than the 50 KB that are free in .*; choose another --config.data.dir, or a"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(UserError, match=message):
             prepare(config)
     assert not is_prepared(config)
     prepare(config)

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_source
 from mg_jax.tools.prepare import prepare
 from tests import runs, tiny
@@ -58,7 +59,7 @@ def test_labels_of_lists_become_those_of_videos(settings):
 def test_one_label_asked_for_names_the_flag(settings):
     config = settings[0].copy_and_resolve_references()
     config.data.multi_label = False
-    with pytest.raises(ValueError, match=r"have 1 to 3 labels; set --config.data.multi_label=True"):
+    with pytest.raises(UserError, match=r"have 1 to 3 labels; set --config.data.multi_label=True"):
         open_source(config)
 
 

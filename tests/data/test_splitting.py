@@ -9,6 +9,7 @@ import pytest
 from data.listing.findings import Findings
 from data.listing.splitting import split_off
 from data.listing.videos import Action, Listing, Video
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_data_set
 from mg_jax.tools.prepare import prepare
 from tests import videos
@@ -145,7 +146,7 @@ def test_an_unsplit_list_is_split_and_prepared(source):
     for side in sides:
         assert all(side[name] == ([int(name[:-4]) % 2], 3 + int(name[:-4])) for name in side)
     assert open_data_set(config).info.metadata["validation_share"] == 0.4
-    with pytest.raises(ValueError, match=r"validation_share=0.4.*, not .*validation_share=0.2"):
+    with pytest.raises(UserError, match=r"validation_share=0.4.*, not .*validation_share=0.2"):
         prepare(changed(config, validation_share=0.2))
 
 

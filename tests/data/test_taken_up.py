@@ -10,9 +10,10 @@ import pytest
 from data.listing.states import states_of
 from data.listing.videos import Action, Listing, Video
 from data.preparation.parts import Stored, write_part
-from data.preparation.prepare import locked_preparation
 from data.preparation.resuming import resumed_parts
+from data.preparation.together import alone
 from data.preparation.workers import Tally
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_data_set
 from mg_jax.input.prepared import is_prepared
 from mg_jax.tools.prepare import prepare
@@ -38,7 +39,7 @@ def write_source(folder, count, broken=()):
 def test_a_preparation_that_stopped_takes_up_what_was_mended_and_keeps_the_rest(tmp_path, capsys):
     source = write_source(tmp_path / "source", 40, broken=(33, 35))
     config = videos.config_for(source, NAME, max_broken=0.03)
-    with pytest.raises(ValueError, match=r"2 of 40 videos cannot be read") as raised:
+    with pytest.raises(UserError, match=r"2 of 40 videos cannot be read") as raised:
         prepare(config)
     for i in (33, 35):
         assert f"{source}/train/run/{i}.mp4: Invalid data" in str(raised.value)
@@ -65,7 +66,7 @@ def test_a_preparation_that_stopped_takes_up_what_was_mended_and_keeps_the_rest(
 def test_parts_of_other_files_are_never_taken_for_these(tmp_path):
     source = write_source(tmp_path / "source", 20, broken=(19,))
     config = videos.config_for(source, NAME, max_broken=0.0)
-    with pytest.raises(ValueError, match=r"1 of 20 videos cannot be read"):
+    with pytest.raises(UserError, match=r"1 of 20 videos cannot be read"):
         prepare(config)
     videos.write(source / "train" / "run" / "03.mp4", 11)
     (source / "train" / "run" / "05.mp4").unlink()
@@ -136,7 +137,7 @@ def test_a_renewal_that_fails_leaves_the_data_set_and_goes_on(finished, capsys):
     source, config = finished
     before = records(config)
     videos.write(source / "train" / "run" / "05.mp4", 8)
-    with pytest.raises(ValueError, match=r"1 of 6 videos cannot be read"):
+    with pytest.raises(UserError, match=r"1 of 6 videos cannot be read"):
         prepare(changed(config, renew=True, max_broken=0.0))
     assert records(config) == before
     capsys.readouterr()
@@ -165,7 +166,7 @@ def test_renewing_one_data_set_leaves_the_renewal_of_another(finished):
     other.data.name = f"{NAME}_too"
     prepare(other)
     for one in (config, other):
-        with pytest.raises(ValueError, match=r"1 of 5 videos cannot be read"):
+        with pytest.raises(UserError, match=r"1 of 5 videos cannot be read"):
             prepare(changed(one, renew=True, max_broken=0.0))
     renewing = pathlib.Path(config.data.dir) / ".renewing"
     prepare(changed(config, renew=True))
@@ -178,9 +179,9 @@ def test_renewing_one_data_set_leaves_the_renewal_of_another(finished):
 def test_a_renewal_that_another_process_is_at_is_left_alone(finished):
     _, config = finished
     renewing = pathlib.Path(config.data.dir) / ".renewing" / NAME
-    with locked_preparation(renewing):
+    with alone(renewing):
         for renew in (False, True):
-            with pytest.raises(ValueError, match=r"another process is preparing .*renewing"):
+            with pytest.raises(UserError, match=r"another process is preparing .*renewing"):
                 prepare(changed(config, renew=renew))
         assert renewing.exists()
     prepare(config)
@@ -191,7 +192,7 @@ def test_without_a_source_nothing_is_renewed(finished):
     _, config = finished
     before = records(config)
     for flag in ("renew", "dry_run"):
-        with pytest.raises(ValueError, match=r"prepare.source is not set"):
+        with pytest.raises(UserError, match=r"prepare.source is not set"):
             prepare(changed(config, source="", **{flag: True}))
     assert records(config) == before
     assert not (pathlib.Path(config.data.dir) / ".renewing").exists()

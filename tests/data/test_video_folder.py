@@ -2,6 +2,7 @@
 
 import pytest
 
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import class_names, open_data_set, open_source
 from mg_jax.tools.prepare import prepare
 from tests import videos
@@ -25,7 +26,7 @@ def test_anybodys_class_folders_are_prepared(source, capsys):
         "sit/b": ([2], 9),
     }
     assert contents(config, "validation") == {"jump/a.MKV": ([0], 7), "run/a.mp4": ([1], 6)}
-    with pytest.raises(ValueError, match=r"no split 'more'"):
+    with pytest.raises(UserError, match=r"no split 'more'"):
         contents(config, "more")
     printed = capsys.readouterr().out
     assert "1 folders that are no split: more" in printed

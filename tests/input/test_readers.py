@@ -1,7 +1,10 @@
 """Readers: the same clips however many there are, and what happens when processes are killed."""
 
+import dataclasses
+import errno
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,11 +17,11 @@ import pytest
 
 from configs.demo import get_config
 from data.format.records import DamagedVideos
-from mg_jax.input.clips import ClipSource, ViewSource
+from mg_jax.input.clips import ClipSource, NothingLeft, ViewSource
 from mg_jax.input.datasets import open_source
-from mg_jax.input.messages import DAMAGED, DONE, TASK, Answer, Task, unpacked
+from mg_jax.input.messages import DAMAGED, DONE, FAILED, TASK, Answer, Task, unpacked
 from mg_jax.input.readers import ReaderError, Readers
-from mg_jax.input.sampling import Augmentation, Views
+from mg_jax.input.sampling import Augmentation, Views, sample_clips
 from mg_jax.input.shared_memory import arrays_in, size_of
 from mg_jax.recipe import schedule_from_config
 from tests import runs
@@ -66,6 +69,41 @@ def test_any_number_of_readers_reads_the_same_bits_and_counts_the_same_damage(sp
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array)
     assert damaged.rows == rows == {5, 11}
+
+
+def test_where_no_other_video_is_left_the_first_damaged_one_is_named(split, grids):
+    frames = DamagedFrames(split, range(len(split.videos)))
+    source = ClipSource(
+        split.videos, frames, split.multi_label, Augmentation(0, True, False), grids
+    )
+    row = sample_clips(split.videos, grids[0], source.augmentation, 0, 1).rows_B[0]
+    with pytest.raises(NothingLeft, match=f"video {re.escape(split.videos.ids[row])} is damaged"):
+        in_this_process(source, 0, 0, 8)
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, IndexError])
+def test_an_error_of_our_own_is_no_damage_and_ends_the_run_with_its_traceback(split, grids, error):
+    frames = DamagedFrames(split, range(len(split.videos)), error)
+    source = ClipSource(
+        split.videos, frames, split.multi_label, Augmentation(0, True, False), grids
+    )
+    damaged = DamagedVideos(len(split.videos), 0.5)
+    with pytest.raises(RuntimeError, match=rf"(?s)Traceback.*{error.__name__}: cut off"):
+        Readers(1).stream(source, 1 << 22, damaged).read(0, 0, 16)
+    assert not damaged.rows
+
+
+def test_a_mirrored_clip_has_the_class_that_its_own_swaps_with(split, grids):
+    plain = source_of(split, grids)
+    swapped = dataclasses.replace(plain, mirrored=(2, 1, 0, 3))
+    before, after = (in_this_process(source, 0, 0, 40)[0] for source in (plain, swapped))
+    flip_B, label_B = before["flip_B"], before["label"]
+    expected_B = np.where(flip_B & (label_B % 2 == 0) & (label_B < 3), 2 - label_B, label_B)
+    assert not np.array_equal(expected_B, label_B)
+    np.testing.assert_array_equal(after["label"], expected_B)
+    several = dataclasses.replace(swapped, multi_label=True)
+    label_BK = in_this_process(several, 0, 0, 40)[0]["label"]
+    np.testing.assert_array_equal(label_BK, np.eye(4)[expected_B])
 
 
 def test_views_are_the_same_in_however_many_parts_a_video_is_read(split):
@@ -124,6 +162,33 @@ def test_readers_end_with_what_holds_them(split, grids):
     assert not any(map(psutil.pid_exists, pids))
 
 
+def test_a_reader_that_cannot_start_says_why(split, grids, tmp_path, monkeypatch):
+    (tmp_path / "simplejpeg.py").write_text("raise ImportError('this one is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    readers = Readers(2)
+    stream = readers.stream(source_of(split, grids), 1 << 22, split.damaged)
+    with pytest.raises(ReaderError, match=r"(?s)input reader \d+ could not start.*is broken$"):
+        stream.read(0, 0, 16)
+
+
+def test_where_a_reader_cannot_be_started_those_before_it_are_ended(split, grids, monkeypatch):
+    started, popen = [], subprocess.Popen
+
+    def two_of_three(*arguments, **options):
+        if len(started) == 2:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", two_of_three)
+    files = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(ReaderError, match=r"reader 3 of 3 cannot be started .*run\.readers"):
+        Readers(3).stream(source_of(split, grids), 1 << 22, split.damaged)
+    assert len(started) == 2
+    assert not any(psutil.pid_exists(process.pid) for process in started)
+    assert set(os.listdir("/proc/self/fd")) <= files  # those of earlier readers may go meanwhile
+
+
 def test_signals_to_a_whole_job_leave_its_readers_to_their_parent(split, grids):
     readers = Readers(2)
     stream = readers.stream(source_of(split, grids), 1 << 22, split.damaged)
@@ -140,7 +205,11 @@ def test_messages_arrive_as_they_were_sent_in_whatever_pieces():
         first = list(unpacked(content[:cut]))
         end = first[-1][1] if first else 0
         assert [a for a, _ in first] + [a for a, _ in unpacked(content[end:])] == answers
-    assert len(Answer(0, DAMAGED, 0, "x" * 10**6).packed()) < 4096
+    for kind, kept in ((DAMAGED, "first"), (FAILED, "last")):
+        content = Answer(0, kind, 0, "first" + "x" * 10**6 + "last").packed()
+        assert len(content) < 4096
+        ((answer, _),) = unpacked(content)
+        assert kept in answer.text
     task = Task(1, 2, 3, 4, 5, 6, 2**60, 8, 9, 10)
     assert Task._make(TASK.unpack(TASK.pack(*task))) == task
     assert 4096 % TASK.size == 0

@@ -1,6 +1,7 @@
 """Files are there whole or not at all."""
 
 import signal
+import socket
 import subprocess
 import sys
 
@@ -31,6 +32,21 @@ def test_what_is_there_stays_until_the_new_file_is_whole(tmp_path):
         raise KeyError
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_of_the_same_number_on_two_hosts_write_to_files_of_their_own(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "file"
+    with replaced(path) as first:
+        first.write_text("first")
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "gethostname", lambda: "another-host")
+            with replaced(path) as second:
+                second.write_text("second")
+        assert path.read_text() == "second"
+        assert first.read_text() == "first"
+    assert path.read_text() == "first"
 
 
 def test_a_killed_process_leaves_the_old_file_and_what_can_be_told_from_it(tmp_path):

@@ -3,13 +3,15 @@
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from mg_jax.errors import UserError
-from mg_jax.machine.lock import Busy, locked
+from mg_jax.machine.lock import Busy, claimed, has_locks, in_turn, locked
 from mg_jax.workdir.lock import locked_workdir
 from tests import runs
 
@@ -76,3 +78,38 @@ def test_a_work_directory_that_cannot_be_written_to_is_named_with_the_reason(tmp
         locked_workdir(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def test_a_claimed_file_is_refused_until_it_is_free_again(tmp_path):
+    path = tmp_path / "made" / "file"
+    with claimed(path) as first, claimed(path) as second:
+        assert (first, second) == (True, False)
+    with claimed(path) as again:
+        assert again
+
+
+def test_who_waits_for_a_turn_gets_it_when_the_one_before_is_killed(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], cwd=runs.ROOT, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"locked\n"
+    threading.Timer(0.3, holder.kill).start()
+    with in_turn(tmp_path / "lock"):
+        assert holder.wait() == -signal.SIGKILL
+    holder.communicate()
+
+
+@pytest.mark.parametrize(
+    ("options", "holds"),
+    [
+        ("rw,flock,lazystatfs", True),
+        ("rw,localflock", False),
+        ("rw,vers=4.2,local_lock=none,addr=10.0.0.1", True),
+        ("rw,vers=3,nolock,local_lock=all", False),
+    ],
+)
+def test_locks_that_hold_on_one_host_only_are_known_by_the_mount(tmp_path, options, holds):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} nfs {options} 0 0\n")
+    assert has_locks(tmp_path / "data", mounts) == holds
+    assert has_locks(tmp_path.parent / f"{tmp_path.name}_beside", mounts)

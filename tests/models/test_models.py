@@ -7,37 +7,21 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from jax import lax
-from ml_collections import ConfigDict
 
+from configs.base import get_base
+from mg_jax.errors import UserError
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv, convolve, max_pool_3x3
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
 from mg_jax.models.slowfast import slow_frames
-
-# What runs once need not be fast.
-QUICKLY = {"xla_backend_optimization_level": 0}
+from mg_jax.runtime import xla_options
 
 
 def model_config(**changes):
-    config = ConfigDict(
-        {
-            "name": "slowfast",
-            "depth": 14,
-            "width": 8,
-            "alpha": 2,
-            "beta": 0.25,
-            "num_classes": 7,
-            "dropout": 0.0,
-            "dtype": "float32",
-            "non_local": {
-                "positions": ((), (), (), ()),
-                "instantiation": "dot_product",
-                "pool": (1, 2, 2),
-            },
-        }
-    )
-    config.update(changes)
+    config = get_base().model
+    config.update({"depth": 14, "width": 8, "alpha": 2, "beta": 0.25, "num_classes": 7})
+    config.update({"dropout": 0.0, **changes})
     return config
 
 
@@ -91,7 +75,7 @@ def test_r101_has_23_blocks_in_res4(name):
 
 def initialised(config):
     """Newly initialised variables of a model."""
-    init = jax.jit(create_model(config, train=False).init, compiler_options=QUICKLY)
+    init = jax.jit(create_model(config, train=False).init, compiler_options=xla_options.ONCE)
     return init(jax.random.key(0), jnp.zeros((1, 4, 32, 32, 3)))
 
 
@@ -106,7 +90,9 @@ def test_one_set_of_variables_serves_all_grids_and_both_dtypes_which_stay_close(
     results = {}
     for frames, size, dtype in [(4, 45, "float32"), (8, 32, "float32"), (8, 32, "bfloat16")]:
         model = create_model(model_config(name=name, dtype=dtype), train=True, sub_batch=4)
-        apply = jax.jit(partial(model.apply, mutable=["batch_stats"]), compiler_options=QUICKLY)
+        apply = jax.jit(
+            partial(model.apply, mutable=["batch_stats"]), compiler_options=xla_options.ONCE
+        )
         logits, updated = apply(variables, clips_BTHWC[:, :frames, :size, :size])
         assert logits.shape == (4, 7)
         assert logits.dtype == jnp.float32
@@ -126,7 +112,7 @@ def with_gradients(functions, cotangent, *arguments):
         pairs = (jax.vjp(function, *arguments) for function in functions)
         return [(result, pull(cotangent)) for result, pull in pairs]
 
-    return jax.jit(all_of, compiler_options=QUICKLY)(*arguments)
+    return jax.jit(all_of, compiler_options=xla_options.ONCE)(*arguments)
 
 
 KERNELS = [(1, 1, 1), (1, 7, 7), (1, 3, 3), (7, 1, 1), (3, 1, 1), (5, 7, 7)]
@@ -202,16 +188,17 @@ def test_last_bn_of_each_block_starts_at_zero_and_the_classifier_small():
 
 
 def test_dropout_depends_on_the_clip_not_on_the_number_of_devices():
+    from mg_jax.models.parts import first_clip
     from mg_jax.models.resnet3d import Head
     from mg_jax.runtime import parallel
 
     features = np.ones((8, 1, 1, 1, 64), np.float32)
-    eval_head = Head(5, 0.5, train=False, axis_name=None)
+    eval_head = Head(5, 0.5, train=False, first_clip=lambda _: 0)
     variables = eval_head.init(jax.random.key(0), [features])
 
     def logits(devices):
         mesh = jax.sharding.Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
-        head = Head(5, 0.5, train=True, axis_name=parallel.AXIS)
+        head = Head(5, 0.5, train=True, first_clip=partial(first_clip, parallel.AXIS))
         mapped = parallel.pmap(
             lambda v, x: head.apply(v, [x], rngs={"dropout": jax.random.key(3)}),
             mesh,
@@ -297,8 +284,15 @@ def test_a_new_non_local_block_passes_its_input_on():
         ({"non_local": {"instantiation": "gaussian"}}, "'gaussian' is not known; use dot_product"),
         ({"non_local": {"pool": (2, 2)}}, "model.non_local.pool=.* for time, height and width"),
         ({"beta": 0.01}, "model.beta=0.01 of model.width=8 leaves the fast pathway without"),
+        ({"stem_frames": 4}, "model.stem_frames=4 must be odd"),
+        ({"fusion_frames": 0}, "model.fusion_frames=0 must be odd"),
+        ({"stage_frames": (1, 1, 3, 3)}, "model.stage_frames=.* for each of res2 ... res5, odd"),
+        ({"fast_stage_frames": ((3,), (3,), (2,), (3,))}, "model.fast_stage_frames=.* odd kernel"),
+        ({"slow_frames": "first"}, "model.slow_frames='first' is not known; use spread or every"),
+        ({"stem_stride": 2}, "model.stem_stride=2 must be 1 with model.name=slowfast"),
+        ({"name": "i3d", "pool_frames": 0}, "model.pool_frames=0 must be at least 1"),
     ],
 )
 def test_models_that_do_not_exist_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         create_model(model_config(**changes), train=True)

@@ -23,7 +23,7 @@ from tests import runs
 
 
 def create(config, parts):
-    head = Head(config.num_classes, config.dropout, parts.train, parts.axis_name)
+    head = Head(config.num_classes, config.dropout, parts.train, parts.first_clip)
     return NormFree(config.tubelet, parts.conv, head)
 
 

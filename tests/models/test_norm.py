@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import Mesh
 
+from mg_jax.errors import UserError
 from mg_jax.models.norm import SubBatchNorm, batch_norm
 from mg_jax.models.product_norm import product_norm
 from mg_jax.runtime import parallel
@@ -168,6 +169,20 @@ def test_inference_uses_the_running_statistics():
     np.testing.assert_allclose(y, expected * params["scale"] + params["bias"], rtol=2e-5, atol=2e-5)
 
 
+def test_sums_over_devices_are_added_in_a_fixed_order():
+    mesh = Mesh(np.array(jax.devices()[:4]), (parallel.AXIS,))
+    for per_device, sub_batch in ((2, 8), (2, 4), (3, 2)):
+
+        def step(x, scale_C, bias_C, sub_batch=sub_batch):
+            return batch_norm(x, scale_C, bias_C, sub_batch, parallel.AXIS, 1e-5)[0]
+
+        replicated = parallel.REPLICATED
+        mapped = parallel.pmap(step, mesh, (parallel.SPLIT, replicated, replicated), parallel.SPLIT)
+        program = mapped.lower(np.zeros((4 * per_device, *SHAPE)), np.ones(5), np.ones(5)).as_text()
+        assert "all_reduce" in program
+        assert "scatter" not in program  # which GPUs do in any order
+
+
 def test_bfloat16_inputs_are_summed_in_float32():
     x, variables = make_inputs(8)
     x = jnp.asarray(x + 40, jnp.bfloat16)
@@ -184,7 +199,7 @@ def test_bfloat16_inputs_are_summed_in_float32():
 def test_a_sub_batch_that_does_not_divide_the_batch_is_refused():
     x, variables = make_inputs(12)
     norm = SubBatchNorm(sub_batch=8, train=True, axis_name=parallel.AXIS)
-    with pytest.raises(ValueError, match="sub-batch of 8 does not divide the batch of 12 clips"):
+    with pytest.raises(UserError, match="sub-batch of 8 does not divide the batch of 12 clips"):
         apply_on(4, norm, variables, x)
 
 

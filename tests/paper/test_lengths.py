@@ -6,6 +6,7 @@ import re
 import pytest
 
 from configs import charades_slowfast, demo, kinetics_slowfast, ssv2_slowfast, video_folder
+from mg_jax.errors import UserError
 from mg_jax.lengths import describe_epochs
 from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
 from mg_jax.schedule import TooShort
@@ -27,7 +28,7 @@ def test_one_flag_scales_iterations_steps_and_warm_up_and_not_the_rate():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_scales_that_are_none_are_refused(scale):
-    with pytest.raises(ValueError, match=r"schedule.scale=.* must be positive"):
+    with pytest.raises(UserError, match=r"schedule.scale=.* must be positive"):
         schedule_from_config(config_of(video_folder, **{"schedule.scale": scale}))
 
 
@@ -129,7 +130,7 @@ def test_the_plan_counts_the_prepared_data_sets_videos(tmp_path, flags):
     assert "of 48 videos, the baseline 21.7\n" in said
     assert "warning" not in said
     said = runs.run(tmp_path, "--videos=3", config="configs/demo.py", mode="train", expect=1)
-    assert "--videos=N goes with --mode=plan" in said
+    assert "--videos=3 goes with --mode=plan" in said
 
 
 def test_a_run_says_its_epochs_when_it_begins(undisturbed):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mg_jax.errors import UserError
 from mg_jax.metrics import format_headline, headline, multi_label_metrics, single_label_metrics
 
 
@@ -44,7 +45,7 @@ def test_map_is_the_mean_over_classes_with_positives():
 def test_perfect_scores_give_a_map_of_one_and_no_labels_are_refused():
     labels_NK = np.eye(4, dtype=np.uint8)
     assert multi_label_metrics(labels_NK.astype(float), labels_NK)["map"] == 1
-    with pytest.raises(ValueError, match="no video of the evaluation split carries a label"):
+    with pytest.raises(UserError, match="no video of the evaluation split carries a label"):
         multi_label_metrics(labels_NK.astype(float), 0 * labels_NK)
 
 

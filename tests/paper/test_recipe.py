@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from configs import base, demo, kinetics_i3d, kinetics_slowfast
+from mg_jax.errors import UserError
 from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
 from mg_jax.tools.plan import format_plan, plan_dict, write_plan
 from mg_jax.tools.plan_plot import plan_figure
@@ -27,26 +28,28 @@ BAD = [
     ({"schedule.steps": (44_000, 112_000)}, "strictly between 0 and schedule.iterations=112000"),
     ({"schedule.steps": (0, 44_000)}, "schedule.steps=(0, 44000) must ascend"),
     ({"schedule.steps": ()}, "fine-tuning takes the place of the last learning-rate stage"),
-    ({"frames": 36}, "frames=36 must be a multiple of 16: the coarsest grid has 1/4 of them"),
+    ({"frames": 36}, "frames=36 does not fit: the coarsest grid has 1/4 of them"),
     (
         {"frames": 36},
-        "model.alpha=4 must divide those of a clip; use 32 or 48, or a smaller mult",
+        "model.alpha=4 must divide those of every clip; use 32 or 48, or other time divisors",
     ),
-    ({"frames": 8}, "frames=8 must be a multiple of 16"),
+    ({"frames": 8}, "model.alpha=4 must divide those of every clip; use 16, or other time"),
     ({"batch": 36}, "sub_batch=8 does not divide batch=36; use a batch of 32 or 40"),
     ({"batch": 512 * 80_000}, "batch=40960000: a learning-rate stage is left without iterations"),
     ({"eval.clips": 0}, "eval.clips=0 must be positive"),
     ({"data.sampling": "random"}, "data.sampling='random' is not known; use stride or segments"),
+    ({"data.std": (0.2, 0.0, 0.2)}, "data.std=(0.2, 0.0, 0.2) must be three numbers, for red"),
+    ({"data.mean": (0.45,)}, "data.mean=(0.45,) must be three numbers"),
     ({"data.max_damaged": 2.0}, "data.max_damaged=2.0 is a share and lies in 0 ... 1"),
     ({"eval.crops": 2}, "eval.crops=2 must be 1 (centre) or 3"),
     ({"eval.size": 300}, "eval.size=300 must lie in 1 ... eval.short_side=256"),
     ({"eval.precise_bn_batches": 0}, "eval.precise_bn_batches=0 must be positive"),
     ({"run.log_every": 0}, "run.log_every=0 must be positive"),
     ({"run.readers": -1}, "run.readers=-1 must be positive, or 0 for all cores"),
+    ({"run.compile_ahead": "False"}, "run.compile_ahead=False must be one of auto, background, fi"),
     ({"seed": -1}, "seed=-1 must not be negative"),
     ({"data.short_sides": (256.0,)}, "data.short_sides=(256.0,) must be the smallest and the"),
     ({"sub_batch": -8}, "sub_batch=-8 must be positive, or 0 for whole batches"),
-    ({"multigrid.long_shapes": 5}, "multigrid.long_shapes=5 must lie in 1 ... 4"),
     ({"multigrid.short_shapes": 0}, "multigrid.short_shapes=0 must lie in 1 ... 3"),
     ({"multigrid.epoch_factor": 0.0}, "multigrid.epoch_factor=0.0 must be positive"),
     ({"baseline.time_divisor": 4}, "fix one grid and exclude the cycles"),
@@ -67,7 +70,7 @@ BAD = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD, ids=str)
 def test_settings_that_cannot_work_say_what_would(changes, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(UserError, match=re.escape(message)):
         schedule_from_config(config_with(**changes))
 
 
@@ -75,7 +78,7 @@ def test_devices_that_do_not_divide_the_batch_name_sizes_that_do():
     schedule = schedule_from_config(config_with(batch=64))
     check_devices(schedule, 8)
     message = "batch=64 cannot be split evenly over 6 devices; use a batch of 48 or 72, or another"
-    with pytest.raises(ValueError, match=f"{message} number of devices: 1, 2, 4, 8"):
+    with pytest.raises(UserError, match=f"{message} number of devices: 1, 2, 4, 8"):
         check_devices(schedule, 6)
 
 
@@ -196,7 +199,7 @@ def test_the_table_shows_the_rate_of_each_grid_where_it_follows_the_short_cycle(
 def test_variants_of_a_recipe_are_multigrid_and_baseline():
     assert demo.get_config("multigrid").multigrid.long_cycle
     assert not demo.get_config("baseline").multigrid.short_cycle
-    with pytest.raises(ValueError, match="config variant 'coarse' is not known"):
+    with pytest.raises(UserError, match="config variant 'coarse' is not known"):
         base.as_variant(base.get_base(), "coarse")
 
 
@@ -212,12 +215,15 @@ def run_main(*arguments):
         (["--config.bach=3"], "error: no such setting in the config: 'bach'. Did you mean"),
         (["--config.model.dept=3"], 'Did you mean "depth"'),
         (["--config.batch=many"], "error: flag --config.batch=many"),
-        (["--config.frames=12"], "error: frames=12 must be a multiple of 16"),
+        (
+            ["--config.frames=12"],
+            "error: frames=12 does not fit: the coarsest grid has 1/4 of them",
+        ),
         (["--config.model.depth=18"], "error: model.depth=18 does not exist"),
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
-        (["--mode=fly"], "value should be one of <train|eval|plan|preview|prepare|predict|report>"),
+        (["--mode=fly"], "should be one of <train|eval|plan|preview|prepare|predict|report|"),
         (["extra"], "unexpected arguments ['extra']"),
     ],
 )

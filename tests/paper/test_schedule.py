@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mg_jax.grid import LONG_CYCLE, BaseGrid, Shape
+from mg_jax.errors import UserError
+from mg_jax.grid import FULL, LONG_CYCLE, BaseGrid, Shape
 from mg_jax.schedule import Multigrid, Recipe, baseline_schedule, multigrid_schedule
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "kinetics_slowfast_schedule.json"
@@ -26,7 +27,7 @@ SSV2 = make_recipe(16, 64, 224, (150_000, 190_000), 230_000)
 CHARADES = make_recipe(16, 64, 224, (20_000, 24_000), 28_000)
 
 VARIANTS = [
-    Multigrid(long_shapes, short_shapes, single, fine_tuning, factor)
+    Multigrid(LONG_CYCLE[-long_shapes:], short_shapes, single, fine_tuning, factor)
     for long_shapes, short_shapes, (single, fine_tuning), factor in itertools.product(
         (1, 2, 3, 4), (1, 2, 3), ((False, True), (False, False), (True, True)), (1.0, 1.5, 2.0)
     )
@@ -110,7 +111,7 @@ def assert_shapes_share_iterations(schedule, cycles):
             lengths[key] = lengths.get(key, 0) + phase.end - phase.start
     for stage in {stage for stage, _ in lengths}:
         of_stage = [length for (s, _), length in lengths.items() if s == stage]
-        assert len(of_stage) == cycles.long_shapes
+        assert len(of_stage) == len(cycles.shapes)
         assert max(of_stage) - min(of_stage) <= (2 if not cycles.single_cycle else 3)
 
 
@@ -121,7 +122,7 @@ def test_long_cycle_without_a_short_one_runs_the_base_shapes():
 
 
 def test_short_cycle_alone_keeps_all_frames_and_the_full_learning_rate():
-    schedule = multigrid_schedule(KINETICS_SLOWFAST, Multigrid(long_shapes=1))
+    schedule = multigrid_schedule(KINETICS_SLOWFAST, Multigrid(shapes=(FULL,)))
     assert [(g.batch, g.size) for g in schedule.phases[0].grids] == [
         (2048, 112),
         (1024, 158),
@@ -160,7 +161,9 @@ def test_rate_follows_the_short_cycle_only_where_asked_to():
             assert ratio == pytest.approx(multiples[i % 3])
 
 
-@pytest.mark.parametrize("cycles", [Multigrid(), Multigrid(2, 2), Multigrid(single_cycle=True)])
+@pytest.mark.parametrize(
+    "cycles", [Multigrid(), Multigrid(LONG_CYCLE[-2:], 2), Multigrid(single_cycle=True)]
+)
 def test_positions_are_the_running_sum_of_batches(cycles):
     recipe = make_recipe(16, 8, 32, (400, 600, 700), 800)
     schedule = multigrid_schedule(recipe, cycles)
@@ -247,12 +250,12 @@ def test_grids_from_lists_each_grid_once_in_order_of_first_use():
 
 def test_steps_outside_the_run_are_refused():
     schedule = baseline_schedule(CHARADES)
-    with pytest.raises(ValueError, match="step 28001 is outside the schedule"):
+    with pytest.raises(UserError, match="step 28001 is outside the schedule"):
         schedule.position(28_001)
 
 
 def test_a_recipe_too_short_for_one_iteration_is_refused():
-    with pytest.raises(ValueError, match="a recipe of 2 iterations is too short"):
+    with pytest.raises(UserError, match="a recipe of 2 iterations is too short"):
         multigrid_schedule(make_recipe(8, 8, 32, (1,), 2), Multigrid(epoch_factor=1.0))
 
 

@@ -19,7 +19,8 @@ def test_the_page_fits_its_window_and_asks_for_nothing(reported, name, size):
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= page.evaluate("innerWidth") == browser.SIZES[size][0]
         pictures = page.evaluate(
-            "[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth, i.alt])"
+            "[...document.querySelectorAll('figure:not(.clip) img')]"
+            ".map(i => [i.complete, i.naturalWidth, i.clientWidth, i.alt])"
         )
         assert len(pictures) == len(list(path.parent.glob("*.png")))
         for complete, natural, shown, alt in pictures:
@@ -143,6 +144,6 @@ def test_a_run_that_has_just_begun_has_a_page_of_its_own(reported, tmp_path):
 
 def test_the_page_is_written_from_any_folder(compared_seeds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = format_page(compared_seeds, [], [], "today")
+    page = format_page(compared_seeds, [], [], [], "today")
     assert page.startswith("<!doctype html>")
     assert "tbody tr + tr > *" in page  # of the style sheet

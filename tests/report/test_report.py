@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+from mg_jax.errors import UserError
 from mg_jax.report.comparison import compared_with_first
 from mg_jax.report.curves import Axis, accuracy_curves, training_curve
 from mg_jax.report.figures import line_style
@@ -339,7 +340,7 @@ BAD = [
 def test_what_cannot_be_read_or_compared_is_named(reported, tmp_path, spoil, message):
     bad = copied(reported / "baseline_seed0", tmp_path / "bad")
     spoil(bad)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(UserError) as caught:
         group_runs(read_runs([reported / "baseline_seed1", bad]))
     assert message in str(caught.value)
     assert str(bad) in str(caught.value)

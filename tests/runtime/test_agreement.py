@@ -132,6 +132,15 @@ def test_a_file_system_that_lags_makes_no_difference(unlike, undisturbed):
     assert [found["missed"] for found in unlike] == [0, 2]
 
 
+def test_programs_for_accelerators_are_kept_where_all_processes_find_them_or_not_at_all(unlike):
+    first, second = (found["programs"] for found in unlike)
+    # In the own folder, in the work directory. Process 0 writes for all.
+    assert (first["cpu"], second["cpu"]) == ([1, 0], [0, 0])
+    assert first["gpu"] == [1, 1]
+    assert second["gpu"][0] == 0
+    assert (first["unlike"], first["off"], second["off"]) == ([1, 1], True, True)
+
+
 def test_hosts_with_unlike_numbers_of_devices_are_refused(data_dir, tmp_path):
     for lines in agreed(tmp_path, data_dir, (2, 1)):
         assert "process 0 has 2, process 1 has 1" in lines[0]["devices"]

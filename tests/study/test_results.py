@@ -1,12 +1,21 @@
 """A study's tables, of work directories as runs leave them."""
 
+import collections
+import dataclasses
+import io
 import json
+import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mg_jax.recipe import schedule_from_config
+from mg_jax.report.formatting import NOTHING
 from mg_jax.study.cells import cell_config, cells
-from mg_jax.study.results import compare_cells, format_results, write_results
+from mg_jax.study.differences import Difference
+from mg_jax.study.figure3 import draw_figure_3
+from mg_jax.study.results import ended_cells, format_results, write_results
 from mg_jax.study.trials import Trial
 from mg_jax.workdir.config import write_config
 from tests.tiny import get_config as get_tiny
@@ -50,6 +59,18 @@ def finished(top1, train_s):
 DIVERGED = {"ending": "diverged.json", "step": 2, "reason": "the loss is nan"}
 
 
+def counted(trials):
+    """The cells of trials; an operation for each clip stands for those that are counted."""
+    one = collections.defaultdict(lambda: 1)
+    return [dataclasses.replace(group, clip_flops=one) for group in ended_cells(trials)]
+
+
+def rows(page):
+    """The cells of a page's table rows, by label."""
+    lines = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| ")]
+    return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
+
+
 def titles(page):
     return [line for line in page.splitlines() if line.startswith("## ")]
 
@@ -63,18 +84,22 @@ def test_tables_hold_means_deviations_and_ratios(trial):
         trial("multigrid", 1, **DIVERGED),
     ]
     command = "--config=configs/demo.py --config.batch=16"
-    page = format_results("demo", command, compare_cells(trials), at_once=2)
+    page = format_results("demo", command, counted(trials), at_once=2)
     assert page.startswith("# demo\n")
     assert f"`{command}`" in page
     assert "2 runs at a time shared the machine" in page
     # The standard deviation of 90 and 92 is the square root of 2.
-    assert "| baseline | 72 | 1.00× | 12.0 | 40 | 1.00× | 91.0 ± 1.4 | +0.0 | 0.000 | 2 |" in page
+    found = rows(page)
+    own = ["72", "1.00×", "12.0", "1.00×", "40", "1.00×", "91.0 ± 1.4", "", "0.000", "2"]
+    assert found["baseline"] == [*own, NOTHING, "75.6"]
     schedule = schedule_from_config(trials[1].config)
     fewer, epochs = 72 / schedule.iterations, schedule.clips / 48
-    ratios = f"| {schedule.iterations} | {fewer:.2f}× | {epochs:.1f} | 10 | 4.00× |"
-    row = f"| multigrid: both {ratios} 93.0 | +2.0 | 0.000 | 1 of 2, 1 diverged |"
-    assert row in page
-    assert "| by both |  |  |  |  |  |  |  |  | 0 of 1, 1 diverged |" in page
+    flops = 72 * 8 / schedule.clips
+    ratios = [f"{schedule.iterations}", f"{fewer:.2f}×", f"{epochs:.1f}", f"{flops:.2f}×"]
+    # Seed 0 has 93 against 90; seed 1 diverged.
+    rest = ["10", "4.00×", "93.0", "+3.0", "0.000", "1 of 2, 1 diverged"]
+    assert found["multigrid: both"] == [*ratios, *rest, "4.5×", "76.4"]
+    assert found["by both"] == [*[""] * 9, "0 of 1, 1 diverged", NOTHING, NOTHING]
     # Batch norm's two cells stand in the first table.
     assert titles(page) == [
         "## Multigrid against the baseline",
@@ -83,13 +108,52 @@ def test_tables_hold_means_deviations_and_ratios(trial):
 
 
 def test_a_cell_that_is_alone_is_shown_once_and_compared_with_nothing(trial):
-    comparison = compare_cells([trial("multigrid", 0, **finished(0.9, 9))])
-    page = format_results("demo", "", comparison, at_once=1)
+    groups = counted([trial("multigrid", 0, **finished(0.9, 9))])
+    page = format_results("demo", "", groups, at_once=1)
     assert titles(page) == ["## Multigrid against the baseline"]
-    (row,) = (line for line in page.splitlines() if line.startswith("| multigrid: both"))
-    iterations, fewer, _, _, faster, top1, difference, *_ = row.split(" | ")[1:]
-    assert (fewer, faster, difference) == ("", "", "")
-    assert (iterations, top1) == (f"{comparison.groups[0].schedule.iterations}", "90.0")
+    iterations, fewer, _, flops, _, faster, top1, difference, *_ = rows(page)["multigrid: both"]
+    assert (fewer, flops, faster, difference) == ("", "", "", "")
+    assert (iterations, top1) == (f"{groups[0].schedule.iterations}", "90.0")
+
+
+def test_differences_are_paired_by_seed_and_bold_where_chance_does_not_make_them(trial):
+    scores = {"multigrid": (0.80, 0.90, 0.70), "no_fine_tuning": (0.79, 0.891, 0.692)}
+    scores["fine_tuning_half"] = (0.81, 0.85, 0.75)
+    trials = [
+        trial(cell, seed, **finished(score, 9))
+        for cell, of_seeds in scores.items()
+        for seed, score in enumerate(of_seeds)
+    ]
+    trials.append(trial("multigrid", 3, **finished(0.1, 9)))  # no other cell has this seed
+    page = format_results("demo", "", counted(trials), at_once=1)
+    (head,) = (line for line in page.splitlines() if "difference from with" in line)
+    found = rows(page)
+    # -1.0, -0.9 and -0.8 points: the mean, and the standard deviation over the root of 3.
+    assert found["without"][7] == "**-0.9 ± 0.1**"
+    assert found["half as long"][7] == "+0.3 ± 2.9"
+    assert head.count("paper") == 2
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "seeds", "told"),
+    [(4.2, 1, 3, False), (-4.4, 1, 3, True), (3, None, 1, False), (2.1, 1, 30, True)],
+)
+def test_three_seeds_tell_apart_what_is_above_four_standard_errors(mean, error, seeds, told):
+    assert Difference(mean, error, seeds).told_apart == told
+
+
+def test_the_figure_draws_a_curve_for_each_variant_that_was_trained_for_several_lengths(trial):
+    cells = ("baseline_0.5x", "baseline", "baseline_2x", "multigrid_1x", "multigrid")
+    trials = [trial(c, 0, **finished(0.5 + n / 10, 10 * n + 9)) for n, c in enumerate(cells)]
+    assert draw_figure_3(counted(trials[:1])) is None
+    image = Image.open(io.BytesIO(draw_figure_3(counted(trials))))
+    colours = {tuple(pixel) for pixel in np.asarray(image.convert("RGB")).reshape(-1, 3)}
+    # The baseline's and multigrid's, of five variants, and not the short cycle's.
+    assert {(0, 0x72, 0xB2), (0xD5, 0x5E, 0)} <= colours
+    assert (0xCC, 0x79, 0xA7) not in colours
+    page = format_results("demo", "", counted(trials), at_once=1)
+    assert "![Accuracy against cost](figure3.png)" in page
+    assert re.search(r"^\| multigrid: both, 1.5× epochs \|", page, re.M)
 
 
 def test_results_are_kept_by_cell_and_seed(trial, tmp_path):
@@ -104,4 +168,7 @@ def test_results_are_kept_by_cell_and_seed(trial, tmp_path):
     (name, cell), *others = written["cells"].items()
     assert (name, others) == ("baseline", [])
     assert cell["runs"]["0"]["metrics"]["top1"] == 0.9
+    assert cell["runs"]["0"]["train_s"] == 30
+    assert cell["iterations"] == 72
+    assert cell["flops"] > 72 * 8 * 1e6  # of each clip
     assert cell["diverged"] == {"1": "the loss is nan"}

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from configs import video_folder
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_source
 from mg_jax.input.prepared import count_videos, with_classes
 from mg_jax.models import create_model
@@ -54,12 +55,12 @@ def test_without_data_a_work_directory_tells_and_else_it_is_refused(nowhere, und
         lambda config: write_memory_plan(config, tmp_path, None),
         lambda config: convert(config, tmp_path / "w.pkl", tmp_path / "new" / "o.safetensors"),
     ):
-        with pytest.raises(ValueError, match=r"--config\.model\.num_classes, or prepare it with"):
+        with pytest.raises(UserError, match=r"--config\.model\.num_classes, or prepare it with"):
             use(nowhere)
     assert not (tmp_path / "new").exists()
-    with pytest.raises(ValueError, match="give a --workdir with checkpoints, or a file"):
+    with pytest.raises(UserError, match="give a --workdir with checkpoints, or a file"):
         predict(nowhere, pathlib.Path("video.mp4"), None)
-    with pytest.raises(ValueError, match=r"model\.num_classes=0 must be at least 1"):
+    with pytest.raises(UserError, match=r"model\.num_classes=0 must be at least 1"):
         create_model(nowhere.model, train=False)
 
 
@@ -75,17 +76,17 @@ def test_the_recipe_for_anybodys_videos_leaves_the_number_open():
     assert video_folder.get_config().model.num_classes == 0
     config = video_folder.get_config()
     config.model.num_classes = -1
-    with pytest.raises(ValueError, match=r"model\.num_classes=-1 must be at least 1, or 0"):
+    with pytest.raises(UserError, match=r"model\.num_classes=-1 must be at least 1, or 0"):
         create_model(config.model, train=False)
 
 
 def test_what_a_prepared_data_set_holds_is_read_without_tensorflow(config, tmp_path):
     assert count_videos(config, "train") == 48
-    with pytest.raises(ValueError, match=r"no split 'test'; there are train, validation$"):
+    with pytest.raises(UserError, match=r"no split 'test'; there are train, validation$"):
         count_videos(config, "test")
     folder = tmp_path / "moving_shapes" / "2.0.0"
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text(json.dumps({"splits": "x"})[:-4])
     config.data.dir = str(tmp_path)
-    with pytest.raises(ValueError, match=r"dataset_info\.json is damaged"):
+    with pytest.raises(UserError, match=r"dataset_info\.json is damaged"):
         count_videos(config, "train")

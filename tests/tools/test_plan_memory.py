@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mg_jax.errors import UserError
 from mg_jax.runtime.executables import Executables, Program
 from mg_jax.tools.plan_memory import largest_within
 from tests import runs
@@ -53,7 +54,7 @@ def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(
     monkeypatch.setenv("JAX_PLATFORMS", "nowhere")
 
     def plan(batch, gigabytes, expect=0):
-        sizes = ["--config.multigrid.long_shapes=1", "--config.schedule.batch=32"]
+        sizes = ["--config.multigrid.shapes=((1,1),)", "--config.schedule.batch=32"]
         memory = [f"--config.batch={batch}", f"--device_memory_gb={gigabytes}"]
         return runs.run(tmp_path, *flags, *sizes, *memory, mode="plan", expect=expect)
 
@@ -79,6 +80,6 @@ def test_a_program_that_does_not_fit_is_refused_before_it_is_needed():
     executables.request([large, small])
     assert executables.get(small)(jnp.zeros(100)).sum() == 100
     # The other one is compiled by now, and nobody has asked for it.
-    with pytest.raises(ValueError, match=r"train on 1000 x 8 x 32\^2 needs 0.01 GB .* 0.00 GB"):
+    with pytest.raises(UserError, match=r"train on 1000 x 8 x 32\^2 needs 0.01 GB .* 0.00 GB"):
         executables.check()
     executables.close()

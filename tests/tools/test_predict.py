@@ -9,11 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from data.preparation.video_frames import read_frames
+from data.preparation.parts import Stored
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_source
+from mg_jax.input.sampling import all_views
 from mg_jax.runtime import parallel
 from mg_jax.tools.convert import convert
-from mg_jax.tools.predict import predict, scores
+from mg_jax.tools.predict import predict, scorer
+from mg_jax.tools.raw_videos import read_video
 from mg_jax.training.session import start_from
 from mg_jax.training.state import create_state
 from mg_jax.weights.files import write_tensors
@@ -50,9 +53,9 @@ def test_scores_of_files_are_those_of_the_evaluation(trained, config, data_dir):
         line for line in runs.log(trained) if line["kind"] == "eval" and line["step"] == best.step
     ]
     labels = open_source(config).evaluation.videos.label(np.arange(11))
-    found = np.array(
-        [scores(config, best.variables, read_frames(path, 48, 90)) for path in videos(data_dir)]
-    )
+    score, views = scorer(config, best.variables), all_views(config)
+    files = [read_video(path, Stored(48, 90, 1), views) for path in videos(data_dir)]
+    found = np.array([score(file.views_VTHWC) for file in files])
     assert (found.argmax(1) == labels).mean() == pytest.approx(logged["top1"])
     assert -np.log(found[np.arange(11), labels]).mean() == pytest.approx(logged["loss"], rel=1e-4)
 
@@ -107,15 +110,15 @@ def test_what_is_odd_in_a_video_is_said_above_its_classes(trained, config, tmp_p
 def test_bad_requests_say_what_would_do(trained, config, data_dir, tmp_path):
     video = tmp_path / "text.mp4"
     video.write_text("not a video")
-    with pytest.raises(ValueError, match=r"text.mp4 cannot be read: Invalid data"):
+    with pytest.raises(UserError, match=r"text.mp4 cannot be read: Invalid data"):
         predict(config, video, trained)
     video = videos(data_dir)[0]
-    with pytest.raises(ValueError, match=r"give a --workdir with checkpoints, or a file"):
+    with pytest.raises(UserError, match=r"give a --workdir with checkpoints, or a file"):
         predict(config, video, None)
-    with pytest.raises(ValueError, match=r"holds no checkpoint"):
+    with pytest.raises(UserError, match=r"holds no checkpoint"):
         predict(config, video, tmp_path)
     config.model.width = 16
-    with pytest.raises(ValueError, match=r"Differing: model.width is 8 there and 16 here$"):
+    with pytest.raises(UserError, match=r"Differing: model.width is 8 there and 16 here$"):
         predict(config, video, trained)
 
 
@@ -128,7 +131,7 @@ def test_a_file_of_weights_for_other_classes_than_the_data_sets_is_refused(
     for name in ("head.projection.weight", "head.projection.bias"):
         variables[name] = np.concatenate([variables[name], variables[name][:1]])
     write_tensors(pathlib.Path(config.init_from), variables)
-    with pytest.raises(ValueError, match=r"model.num_classes=5, but data set moving_shapes has 4"):
+    with pytest.raises(UserError, match=r"model.num_classes=5, but data set moving_shapes has 4"):
         predict(config, videos(data_dir)[0], None)
 
 

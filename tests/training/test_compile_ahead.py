@@ -1,22 +1,26 @@
-"""Programs are compiled before they are needed, and nothing is on the thread that trains."""
+"""Programs are compiled before they are needed, and when makes no difference to a run."""
 
+import re
 import threading
 
 import jax
+import numpy as np
 import pytest
 
 from mg_jax.runtime import parallel
 from mg_jax.runtime.stops import Stops
+from mg_jax.training.compile_ahead import when_to_compile
 from mg_jax.training.log import open_log
 from mg_jax.training.loop import _iterate
 from mg_jax.training.session import open_session
 from mg_jax.training.upcoming import upcoming_programs
 from mg_jax.workdir.trained_on import stretch_of
+from tests import runs
 
 
 @pytest.fixture
 def config(config):
-    config.run.compile_ahead = True
+    config.run.compile_ahead = "background"
     return config
 
 
@@ -35,7 +39,7 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
             threads.append(threading.current_thread().name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    log = open_log(tmp_path, 0, session.schedule.iterations, evaluated=False)
+    log = open_log(tmp_path, 0, session.schedule.iterations, False, ["jsonl"])
     try:
         for program in programs:
             session.executables.get(program)
@@ -65,3 +69,27 @@ def test_programs_are_asked_for_in_the_order_in_which_the_run_needs_them(config,
     # An evaluation that was cut off comes before the iterations that follow it.
     assert [program.kind for program in resumed][:3] == ["statistics", "views", "train"]
     assert resumed[0] == programs[2]
+
+
+def test_accelerators_train_with_all_programs_compiled_and_cpus_while_they_are():
+    assert [when_to_compile("auto", platform) for platform in ("cpu", "gpu", "tpu")] == [
+        "background",
+        "first",
+        "first",
+    ]
+    assert when_to_compile("off", "gpu") == "off"
+
+
+def test_with_all_programs_compiled_first_a_run_ends_with_the_same_bits(
+    undisturbed, flags, tmp_path
+):
+    output = runs.run(tmp_path / "run", *flags, "--config.run.compile_ahead=first")
+    before, after = output.split("programs are ready")
+    assert "compiling" not in after
+    assert "programs to go: " in before
+    assert not re.search(r"^train ", before, re.MULTILINE)
+    # Those were compiled when their turn came.
+    assert undisturbed[1].rindex("compiling") > undisturbed[1].index("\ntrain ")
+    assert runs.losses(tmp_path / "run") == runs.losses(undisturbed[0])
+    pairs = zip(*(map(runs.final_arrays, (tmp_path / "run", undisturbed[0]))), strict=True)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)

@@ -39,17 +39,22 @@ def opened(data_dir, tmp_path_factory):
     head = jax.tree.map(lambda x: x.astype(np.float32), head)
     state = state.replace(params=parallel.replicate({**state.params, "head": head}, mesh))
     folder = tmp_path_factory.mktemp("run")
+    closed = contextlib.ExitStack()
+    checkpoints = Checkpoints(folder, keep=1, read_only=False)
+    closed.callback(checkpoints.close)
+    executables = create_executables(config, mesh, state)
+    closed.callback(executables.close)
     session = Session(
         config=config,
         workdir=folder,
         schedule=schedule_from_config(config),
         mesh=mesh,
         data=open_source(config),
-        executables=create_executables(config, mesh, state),
-        checkpoints=Checkpoints(folder, keep=1, read_only=False),
+        executables=executables,
+        checkpoints=checkpoints,
         clocks=Clocks(),
         stops=Stops(),
-        lock=contextlib.ExitStack(),
+        opened=closed,
         trained_on=TrainedOn(),
     )
     yield session, state
@@ -76,7 +81,7 @@ def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameter
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         _, updated = model.apply(
             variables,
-            normalize(clips),
+            normalize(clips, config.data),
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(9)},
         )
@@ -100,7 +105,8 @@ def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened
     scores = []
     for video in videos.as_numpy_iterator():
         logits = model.apply(
-            {"params": state.params, "batch_stats": stats}, normalize(video["clips"][0])
+            {"params": state.params, "batch_stats": stats},
+            normalize(video["clips"][0], config.data),
         )
         scores.append(jax.nn.softmax(logits).mean(0))
     labels = data.evaluation.videos.label(np.arange(11))
@@ -137,7 +143,7 @@ def test_with_several_labels_scores_are_the_maximum_over_views_of_sigmoids(opene
     scores = []
     for video in view_batches(split, evaluation_views(config, 3, 1), batch=1).as_numpy_iterator():
         variables = {"params": state.params, "batch_stats": stats}
-        logits_VK = model.apply(variables, normalize(video["clips"][0]))
+        logits_VK = model.apply(variables, normalize(video["clips"][0], config.data))
         scores.append(jax.nn.sigmoid(logits_VK).max(0))
     expected = multi_label_metrics(np.array(scores), split.videos.labels(np.arange(11)))
     assert found["map"] == pytest.approx(expected["map"], rel=1e-4)

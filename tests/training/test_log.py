@@ -13,7 +13,7 @@ def write_log(folder):
     """The log of a run of 40 iterations."""
     from mg_jax.training.log import RunLog
 
-    log = RunLog(folder, start=0, iterations=40, evaluated=False)
+    log = RunLog(folder, 0, 40, False, ("jsonl", "tensorboard"))
     for step in range(1, 41):
         log.advance(step)
         if step % 20 == 0:
@@ -73,7 +73,7 @@ def test_a_continued_run_drops_what_it_will_log_again(tmp_path, evaluated):
     lines = [line(1, "train"), line(1, "eval"), line(2, "train"), line(2, "eval")]
     again = [line(2, "test"), line(3, "train"), '{"step": 4, "lo']
     (tmp_path / "log.jsonl").write_text("\n".join(lines + again))
-    RunLog(tmp_path, start=2, iterations=5, evaluated=evaluated).close()
+    RunLog(tmp_path, 2, 5, evaluated, ["jsonl"]).close()
     kept = lines if evaluated else lines[:3]
     assert (tmp_path / "log.jsonl").read_text().splitlines() == kept
 

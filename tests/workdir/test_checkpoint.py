@@ -78,13 +78,13 @@ def test_an_evaluated_checkpoint_holds_precise_statistics_and_the_clocks_of_then
 
 
 def test_an_evaluation_that_was_cut_off_leaves_the_checkpoint_as_it_was(workdir, monkeypatch):
-    from mg_jax.workdir import checkpoint
+    from mg_jax.workdir import checkpoint_record
 
     def killed(path, content):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "write_json", killed)
+        patch.setattr(checkpoint_record, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             write(workdir, {1: 0.5}, 1)
     assert not read_best(workdir).evaluated

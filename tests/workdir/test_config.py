@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from mg_jax.workdir.config import WorkdirError, check_config, check_same_config, write_config
+from mg_jax.workdir.config import (
+    WorkdirError,
+    check_config,
+    check_same_config,
+    stored_config,
+    write_config,
+)
 from tests import tiny
 
 
@@ -30,6 +36,16 @@ def test_what_a_stored_config_does_not_know_has_its_default(older, check):
     config.schedule.scale = 0.5
     with pytest.raises(WorkdirError, match=r": schedule\.scale is 1\.0 there and 0\.5 here$"):
         check(older, config)
+
+
+@pytest.mark.parametrize(("before", "now"), [(True, "background"), (False, "off")])
+def test_a_run_from_when_compiling_ahead_was_yes_or_no_can_be_continued(older, before, now):
+    path = older / "config.json"
+    content = json.loads(path.read_text())
+    content["run"]["compile_ahead"] = before
+    path.write_text(json.dumps(content))
+    check_config(older, tiny.get_config())
+    assert stored_config(path).run.compile_ahead == now
 
 
 @pytest.mark.parametrize("check", [check_config, check_same_config])

@@ -10,6 +10,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from data.format.video_table import Actions, VideoTable
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import open_source
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.comparison import compared_with_first
@@ -274,7 +275,7 @@ def test_precise_statistics_from_other_training_videos_are_said(
 def test_runs_that_were_evaluated_on_other_videos_are_not_compared(undisturbed):
     (run,) = read_runs([undisturbed[0]])
     other = dataclasses.replace(run, trained_on=TrainedOn((stretch(48, 0),)))
-    with pytest.raises(ValueError, match=r"evaluated on other videos \(11 and 2\); see data.json"):
+    with pytest.raises(UserError, match=r"evaluated on other videos \(11 and 2\); see data.json"):
         check_comparable([run, other])
 
 

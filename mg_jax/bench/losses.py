@@ -1,0 +1,136 @@
+"""Losses of a schedule's iterations on this machine's devices, beside the CPU's.
+
+    python -m mg_jax.bench.losses CONFIG.json ITERATIONS RESULT.json
+
+is the CPU's half, in a process of its own. Clips are made for it: their colour tells the class.
+Float32 is multiplied as such, so that what differs is the order of sums, and errors. Needs neither
+TensorFlow nor data.
+"""
+
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from mg_jax.errors import UserError
+from mg_jax.grid import Grid
+from mg_jax.input.prepared import with_classes
+from mg_jax.machine.atomic_file import write_json
+from mg_jax.machine.progress import shown
+from mg_jax.recipe import check_devices, schedule_from_config
+from mg_jax.runtime import parallel, xla_options
+from mg_jax.training.programs import lower_program, train_program
+from mg_jax.training.state import create_state
+from mg_jax.workdir.config import stored_config
+
+
+def measure(config, workdir: pathlib.Path, iterations: int) -> dict[str, Any]:
+    """Trains on the devices and, meanwhile, on the CPU; prints how the losses differ.
+
+    Args:
+      config: of a run.
+      workdir: keeps the CPU's half.
+      iterations: from the schedule's start.
+
+    Raises:
+      UserError: if the CPU's half fails.
+    """
+    config = with_classes(config)
+    given, theirs = workdir / "losses_config.json", workdir / "losses_cpu.json"
+    write_json(given, json.loads(config.to_json()))
+    theirs.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "mg_jax.bench.losses", given, str(iterations), theirs]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    with subprocess.Popen(command, env=environment) as child:
+        try:
+            found = train(config, iterations)
+            status = child.wait()
+        except BaseException:
+            child.kill()
+            raise
+    if status:
+        raise UserError(f"training on the CPU ended with status {status}; it says above why")
+    expected = json.loads(theirs.read_text())
+    pairs = [(ours["loss"], on_cpu["loss"]) for ours, on_cpu in zip(found, expected, strict=True)]
+    apart = [abs(a - b) / abs(b) for a, b in pairs]
+    grids = [row["grid"] for row in found]
+    result = {
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "iterations": len(found),
+        "grids": len(set(grids)),
+        "changes": sum(a != b for a, b in itertools.pairwise(grids)),
+        "first_apart": apart[0],
+        "most_apart": max(apart),
+        "loss_first": pairs[0],
+        "loss_last": tuple(np.mean(pairs[-20:], 0).tolist()),
+        "losses": [
+            {**row, "on_cpu": on_cpu} for row, (_, on_cpu) in zip(found, pairs, strict=True)
+        ],
+    }
+    print(format_line(result))
+    return result
+
+
+def format_line(result: dict[str, Any]) -> str:
+    """How far the losses are apart."""
+    (first, _), (last, last_cpu) = result["loss_first"], result["loss_last"]
+    return (
+        f"{result['iterations']} iterations on {result['grids']} grids, {result['changes']} "
+        f"changes of grid: loss {first:.4f} to {last:.4f} (mean of the last 20; on the CPU "
+        f"{last_cpu:.4f}); apart by {result['first_apart']:.1e} at first, "
+        f"{result['most_apart']:.1e} at most"
+    )
+
+
+def train(config, iterations: int) -> list[dict[str, Any]]:
+    """The grid and the loss of each of the schedule's first iterations.
+
+    Args:
+      config: of a run.
+      iterations: how many, or as many as the schedule has.
+    """
+    mesh, schedule = parallel.make_mesh(), schedule_from_config(config)
+    check_devices(schedule, mesh.size)
+    iterations = min(iterations, schedule.iterations)
+    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
+    with jax.default_matmul_precision("highest"):
+        state, programs, losses = create_state(config, mesh), {}, []
+        for step in shown(range(iterations), "training", "it", iterations):
+            grid = schedule.grid(step)
+            if grid not in programs:
+                lowered = lower_program(config, mesh, state, train_program(grid))
+                programs[grid] = lowered.compile(compiler_options=options or None)
+            batch = parallel.shard(_batch(config, grid, schedule.position(step)), mesh)
+            rate = parallel.replicate(np.float32(schedule.learning_rate(step)), mesh)
+            state, metrics = programs[grid](state, batch, rate)
+            losses.append((str(grid), metrics["loss"]))
+    return [{"grid": grid, "loss": float(loss)} for grid, loss in losses]
+
+
+def _batch(config, grid: Grid, position: int) -> dict[str, np.ndarray]:
+    """Clips whose channels are as bright as their class tells, under noise."""
+    rng = np.random.default_rng(position)
+    B, T, H = grid.batch, grid.frames, grid.size
+    label_B = (position + np.arange(B)) % config.model.num_classes
+    bright_B3 = np.random.default_rng(0).integers(0, 128, (config.model.num_classes, 3))[label_B]
+    clips = rng.integers(0, 128, (B, T, H, H, 3)) + bright_B3[:, None, None, None]
+    label = label_B.astype(np.int32)
+    if config.data.multi_label:
+        label = np.eye(config.model.num_classes, dtype=np.uint8)[label_B]
+    return {
+        "clips": clips.astype(np.uint8),
+        "flip": rng.integers(0, 2, B).astype(bool),
+        "label": label,
+    }
+
+
+if __name__ == "__main__":
+    _, given, count, result = sys.argv
+    write_json(pathlib.Path(result), train(stored_config(pathlib.Path(given)), int(count)))

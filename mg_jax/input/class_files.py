@@ -1,0 +1,98 @@
+"""What is said of single classes: which swap when a clip is mirrored, and their weights.
+
+Both are CSV files without a header, of two columns each, and name classes as the data set does.
+"""
+
+import csv
+import dataclasses
+import difflib
+import math
+import pathlib
+
+from mg_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassFiles:
+    """What the files of a config say, by class index; None where it names no file.
+
+    Attributes:
+      mirrored: the class that a mirrored clip of each class has.
+      weights: of the loss of each class.
+    """
+
+    mirrored: tuple[int, ...] | None = None
+    weights: tuple[float, ...] | None = None
+
+
+def read_class_files(config, classes: list[str]) -> ClassFiles:
+    """What data.flip_pairs and loss.class_weights of a config say.
+
+    Raises:
+      UserError: for a file that cannot be read, or does not fit the classes.
+    """
+    mirrored = weights = None
+    if config.data.flip_pairs:
+        mirrored = _mirrored(config.data.flip_pairs, classes)
+    if config.loss.class_weights:
+        weights = _weights(config.loss.class_weights, classes)
+    return ClassFiles(mirrored, weights)
+
+
+def _mirrored(name: str, classes: list[str]) -> tuple[int, ...]:
+    mirrored, of = {}, f"data.flip_pairs={name!r}"
+    for line, row in _rows(name, of):
+        here = f"{of}, line {line}"
+        left, right = (_index(text, classes, here) for text in row)
+        for one, other in ((left, right), (right, left)):
+            if mirrored.setdefault(one, other) != other:
+                raise UserError(
+                    f"{here} pairs {classes[one]!r} with {classes[other]!r}, but above it is "
+                    f"paired with {classes[mirrored[one]]!r}; a class swaps with one other, and "
+                    "that one with it"
+                )
+    return tuple(mirrored.get(k, k) for k in range(len(classes)))
+
+
+def _weights(name: str, classes: list[str]) -> tuple[float, ...]:
+    weights, of = {}, f"loss.class_weights={name!r}"
+    for line, (label, text) in _rows(name, of):
+        here = f"{of}, line {line}"
+        k = _index(label, classes, here)
+        try:
+            weight = float(text)
+        except ValueError:
+            weight = math.nan
+        if not 0 <= weight < math.inf:
+            raise UserError(f"{here}: the weight {text!r} must be a number that is not negative")
+        if k in weights:
+            raise UserError(f"{here}: class {label!r} has a weight above already")
+        weights[k] = weight
+    return tuple(weights.get(k, 1.0) for k in range(len(classes)))
+
+
+def _rows(name: str, of: str) -> list[tuple[int, list[str]]]:
+    try:
+        text = pathlib.Path(name).expanduser().read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{of} cannot be read: {error}") from error
+    reader = csv.reader(text.splitlines(), skipinitialspace=True)
+    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+    for line, row in rows:
+        if len(row) != 2:
+            raise UserError(
+                f"{of}, line {line} has {len(row)} columns and must have two, separated by a comma"
+            )
+    if not rows:
+        raise UserError(f"{of} is empty")
+    return rows
+
+
+def _index(text: str, classes: list[str], here: str) -> int:
+    if text in classes:
+        return classes.index(text)
+    near = difflib.get_close_matches(text, classes, 1)
+    raise UserError(
+        f"{here}: there is no class {text!r}"
+        + (f"; did you mean {near[0]!r}?" if near else f" among the {len(classes)} of the data set")
+    )

@@ -1,0 +1,76 @@
+"""The processes that a launcher has started, as its environment tells them."""
+
+import dataclasses
+import os
+
+from mg_jax.errors import UserError
+
+# Environment variables: the number of processes, and which of them this is.
+_VARIABLES = {
+    "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",
+    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
+}
+_KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One of several processes.
+
+    Attributes:
+      index: of this one, from 0.
+      count: of all; None where it is not known, as in a pod, which is told its index alone.
+    """
+
+    index: int
+    count: int | None
+
+    def __str__(self) -> str:
+        return f"process {self.index}" + (f" of {self.count}" if self.count else "")
+
+
+def launched_process(count: int | None, index: int | None) -> Process | None:
+    """Which process this is, by arguments or else by the environment; None if there are no others.
+
+    Args:
+      count: the number of processes, if it is given.
+      index: of this one, likewise.
+
+    Raises:
+      UserError: for arguments that do not fit.
+    """
+    if (count, index) != (None, None):
+        if None in (count, index):
+            raise UserError("--num_processes and --process_id go together")
+        check_index(count, index)
+        return Process(index, count) if count > 1 else None
+    for count_name, index_name in _VARIABLES.items():
+        counted, ranked = os.environ.get(count_name, "1"), os.environ.get(index_name, "")
+        if counted.isdecimal() and int(counted) > 1 and ranked.isdecimal():
+            return Process(int(ranked), int(counted))
+    if all(name in os.environ for name in _KUBERNETES):
+        return Process(int(os.environ[_KUBERNETES[1]]), None)
+    return None
+
+
+def check_index(count: int, index: int) -> None:
+    """Checks a number of processes and the index of one.
+
+    Raises:
+      UserError: naming what is allowed.
+    """
+    if count < 1:
+        raise UserError(f"--num_processes={count} must be positive")
+    if not 0 <= index < count:
+        raise UserError(f"--process_id={index} must lie in 0 ... {count - 1}")
+
+
+def launched_together() -> str | None:
+    """The processes that a launcher has started, in words; None if there are no others."""
+    for name in _VARIABLES:
+        count = os.environ.get(name, "1")
+        if count.isdecimal() and int(count) > 1:
+            return f"the {count} processes of {name}"
+    if all(name in os.environ for name in _KUBERNETES):
+        return "the pods of the Kubernetes Job"
+    return None

@@ -1,0 +1,280 @@
+"""Checks of a recipe's settings: what cannot work ends with a message that names what can.
+
+Every check raises a `UserError` for an invalid setting.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+from mg_jax.architectures import MODELS, frame_unit
+from mg_jax.errors import UserError
+from mg_jax.grid import LONG_CYCLE, Shape
+from mg_jax.schedule import Schedule, TooShort
+
+SAMPLINGS = ("stride", "segments")
+LOGGERS = ("jsonl", "tensorboard", "wandb")
+_WHEN_TO_COMPILE = ("auto", "background", "first", "off")  # values of run.compile_ahead
+
+
+def check_base_grid(config) -> None:
+    """Checks the base grid and how clips are drawn for it."""
+    for name in ("batch", "frames", "size"):
+        check_positive(config[name], name)
+    if config.sub_batch < 0:
+        raise UserError(f"sub_batch={config.sub_batch} must be positive, or 0 for whole batches")
+    check_positive(config.data.stride, "data.stride")
+    if config.data.sampling not in SAMPLINGS:
+        raise UserError(
+            f"data.sampling={config.data.sampling!r} is not known; use {' or '.join(SAMPLINGS)}"
+        )
+    if not 0 <= config.data.max_damaged <= 1:
+        raise UserError(
+            f"data.max_damaged={config.data.max_damaged} is a share and lies in 0 ... 1"
+        )
+    _check_pixels(config.data)
+    if len(config.data.short_sides) != 2:
+        raise UserError(
+            f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "
+            "largest short side, for example (256.0, 340.0)"
+        )
+    smallest, largest = config.data.short_sides
+    if not config.size <= smallest <= largest:
+        raise UserError(
+            f"data.short_sides={tuple(config.data.short_sides)} must ascend from at least "
+            f"size={config.size}, so that a crop fits into every scaled video"
+        )
+    if config.sub_batch and config.batch % config.sub_batch:
+        divisors = [d for d in range(1, config.batch + 1) if config.batch % d == 0]
+        raise UserError(
+            f"sub_batch={config.sub_batch} does not divide batch={config.batch}; use a batch of "
+            f"{nearest(config.batch, config.sub_batch)}, or a sub_batch of "
+            f"{', '.join(map(str, divisors))}"
+        )
+
+
+def nearest(size: int, unit: int) -> str:
+    """The multiples of a unit next to a size, in words."""
+    lower = size // unit * unit
+    return f"{lower} or {lower + unit}" if lower else str(unit)
+
+
+def check_steps(schedule) -> None:
+    """Checks the `schedule` section."""
+    steps, end = tuple(schedule.steps), schedule.iterations
+    check_positive(end, "schedule.iterations")
+    check_positive(schedule.batch, "schedule.batch")
+    check_positive(schedule.videos, "schedule.videos")
+    check_positive(schedule.scale, "schedule.scale")
+    check_positive(schedule.learning_rate, "schedule.learning_rate")
+    if not all(isinstance(step, int) for step in steps):
+        raise UserError(f"schedule.steps={steps} must be iterations, whole numbers")
+    edges = (0, *steps, end)
+    if any(a >= b for a, b in itertools.pairwise(edges)):
+        raise UserError(
+            f"schedule.steps={steps} must ascend and lie strictly between 0 and "
+            f"schedule.iterations={end}"
+        )
+
+
+def check_stages(schedule: Schedule) -> None:
+    """Checks that every stage has iterations; multigrid has fewer of them than the recipe."""
+    stages = range(len(schedule.recipe.stages))
+    empty = sorted({*stages} - {phase.stage for phase in schedule.phases})
+    if empty:
+        raise TooShort(
+            f"learning-rate stage {empty[0] + 1} of {len(stages)} is left without iterations among "
+            f"{schedule.iterations}"
+        )
+
+
+def check_evaluation(config) -> None:
+    """Checks the `eval` section."""
+    for name in ("times", "precise_bn_batches", "clips"):
+        check_positive(config.eval[name], f"eval.{name}")
+    if config.eval.crops not in (1, 3):
+        raise UserError(f"eval.crops={config.eval.crops} must be 1 (centre) or 3")
+    if not 0 < config.eval.size <= config.eval.short_side:
+        raise UserError(
+            f"eval.size={config.eval.size} must lie in 1 ... eval.short_side="
+            f"{config.eval.short_side}, so that the crop fits into the scaled video"
+        )
+
+
+def _check_pixels(data) -> None:
+    for name in ("mean", "std"):
+        values = tuple(data[name])
+        if len(values) != 3 or (name == "std" and min(values) <= 0):
+            raise UserError(
+                f"data.{name}={values} must be three numbers, for red, green and blue in 0 ... 1"
+                f"{', each above 0' if name == 'std' else ''}, such as (0.45, 0.45, 0.45)"
+            )
+
+
+def check_run(config) -> None:
+    """Checks the `run` section and the seed."""
+    for name in ("log_every", "checkpoint_every", "keep"):
+        check_positive(config.run[name], f"run.{name}")
+    if config.run.compile_ahead not in _WHEN_TO_COMPILE:
+        choices = ", ".join(_WHEN_TO_COMPILE)
+        raise UserError(f"run.compile_ahead={config.run.compile_ahead} must be one of {choices}")
+    if config.run.readers < 0:
+        raise UserError(f"run.readers={config.run.readers} must be positive, or 0 for all cores")
+    loggers, steps = tuple(config.run.loggers), tuple(config.run.profile_steps)
+    if unknown := [name for name in loggers if name not in LOGGERS]:
+        raise UserError(f"run.loggers has {unknown[0]!r}; there are {', '.join(LOGGERS)}")
+    if steps and not (len(steps) == 2 and 0 <= steps[0] < steps[1]):
+        raise UserError(
+            f"run.profile_steps={steps} must be the first iteration and the one after the last, "
+            "such as (100, 105), or ()"
+        )
+    if config.seed < 0:
+        raise UserError(f"seed={config.seed} must not be negative")
+
+
+def check_cycles(config) -> None:
+    """Checks the settings of the cycles, one of which is on."""
+    cycles, fixed = config.multigrid, config.baseline
+    for name, alone in (("epoch_factor", 1), ("iterations", 0)):
+        if fixed[name] != alone:
+            raise UserError(
+                f"baseline.{name}={fixed[name]} is the baseline's; with a cycle on, set "
+                f"multigrid.{name}"
+            )
+    if (fixed.time_divisor, fixed.area_divisor) != (1, 1):
+        raise UserError(
+            "baseline.time_divisor and baseline.area_divisor fix one grid and exclude the cycles; "
+            "set multigrid.long_cycle=False and multigrid.short_cycle=False as well"
+        )
+    if not 1 <= cycles.short_shapes <= 3:
+        raise UserError(f"multigrid.short_shapes={cycles.short_shapes} must lie in 1 ... 3")
+    if cycles.single_cycle and not cycles.long_cycle:
+        raise UserError("multigrid.single_cycle=True needs multigrid.long_cycle=True")
+    if cycles.short_cycle_rate and not cycles.short_cycle:
+        raise UserError("multigrid.short_cycle_rate=True needs multigrid.short_cycle=True")
+    check_length(cycles, "multigrid")
+    check_positive(cycles.fine_tuning_share, "multigrid.fine_tuning_share", _NO_FINE_TUNING)
+    fine_tunes = cycles.fine_tuning and not cycles.single_cycle
+    if cycles.fine_tuning_share != 1 and not fine_tunes:
+        raise UserError(
+            f"multigrid.fine_tuning_share={cycles.fine_tuning_share:g} needs fine-tuning: "
+            "multigrid.fine_tuning=True and multigrid.single_cycle=False"
+        )
+    if cycles.long_cycle:
+        _check_order(tuple(cycles.shapes), fine_tunes)
+
+
+_NO_FINE_TUNING = "; for no fine-tuning set multigrid.fine_tuning=False"
+
+
+def check_length(section, name: str) -> None:
+    """Checks the epoch factor, and the iterations that may take its place."""
+    check_positive(section.epoch_factor, f"{name}.epoch_factor")
+    if section.iterations < 0:
+        raise UserError(
+            f"{name}.iterations={section.iterations} must be positive, or 0 for as many as "
+            f"{name}.epoch_factor makes"
+        )
+
+
+def _check_order(shapes: tuple, fine_tunes: bool) -> None:
+    """Checks that the long cycle's shapes are pairs of divisors from coarse to fine."""
+    given = f"multigrid.shapes={shapes}"
+    wrong = [shape for shape in shapes if not _is_shape(shape)]
+    if wrong or not shapes:
+        reason = f"{wrong[0]!r} is no such pair" if wrong else "there is none"
+        raise UserError(
+            f"{given} must be pairs (time divisor, area divisor) of numbers from 1 on, and "
+            f"{reason}; the paper's are {_PAPERS}"
+        )
+    shapes = tuple(map(tuple, shapes))
+    factors = [Shape(*shape).factor for shape in shapes]
+    if len({*shapes}) < len(shapes) or factors != sorted(factors, reverse=True):
+        ordered = sorted({*shapes}, key=lambda shape: Shape(*shape).factor, reverse=True)
+        raise UserError(f"{given} must go from coarse to fine, each shape once: {tuple(ordered)}")
+    if fine_tunes and shapes[-1] != (1, 1):
+        raise UserError(
+            f"{given} must end on the full shape, (1, 1), which fine-tuning trains on: "
+            f"{(*shapes, (1, 1))}; or set multigrid.fine_tuning=False"
+        )
+
+
+_PAPERS = tuple((shape.time, shape.area) for shape in LONG_CYCLE)
+
+
+def _is_shape(shape) -> bool:
+    return (
+        isinstance(shape, (tuple, list))
+        and len(shape) == 2
+        and all(isinstance(d, (int, float)) and 1 <= d < math.inf for d in shape)
+    )
+
+
+def check_shapes(config, shapes: Iterable[Shape], setting: str) -> None:
+    """Checks that the network takes the frames and pixels of every shape.
+
+    Args:
+      config: of the run.
+      shapes: that it trains on.
+      setting: that gives the shapes, for the message.
+    """
+    for shape in shapes:
+        if not shape.area <= 4 * config.size**2:
+            raise UserError(
+                f"{setting}: the shape ({shape.time:g}, {shape.area:g}) leaves no pixel of "
+                f"size={config.size}; use an area divisor of at most {config.size**2}"
+            )
+    unit, divisors = frame_unit(config.model), sorted({shape.time for shape in shapes})
+
+    def fits(frames: int) -> bool:
+        each = [round(frames / divisor) for divisor in divisors]
+        return all(t and t % unit == 0 for t in each)
+
+    if fits(config.frames):
+        return
+    below = next((n for n in range(config.frames, 0, -1) if fits(n)), None)
+    above = next(n for n in itertools.count(config.frames) if fits(n))
+    reasons = [f"the coarsest grid has 1/{divisors[-1]:g} of them"] if divisors[-1] > 1 else []
+    name = MODELS[config.model.name].frame_unit
+    reasons += [f"model.{name}={unit} must divide those of every clip"] if unit > 1 else []
+    raise UserError(
+        f"frames={config.frames} does not fit: {' and '.join(reasons)}; use "
+        f"{above if below is None else f'{below} or {above}'}"
+        + (f", or other time divisors in {setting}" if divisors[-1] > 1 else "")
+        + _divisors_that_do(config.frames, unit, divisors)
+    )
+
+
+def _divisors_that_do(frames: int, unit: int, divisors: list[float]) -> str:
+    """For the largest time divisor that does not fit, the nearest ones that do."""
+    wrong = max(d for d in divisors if not round(frames / d) or round(frames / d) % unit)
+    kept = frames / wrong // unit * unit  # of the next coarser grid that fits
+    near = [t for t in (kept + unit, kept) if 0 < t < frames]
+    if wrong == 1 or not near:
+        return ""
+    return (
+        f": instead of {wrong:g}, {' or '.join(f'{frames / t:.4g} ({t:g} frames)' for t in near)}"
+    )
+
+
+def check_warmup(schedule: Schedule) -> None:
+    """Checks that the warm-up fits into the run."""
+    recipe = schedule.recipe
+    clips = recipe.warmup_iterations * recipe.base.batch
+    if clips > schedule.clips:
+        raise UserError(
+            f"the warm-up of schedule.warmup_iterations={recipe.warmup_iterations} iterations "
+            f"({clips} clips) is longer than the run ({schedule.clips} clips)"
+        )
+
+
+def check_positive(value: float, name: str, otherwise: str = "") -> None:
+    """Checks that a number is positive and finite.
+
+    Args:
+      value: to check.
+      name: of the setting.
+      otherwise: what to add to the message.
+    """
+    if not 0 < value < math.inf:
+        raise UserError(f"{name}={value} must be positive{otherwise}")

@@ -1,0 +1,56 @@
+"""Where compiled programs are kept between runs: JAX's persistent cache."""
+
+import pathlib
+
+import jax
+
+from mg_jax.runtime import hosts
+
+
+def cache_programs(folder: str | pathlib.Path) -> None:
+    """Makes JAX keep compiled programs in a folder, also between runs."""
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_run_programs(
+    folder: str, workdir: pathlib.Path, platform: str, *, writes_alone: bool
+) -> None:
+    """Makes JAX keep a run's programs; several processes on accelerators in their work directory.
+
+    JAX lets process 0 alone write, and XLA's processes tune a program's kernels together and wait a
+    day for one that does not take part. So they must all find a program, or none of them. In a
+    folder of one host process 0 would find what the others do not; in one that several runs share,
+    another run may write between two processes' looks. Tuning each for itself is no way out: with
+    other kernels XLA may order collectives differently, and the processes wait for each other
+    (github.com/openxla/xla/issues/7716). CPUs tune nothing, so there any folder will do.
+
+    Args:
+      folder: that the run is told to use, of this host alone perhaps.
+      workdir: of the run, which all processes share.
+      platform: cpu, gpu or tpu.
+      writes_alone: whether no other run uses the work directory, since this one has locked it;
+        without that several processes on accelerators keep nothing.
+    """
+    if jax.process_count() == 1 or platform == "cpu":
+        cache_programs(folder)
+        return
+    shared = workdir / "programs"
+    if writes_alone and _looks_the_same(shared):
+        cache_programs(shared)
+        return
+    jax.config.update("jax_enable_compilation_cache", False)
+    if writes_alone:
+        hosts.print_once(
+            f"not all processes see the same files in {shared}, so programs are compiled anew"
+        )
+
+
+def _looks_the_same(folder: pathlib.Path) -> bool:
+    """Whether all processes see the same files; network file systems show changes late."""
+    expected = hosts.on_first(lambda: _files(folder))
+    return not hosts.total(not hosts.wait_until_visible(lambda: _files(folder) == expected))
+
+
+def _files(folder: pathlib.Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

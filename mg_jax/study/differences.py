@@ -1,0 +1,51 @@
+"""Differences of accuracy between two cells, paired by seed."""
+
+import dataclasses
+import math
+import statistics
+
+from mg_jax.report.groups import Group
+
+# Student's t with 1 to 9 degrees of freedom, 95 % within; beyond these about 2.
+_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """By how many percentage points a cell is above another, over the seeds that both have.
+
+    Attributes:
+      mean: over seeds.
+      error: standard error of the mean; None with one seed.
+      seeds: their number.
+    """
+
+    mean: float
+    error: float | None
+    seeds: int
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether chance alone would show such a difference in fewer than 1 of 20 cases."""
+        if self.error is None:
+            return False
+        within = _T[self.seeds - 2] if self.seeds - 2 < len(_T) else 2.0
+        return abs(self.mean) > within * self.error
+
+
+def difference(group: Group, reference: Group) -> Difference | None:
+    """A cell's difference from a reference; None where they share no seed.
+
+    A seed gives both the same clips and initial parameters, so pairs differ by less than seeds do.
+    """
+    ours, theirs = (_scores(each) for each in (group, reference))
+    points = [100 * (ours[seed] - theirs[seed]) for seed in ours.keys() & theirs.keys()]
+    if not points:
+        return None
+    count = len(points)
+    error = statistics.stdev(points) / math.sqrt(count) if count > 1 else None
+    return Difference(statistics.fmean(points), error, count)
+
+
+def _scores(group: Group) -> dict[int, float]:
+    return {run.config.seed: run.summary["metrics"][group.metric] for run in group.finished}

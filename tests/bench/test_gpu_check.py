@@ -1,0 +1,66 @@
+"""What is to be measured on the day a GPU is at hand, at a size for a CPU."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mg_jax.bench import gpu_check
+from mg_jax.bench.profile import kernel_times
+from tests import runs
+from tests.conftest import CACHE
+
+
+def test_a_part_is_measured_without_tensorflow_and_ends_in_the_table(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise ImportError")
+    environment = {
+        **os.environ,
+        "SMALL": "1",
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(tmp_path),
+        "XLA_FLAGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+    }
+    done = subprocess.run(
+        ["bash", "launch/gpu_check.sh", f"--workdir={tmp_path}", "--parts=i3d"],
+        cwd=runs.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "gpu_check.json").read_text())["parts"]["i3d"]
+    (row,) = result["grids"]
+    assert f"{row['clips_per_s']:.1f} clips/s" in done.stdout
+    assert "the allocator does not say" in done.stdout
+    assert result["took_s"] > 0
+
+
+def test_parts_that_fail_or_have_no_time_are_named_and_the_others_go_on(tmp_path):
+    fails = gpu_check.Part("fails", ("--what=nothing",), iter)
+    late = gpu_check.Part("late", ("--what=step",), iter)
+    found = gpu_check.run([fails], tmp_path, 60) | gpu_check.run([late], tmp_path, 0)
+    table = gpu_check.format_table([fails, late], found)
+    assert "ended with status 1" in table
+    assert "--what" in table  # what the command says
+    assert "left out: no time was left" in table
+
+
+def test_small_or_not_the_parts_are_the_same():
+    names = [[part.name for part in gpu_check.parts(small=small)] for small in (False, True)]
+    assert names[0] == names[1] == ["slowfast", "i3d", "losses", "profile", "kernels"]
+
+
+def test_of_a_trace_what_runs_on_streams_counts_once():
+    def event(thread, name, microseconds):
+        return {"pid": 1, "tid": thread, "dur": microseconds, "args": {"hlo_op": name}}
+
+    def named(thread, name):
+        return {"pid": 1, "tid": thread, "name": "thread_name", "args": {"name": name}}
+
+    events = [event(1, "a", 10), event(1, "a", 20), event(2, "a", 40), {"args": {}}, {}]
+    assert kernel_times(events) == pytest.approx({"a": 70e-6})
+    threads = [named(1, "Stream #14(Compute)"), named(2, "XLA Ops")]
+    assert kernel_times([*threads, *events]) == pytest.approx({"a": 30e-6})

@@ -1,0 +1,128 @@
+"""Loggers by name, norms among the scalars, and traces of some iterations."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from mg_jax.errors import UserError
+from mg_jax.recipe import schedule_from_config
+from mg_jax.recipe_checks import LOGGERS as NAMES
+from mg_jax.runtime import parallel
+from mg_jax.training.log import RunLog
+from mg_jax.training.loggers import LOGGERS, check_loggers
+from mg_jax.training.profile import Profile
+from mg_jax.training.programs import train_program
+from mg_jax.training.state import create_state
+from mg_jax.training.step import batch_shapes, lower_train_step
+
+# Stands for the library, which is no requirement: what it is told goes into a file.
+WANDB = """
+import json, pathlib
+class Run:
+    def __init__(self, **told):
+        self.file = (pathlib.Path(told["dir"]) / "told").open("a")
+        self.say(told)
+    def say(self, content):
+        self.file.write(json.dumps(content) + "\\n")
+    def define_metric(self, name, step_metric=None):
+        pass
+    def log(self, values):
+        self.say(values)
+    def finish(self):
+        self.file.close()
+init = lambda **told: Run(**told)
+"""
+
+
+def test_the_names_are_those_of_the_loggers():
+    assert tuple(LOGGERS) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("loggers", ("jsonl", "tensorbord"), r"'tensorbord'; there are jsonl, tensorboard, wandb"),
+        ("profile_steps", (5,), r"profile_steps=\(5,\) must be the first iteration"),
+        ("profile_steps", (5, 5), r"such as \(100, 105\)"),
+    ],
+)
+def test_wrong_settings_say_what_would_do(config, setting, value, message):
+    config.run[setting] = value
+    with pytest.raises(UserError, match=message):
+        schedule_from_config(config)
+
+
+def test_a_logger_that_is_not_installed_says_what_installs_it(monkeypatch):
+    check_loggers(["jsonl", "tensorboard"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"wandb, which is not installed: pip install wandb"):
+        check_loggers(["jsonl", "wandb"])
+
+
+def test_only_the_loggers_that_are_listed_write(tmp_path):
+    log = RunLog(tmp_path, 0, 5, False, ["jsonl"])
+    log.scalars(1, {"loss": 0.5})
+    log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_a_run_that_goes_on_is_one_run_of_weights_and_biases(tmp_path, monkeypatch):
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "wandb.py").write_text(WANDB)
+    monkeypatch.syspath_prepend(str(tmp_path / "library"))
+    check_loggers(["wandb"])
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"batch": 8}))
+    for start in (0, 2):
+        log = RunLog(folder, start, 5, False, ["wandb"])
+        log.scalars(start + 1, {"loss": 0.5})
+        log.close()
+    first, one, second, three = map(json.loads, (folder / "told").read_text().splitlines())
+    assert first["id"] == second["id"] and first["resume"] == "allow"
+    assert (first["name"], first["config"]) == ("run", {"batch": 8})
+    assert one == {"step": 1, "train/loss": 0.5} and three["step"] == 3
+
+
+def test_norms_are_those_of_the_gradients_and_change_no_bit(config):
+    mesh = parallel.make_mesh()
+    mesh = jax.sharding.Mesh(mesh.devices[:1], mesh.axis_names)
+    grid = schedule_from_config(config).phases[-1].grids[-1]
+    rng = np.random.default_rng(0)
+    batch = {
+        name: rng.integers(0, 2, x.shape).astype(x.dtype)
+        for name, x in batch_shapes(config, train_program(grid)).items()
+    }
+    results = []
+    for config.run.log_norms in (False, True):
+        state = create_state(config, mesh)
+        before = jax.device_get(state.params)
+        step = lower_train_step(config, mesh, state, train_program(grid)).compile()
+        rate = parallel.replicate(np.float32(0.1), mesh)
+        results.append(jax.device_get(step(state, parallel.shard(batch, mesh), rate)))
+    (plain, metrics), (state, logged) = results
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert logged.keys() - metrics.keys() == {"gradient_norm", "parameter_norm"}
+    squares = [np.sum(np.square(x, dtype=np.float64)) for x in jax.tree.leaves(state.params)]
+    assert logged["parameter_norm"] == pytest.approx(np.sqrt(sum(squares)), rel=1e-5)
+    # Nesterov's first step is 1.9 gradients times the rate; weights decay by 1e-4.
+    moved = jax.tree.map(lambda a, b: (a - b) / 0.1 / 1.9, before, state.params)
+    squares = [np.sum(np.square(x, dtype=np.float64)) for x in jax.tree.leaves(moved)]
+    assert logged["gradient_norm"] == pytest.approx(np.sqrt(sum(squares)), rel=1e-2)
+
+
+def test_a_trace_holds_the_iterations_that_were_asked_for(tmp_path):
+    profile = Profile(tmp_path / "profile", (2, 4))
+    made = []
+    for step in range(6):
+        profile.before(step, np.zeros(1))
+        made.append(profile._running)
+    assert made == [False, False, True, True, False, False]
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    none = Profile(tmp_path / "none", ())
+    none.before(0, np.zeros(1))
+    none.close()
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,199 @@
+"""Published networks by name: files of three code bases give the logits of their own code."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from configs.base import as_variant, get_base
+from mg_jax.models import create_model
+from mg_jax.tools.convert import convert
+from mg_jax.training.state import init_variables
+from mg_jax.weights.files import WeightsError, read_tensors
+from mg_jax.weights.layout import to_variables
+from mg_jax.weights.load import load_weights
+from tests.published import assert_logits, fresh
+
+NON_LOCAL = ((1, 1), (1, 3), (2, 1), (2, 3), (2, 5))
+SIX_OF_23 = [3] * 6 + [1] * 17
+
+
+SLOW_NON_LOCAL = ((1, 0), (1, 2), (2, 0), (2, 2), (2, 4))
+IN_SIX_OF_23 = [[1], [1], SIX_OF_23, [3]], [[3], [3], SIX_OF_23, [3]]
+STRIDED = {"conv1_stride_t": 2, "pool1_stride_t": 2, "with_pool2": True}
+
+# Networks by name: the frames of a clip, fewer than in training, and the restatement of `nets`,
+# tests.torch_networks, or `mm`, tests.torch_mmaction.
+NETWORKS = {
+    "i3d_nln_8x8_r50": (
+        4,
+        lambda nets, mm: nets.PySlowFastResNet(5, nets.I3D_KERNELS, 2, NON_LOCAL),
+    ),
+    "i3d_8x8_r50": (5, lambda nets, mm: nets.PyTorchVideoResNet(5, nets.I3D_KERNELS, 2)),
+    "slowfast_4x16_r50": (16, lambda nets, mm: nets.PyTorchVideoSlowFast(50, 8, 5)),
+    "slowfast_16x8_r101_50_50": (
+        8,
+        lambda nets, mm: nets.PyTorchVideoSlowFast(101, 4, 5, *IN_SIX_OF_23),
+    ),
+    "mmaction_slowfast_8x8_r50": (16, lambda nets, mm: mm.SlowFast(4, 7)),
+    "mmaction_slowonly_nl_8x8_r50": (
+        4,
+        lambda nets, mm: mm.Recognizer3D(
+            mm.ResNet3d(
+                1, nets.SLOW_KERNELS, non_local=(SLOW_NON_LOCAL, ("embedded_gaussian", True))
+            )
+        ),
+    ),
+    "mmaction_i3d_nl_embedded_gaussian_32x2_r50": (
+        16,
+        lambda nets, mm: mm.Recognizer3D(
+            mm.ResNet3d(
+                5, nets.I3D_KERNELS, non_local=(NON_LOCAL, ("embedded_gaussian", False)), **STRIDED
+            )
+        ),
+    ),
+    "mmaction_c2d_8x8_r50": (4, lambda nets, mm: mm.Recognizer3D(mm.C2D())),
+}
+
+
+def config_of(*words, **model):
+    """A recipe with a published network, an eighth of its width and ten classes."""
+    config = as_variant(get_base(), ",".join(words))
+    config.model.update({"width": 8, "num_classes": 10, "dropout": 0.0, **model})
+    return config
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, torch):
+    """Makes a network's file; returns its path, clips and the logits of the network's own code."""
+
+    @functools.cache
+    def made(name):
+        from tests import torch_mmaction, torch_networks
+
+        frames, build = NETWORKS[name]
+        network = torch_networks.randomised(build(torch_networks, torch_mmaction))
+        clips_BTHWC = np.random.default_rng(1).normal(size=(2, frames, 32, 32, 3))
+        clips_BTHWC = clips_BTHWC.astype(np.float32)
+        with torch.no_grad():
+            logits = network(torch.from_numpy(clips_BTHWC).permute(0, 4, 1, 2, 3).contiguous())
+        path = tmp_path_factory.mktemp("weights") / f"{name}.safetensors"
+        save_file({k: v.numpy().copy() for k, v in network.state_dict().items()}, path)
+        return path, clips_BTHWC, logits.numpy()
+
+    return made
+
+
+def logits_of(config, variables, clips_BTHWC):
+    model = create_model(config.model, train=False)
+    quickly = {"xla_backend_optimization_level": 0}
+    return jax.jit(model.apply, compiler_options=quickly)(variables, clips_BTHWC)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_file_gives_the_logits_of_its_own_code(name, published):
+    path, clips_BTHWC, logits = published(name)
+    config = config_of(name)
+    weights = load_weights(path, fresh(config), config=config)
+    account = weights.account
+    assert not account.unused
+    assert not account.initialised
+    assert account.remark == ""
+    assert_logits(logits_of(config, to_variables(weights.tensors), clips_BTHWC), logits)
+
+
+# Millions of parameters as PyTorchVideo's and mmaction2's tables of models state them.
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("c2d_8x8_r50", 24.33),
+        ("i3d_8x8_r50", 28.04),
+        ("slow_4x16_r50", 32.45),
+        ("slowfast_4x16_r50", 34.48),
+        ("slowfast_8x8_r50", 34.57),
+        ("slowfast_8x8_r101", 62.83),
+        ("slowfast_16x8_r101_50_50", 53.77),
+        ("mmaction_c2d_nopool_8x8_r101", 43.3),
+    ],
+)
+def test_parameter_counts_are_those_of_the_published_tables(name, millions):
+    config = as_variant(get_base(), name)
+    shapes = jax.eval_shape(lambda: init_variables(config))["params"]
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) / 1e6
+    assert round(count, len(str(millions).split(".")[1])) == millions
+
+
+def refusal(path, config):
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path, fresh(config))
+    return str(caught.value)
+
+
+def test_another_fusion_kernel_is_named_with_what_would_fit(published):
+    message = refusal(published("slowfast_4x16_r50")[0], config_of())
+    assert "model.fusion_frames is 5 there and 7 here" in message
+    assert "Published with these shapes: slowfast_4x16_r50; --config=FILE:NAME" in message
+    assert "stage_frames" not in message
+
+
+def test_other_kernels_over_time_are_named_with_what_would_fit(published):
+    message = refusal(published("i3d_8x8_r50")[0], config_of("slow_8x8_r50"))
+    assert "model.stem_frames is 5 there and 1 here" in message
+    assert (
+        "model.stage_frames is ((3,),(3,1),(3,1),(1,3)) there and ((1,),(1,),(3,),(3,))" in message
+    )
+    assert "Published with these shapes: i3d_8x8_r50; " in message
+
+
+def test_connections_without_batch_norm_are_named_with_what_would_fit(published):
+    message = refusal(published("mmaction_slowfast_8x8_r50")[0], config_of())
+    assert "model.fusion_norm is False there and True here" in message
+    assert "mmaction_slowfast_8x8_r50; " in message
+
+
+def test_a_network_with_other_pathways_or_blocks_is_told_what_would_fit(published):
+    message = refusal(published("mmaction_slowonly_nl_8x8_r50")[0], config_of())
+    assert "1 pathway(s)" in message
+    assert "mmaction_slowonly_nl_4x16_r50 or mmaction_slowonly_nl_8x8_r50; " in message
+
+
+def test_what_no_tensor_shows_is_remarked_on(published):
+    path = published("slowfast_4x16_r50")[0]
+    config = config_of("slowfast_4x16_r50", alpha=4)
+    remark = load_weights(path, fresh(config), config=config).account.remark
+    assert "slowfast_4x16_r50 has otherwise: model.alpha is 8 there and 4 here;" in remark
+    assert remark.endswith("--config=FILE:slowfast_4x16_r50 sets it up")
+    # A network may be trained on other clips.
+    config = config_of("slowfast_4x16_r50")
+    config.frames, config.data.stride = 64, 1
+    assert load_weights(path, fresh(config), config=config).account.remark == ""
+
+
+def test_mmaction_files_in_a_network_with_the_same_shapes_are_remarked_on(published):
+    path = published("mmaction_c2d_8x8_r50")[0]
+    config = config_of("c2d_8x8_r50")
+    account = str(load_weights(path, fresh(config), config=config).account)
+    assert "data.mean is (0.485, 0.456, 0.406) there and (0.45, 0.45, 0.45) here" in account
+    assert "model.pad_stem_pool is False there and True here" in account
+
+
+def test_pytorchvideo_names_below_pyslowfasts_model_are_read(published, tmp_path):
+    prefixed = {f"model.{n}": t for n, t in read_tensors(published("i3d_8x8_r50")[0]).items()}
+    save_file(prefixed, tmp_path / "w.safetensors")
+    config = config_of("i3d_8x8_r50")
+    account = load_weights(tmp_path / "w.safetensors", fresh(config)).account
+    assert not account.unused
+    assert not account.initialised
+
+
+def test_a_converted_mmaction_file_holds_the_same_network(published, tmp_path):
+    config, path = config_of("mmaction_c2d_8x8_r50"), published("mmaction_c2d_8x8_r50")[0]
+    first, again = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    assert "data.mean" not in convert(config, path, first)
+    convert(config, first, again)
+    assert first.read_bytes() == again.read_bytes()
+    theirs = read_tensors(path)["backbone.layer3.2.conv2.conv.weight"]
+    ours = read_tensors(first)["s4.pathway0_res2.branch2.b.weight"]
+    np.testing.assert_array_equal(ours[:, :, 0], theirs)
