@@ -12,6 +12,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from mg_jax.models import create_model
+from mg_jax.runtime import xla_options
 from mg_jax.weights.layout import to_tensors
 from tests.published import (
     MODELS,
@@ -55,7 +56,8 @@ def trained(request):
     """A golden model's training forward: arrays, order of clips, logits, loss, statistics."""
     arrays, variables = load(request.param)
     loss_fn, inputs, order = training_step(request.param, arrays, variables, jnp.float32)
-    loss, (logits, stats) = jax.jit(loss_fn)(variables["params"], inputs)
+    step = jax.jit(loss_fn, compiler_options=xla_options.CPU)
+    loss, (logits, stats) = step(variables["params"], inputs)
     return arrays, order, float(loss), logits, stats
 
 
@@ -122,6 +124,7 @@ def check_gradients(name):
     loss_fn, inputs, _ = training_step(name, arrays, variables, jnp.float64)
     with jax.enable_x64(True):
         params = jax.tree.map(np.float64, variables["params"])
+        # Not by `xla_options.ONCE`, with which what was read before the input counts.
         grads = jax.jit(jax.grad(loss_fn, has_aux=True))(params, np.float64(inputs))[0]
         norms = gradnorms(grads)
     largest, deviations = max(norms.values()), []
