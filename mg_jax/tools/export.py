@@ -33,6 +33,9 @@ _NEEDS = {
     "onnx": ("onnx", "pip install onnx -c requirements.lock"),
 }
 
+# From here on JAX writes what TensorFlow 2.21, the newest, cannot read.
+JAX_TOO_NEW = (0, 12, 0)
+
 # Maps (variables, clips) to scores.
 _Scores = Callable[[Any, jax.Array], jax.Array]
 
@@ -74,7 +77,13 @@ def export_run(workdir: pathlib.Path, kind: str) -> str:
 
 
 def check_library(kind: str) -> None:
-    """Raises UserError if the library that writes a format is not installed."""
+    """Raises UserError if what writes a format is not installed, or writes what no one can read."""
+    if kind == "savedmodel" and jax.__version_info__ >= JAX_TOO_NEW:
+        raise UserError(
+            f"--format=savedmodel does not go with JAX {jax.__version__}, whose programs "
+            "TensorFlow cannot read; use Python 3.11 with requirements.lock, or --format=stablehlo "
+            "or onnx"
+        )
     module, install = _NEEDS.get(kind, ("jax", ""))
     if importlib.util.find_spec(module) is None:
         raise UserError(f"--format={kind} needs {module}, which is not installed: {install}")

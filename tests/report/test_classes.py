@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mg_jax.errors import UserError
 from mg_jax.report.class_sections import class_sections
 from mg_jax.report.classes import (
     calibration,
@@ -152,7 +153,7 @@ def test_the_page_shows_classes_and_mistakes_that_move(undisturbed, tmp_path):
 def test_damaged_scores_say_what_writes_them_again(copy):
     content = (copy / "scores.npz").read_bytes()
     (copy / "scores.npz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"scores.npz is damaged .*--mode=eval"):
+    with pytest.raises(UserError, match=r"scores.npz is damaged .*--mode=eval"):
         class_sections(group_runs(read_runs([copy])), ["run"])
     (copy / "scores.npz").unlink()
     assert class_sections(group_runs(read_runs([copy])), ["run"]) == []

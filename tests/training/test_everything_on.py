@@ -51,7 +51,7 @@ def config(config, tmp_path):
     config.baseline.update(time_divisor=2, area_divisor=2)
     config.schedule.update(steps=(), iterations=12, warmup_iterations=0, learning_rate=1e-3)
     config.eval.update(times=1, clips=1)
-    config.run.update(checkpoint_every=1, keep=9, compile_ahead=False)
+    config.run.update(checkpoint_every=1, keep=9, compile_ahead="off")
     return config
 
 
