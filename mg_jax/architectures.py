@@ -13,8 +13,8 @@ DTYPES = ("float32", "bfloat16")
 AFFINITIES = ("dot_product", "softmax", "unscaled_softmax")
 SLOW_FRAMES = ("spread", "every")
 
-# Bottleneck blocks of res2 ... res5 by depth. 14 is for small data.
-BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+# Bottleneck blocks of res2 ... res5 by depth; 8 ends with res3. 8 and 14 are for small data.
+BLOCKS = {8: (1, 1), 14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,7 +41,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     config, mesh = present_devices(config)
     schedule = schedule_from_config(config)
     limit = memory.limit_bytes() if limit_gb is None else limit_gb * 1e9
-    cache_programs(config.run.cache_dir)
+    cache_programs(config.run.cache_dir, parallel.platform(mesh))
     kind = mesh.devices.flat[0].device_kind
     print(f"\nmemory of each device, by the compiler for {mesh.size} x {kind}:")
     needs = {}

@@ -109,7 +109,7 @@ def network_of(config):
 def test_every_network_becomes_an_onnx_graph(config, name):
     config.model.name = "slowfast" if name == "slowfast" else "i3d"
     if name != "slowfast":
-        config.model.non_local.positions = ((), (0,), (0,), ())
+        config.model.non_local.positions = ((0,), (0,))
         config.model.non_local.instantiation = name
     config.model.num_classes = 4
     scores = network_of(config)
