@@ -108,8 +108,8 @@ def _check_odd(config, name: str) -> None:
 
 
 def _check_stage_frames(config, name: str) -> None:
-    stages = tuple(config[name])
-    fits = len(stages) == 4 and all(
+    stages, count = tuple(config[name]), len(BLOCKS[config.depth])
+    fits = len(stages) == count and all(
         isinstance(stage, (tuple, list))
         and stage
         and all(isinstance(k, int) and k > 0 and k % 2 for k in stage)
@@ -117,9 +117,10 @@ def _check_stage_frames(config, name: str) -> None:
     )
     if not fits:
         raise UserError(
-            f"model.{name}={stages} must list, for each of res2 ... res5, odd kernel sizes over "
-            "time that its blocks take in turn. For example ((1,), (1,), (3,), (3,)), or "
-            "((3,), (3, 1), (3, 1), (1, 3)) where every other block has one of 3"
+            f"model.{name}={stages} must list, for each of res2 ... res{count + 1}, odd kernel "
+            "sizes over time that its blocks take in turn. For example ((1,), (1,), (3,), (3,)), "
+            "or ((3,), (3, 1), (3, 1), (1, 3)) where every other block has one of 3; "
+            f"model.depth={config.depth} has {count} of them"
         )
 
 
