@@ -46,6 +46,8 @@ def test_the_names_are_those_of_the_loggers():
         ("loggers", ("jsonl", "tensorbord"), r"'tensorbord'; there are jsonl, tensorboard, wandb"),
         ("profile_steps", (5,), r"profile_steps=\(5,\) must be the first iteration"),
         ("profile_steps", (5, 5), r"such as \(100, 105\)"),
+        ("profile_steps", (1.5, 3), r"such as \(100, 105\)"),
+        ("loggers", ("jsonl", "jsonl"), r"run\.loggers=\('jsonl', 'jsonl'\).*each logger once"),
     ],
 )
 def test_wrong_settings_say_what_would_do(config, setting, value, message):
