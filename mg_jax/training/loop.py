@@ -116,6 +116,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
     saved, precise_stats = start, None
     try:
         for step in range(start, end + 1):  # iterations done
+            profile.end(step, state)  # evaluations and checkpoints are not in the trace
             if step in saves and step > saved:
                 saved = _save(session, state, step, meter)
                 executables.check()
@@ -125,7 +126,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
             if step < end:
                 session.stops.check()
                 checkpoints.check()
-                profile.before(step, state)
+                profile.start(step, state)
                 state = _train_step(session, state, step, batches, meter)
     except Preempted:
         if step > saved:
