@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from mg_jax import recipe_checks as checks
 from mg_jax.architectures import check_model
-from mg_jax.checks import check_training
 from mg_jax.errors import UserError
 from mg_jax.grid import FULL, BaseGrid, Shape
 from mg_jax.schedule import (
@@ -17,6 +16,7 @@ from mg_jax.schedule import (
     baseline_schedule,
     multigrid_schedule,
 )
+from mg_jax.training_settings import check_training
 
 
 def recipe_from_config(config) -> Recipe:

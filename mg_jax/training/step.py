@@ -11,7 +11,6 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
-from mg_jax.checks import changes_pixels
 from mg_jax.models import create_model
 from mg_jax.models.parts import first_clip
 from mg_jax.runtime import parallel
@@ -23,6 +22,7 @@ from mg_jax.training.loss import batch_metrics
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
 from mg_jax.training.parts import mean_over_parts
 from mg_jax.training.stages import frozen
+from mg_jax.training_settings import changes_pixels
 
 
 def lower_train_step(

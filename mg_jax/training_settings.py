@@ -1,4 +1,7 @@
-"""Checks of the settings of optimizer, loss and augmentation; pure Python, as a plan needs them."""
+"""The settings of optimizer, loss and augmentation: what is valid, and what they ask for.
+
+Pure Python, as a plan needs them.
+"""
 
 import math
 

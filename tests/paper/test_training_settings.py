@@ -1,9 +1,9 @@
 import pytest
 
 from configs import charades_slowfast, kinetics_slowfast
-from mg_jax.checks import changes_pixels, check_parts
 from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
+from mg_jax.training_settings import changes_pixels, check_parts
 from tests import runs
 
 
