@@ -15,7 +15,9 @@ from mg_jax.tools import command_line, gpu_flags
 
 flags.adopt_module_key_flags(command_line)
 flags.adopt_module_key_flags(gpu_flags)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run keeps its files; not for --mode=prepare."
+)
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
@@ -107,6 +109,8 @@ def main(argv: list[str]) -> None:
         )
     if _WORKDIR.value is None and mode not in ("prepare", "predict", "features"):
         sys.exit(f"error: --workdir=DIR is missing; --mode={mode} keeps its files there")
+    if _WORKDIR.value is not None and mode == "prepare":
+        sys.exit("error: --mode=prepare takes no --workdir; it writes to --config.data.dir")
     if (_VIDEO.value is None) == (mode == "predict") and mode != "features":
         sys.exit("error: --mode=predict and --video=FILE go together")
     if _OUTPUT.value is None and mode == "features":

@@ -11,7 +11,7 @@ from configs.kinetics_i3d import get_config as get_i3d
 
 
 def get_config(variant: str = ""):
-    """The recipe; `variant` is multigrid (default) or baseline."""
+    """The recipe, in one of the variants that `as_variant` knows: multigrid by default."""
     config = get_i3d()
     config.model.non_local.positions = ((), (1, 3), (1, 3, 5), ())
     return as_variant(config, variant)

@@ -12,7 +12,7 @@ from configs.base import as_variant, get_base
 
 
 def get_config(variant: str = ""):
-    """The recipe; `variant` is multigrid (default) or baseline."""
+    """The recipe, in one of the variants that `as_variant` knows: multigrid by default."""
     config = get_base()
     config.model.name = "i3d"
     config.model.dropout = 0.0

@@ -13,7 +13,7 @@ from configs.kinetics_slowfast import get_config as get_slowfast
 
 
 def get_config(variant: str = ""):
-    """The recipe; `variant` is multigrid (default) or baseline."""
+    """The recipe, in one of the variants that `as_variant` knows: multigrid by default."""
     config = get_slowfast()
     config.frames = 16
     config.data.stride = 4

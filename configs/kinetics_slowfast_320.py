@@ -16,7 +16,7 @@ from configs.kinetics_slowfast import get_config as get_slowfast
 
 
 def get_config(variant: str = ""):
-    """The recipe; `variant` is multigrid (default) or baseline."""
+    """The recipe, in one of the variants that `as_variant` knows: multigrid by default."""
     config = get_slowfast()
     config.size = 320
     config.data.short_sides = (366.0, 486.0)

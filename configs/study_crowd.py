@@ -12,7 +12,7 @@ from configs.study import get_config as get_study
 
 
 def get_config(variant: str = ""):
-    """The recipe; `variant` is multigrid (default) or baseline."""
+    """The recipe, in one of the variants that `as_variant` knows: multigrid by default."""
     config = get_study()
     config.data.name = "moving_shapes/crowd1"
     config.model.num_classes = 8

@@ -20,7 +20,7 @@ from configs.base import as_variant, get_base
 
 
 def get_config(variant: str = ""):
-    """The recipe; `variant` is multigrid (default) or baseline."""
+    """The recipe, in one of the variants that `as_variant` knows: multigrid by default."""
     config = get_base()
     # With less memory 8: learning rate and iterations scale along. Multiples of sub_batch = 8.
     config.batch = 16

@@ -4,6 +4,7 @@ A plan checks them where JAX is not installed, so networks are named here and im
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +91,7 @@ def _check_slowfast(config) -> None:
         raise UserError(
             f"model.slow_frames={config.slow_frames!r} is not known; use {' or '.join(SLOW_FRAMES)}"
         )
-    if round(config.width * config.beta) < 1:
+    if not 0.5 < config.width * config.beta < math.inf:  # rounds to 1 or more
         raise UserError(
             f"model.beta={config.beta:g} of model.width={config.width} leaves the fast pathway "
             "without channels; make their product at least 1"

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from mg_jax import recipe_checks as checks
 from mg_jax.architectures import check_model
-from mg_jax.checks import check_training
 from mg_jax.errors import UserError
 from mg_jax.grid import FULL, BaseGrid, Shape
 from mg_jax.schedule import (
@@ -17,6 +16,7 @@ from mg_jax.schedule import (
     baseline_schedule,
     multigrid_schedule,
 )
+from mg_jax.training_settings import check_training
 
 
 def recipe_from_config(config) -> Recipe:
@@ -33,7 +33,8 @@ def recipe_from_config(config) -> Recipe:
     checks.check_base_grid(config)
     checks.check_steps(config.schedule)
     scale = config.batch / config.schedule.batch
-    _check_scaled_steps(config)
+    if not _keeps_stages(config):
+        raise TooShort("a learning-rate stage is left without iterations")
     base = BaseGrid(
         batch=config.batch,
         frames=config.frames,
@@ -111,7 +112,8 @@ def _cycles(config) -> Multigrid:
 def _advice(config, error: TooShort) -> str:
     """What is too short, and what would do."""
     section = "baseline" if is_baseline(config) else "multigrid"
-    if given := config[section].iterations:
+    # Where the baseline itself has lost a stage, no number of iterations brings it back.
+    if (given := config[section].iterations) and _keeps_stages(config):
         least = _least(config, f"{section}.iterations", itertools.count(given + 1))
         return f"{section}.iterations={given}: {error}; use at least {least}"
     return (
@@ -171,10 +173,10 @@ def _scaled(config, iterations: int) -> int:
     return round(iterations * config.schedule.scale / (config.batch / config.schedule.batch))
 
 
-def _check_scaled_steps(config) -> None:
+def _keeps_stages(config) -> bool:
+    """Whether every stage of the baseline has iterations at the config's batch and scale."""
     edges = (0, *config.schedule.steps, config.schedule.iterations)
-    if any(_scaled(config, a) >= _scaled(config, b) for a, b in itertools.pairwise(edges)):
-        raise TooShort("a learning-rate stage is left without iterations")
+    return all(_scaled(config, a) < _scaled(config, b) for a, b in itertools.pairwise(edges))
 
 
 def least_scale(config) -> float:

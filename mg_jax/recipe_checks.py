@@ -15,15 +15,15 @@ from mg_jax.schedule import Schedule, TooShort
 SAMPLINGS = ("stride", "segments")
 LOGGERS = ("jsonl", "tensorboard", "wandb")
 _WHEN_TO_COMPILE = ("auto", "background", "first", "off")  # values of run.compile_ahead
+_LARGEST_SEED = (1 << 63) - 2  # JAX takes 63 bits, and precise batch norm one more than this
 
 
 def check_base_grid(config) -> None:
     """Checks the base grid and how clips are drawn for it."""
-    for name in ("batch", "frames", "size"):
-        check_positive(config[name], name)
+    _check_all_positive(config, "batch", "frames", "size")
     if config.sub_batch < 0:
         raise UserError(f"sub_batch={config.sub_batch} must be positive, or 0 for whole batches")
-    check_positive(config.data.stride, "data.stride")
+    _check_all_positive(config.data, "stride", of="data")
     if config.data.sampling not in SAMPLINGS:
         raise UserError(
             f"data.sampling={config.data.sampling!r} is not known; use {' or '.join(SAMPLINGS)}"
@@ -33,7 +33,7 @@ def check_base_grid(config) -> None:
             f"data.max_damaged={config.data.max_damaged} is a share and lies in 0 ... 1"
         )
     _check_pixels(config.data)
-    if len(config.data.short_sides) != 2:
+    if not _are_numbers(config.data.short_sides, 2):
         raise UserError(
             f"data.short_sides={tuple(config.data.short_sides)} must be the smallest and the "
             "largest short side, for example (256.0, 340.0)"
@@ -62,11 +62,11 @@ def nearest(size: int, unit: int) -> str:
 def check_steps(schedule) -> None:
     """Checks the `schedule` section."""
     steps, end = tuple(schedule.steps), schedule.iterations
-    check_positive(end, "schedule.iterations")
-    check_positive(schedule.batch, "schedule.batch")
-    check_positive(schedule.videos, "schedule.videos")
-    check_positive(schedule.scale, "schedule.scale")
-    check_positive(schedule.learning_rate, "schedule.learning_rate")
+    positive = "iterations", "batch", "videos", "scale", "learning_rate", "decay"
+    _check_all_positive(schedule, *positive, of="schedule")
+    for name in ("warmup_iterations", "warmup_learning_rate"):
+        if not 0 <= schedule[name] < math.inf:
+            raise UserError(f"schedule.{name}={schedule[name]} must be positive, or 0 for none")
     if not all(isinstance(step, int) for step in steps):
         raise UserError(f"schedule.steps={steps} must be iterations, whole numbers")
     edges = (0, *steps, end)
@@ -90,8 +90,7 @@ def check_stages(schedule: Schedule) -> None:
 
 def check_evaluation(config) -> None:
     """Checks the `eval` section."""
-    for name in ("times", "precise_bn_batches", "clips"):
-        check_positive(config.eval[name], f"eval.{name}")
+    _check_all_positive(config.eval, "times", "precise_bn_batches", "clips", of="eval")
     if config.eval.crops not in (1, 3):
         raise UserError(f"eval.crops={config.eval.crops} must be 1 (centre) or 3")
     if not 0 < config.eval.size <= config.eval.short_side:
@@ -104,7 +103,7 @@ def check_evaluation(config) -> None:
 def _check_pixels(data) -> None:
     for name in ("mean", "std"):
         values = tuple(data[name])
-        if len(values) != 3 or (name == "std" and min(values) <= 0):
+        if not _are_numbers(values, 3) or (name == "std" and min(values) <= 0):
             raise UserError(
                 f"data.{name}={values} must be three numbers, for red, green and blue in 0 ... 1"
                 f"{', each above 0' if name == 'std' else ''}, such as (0.45, 0.45, 0.45)"
@@ -113,8 +112,7 @@ def _check_pixels(data) -> None:
 
 def check_run(config) -> None:
     """Checks the `run` section and the seed."""
-    for name in ("log_every", "checkpoint_every", "keep"):
-        check_positive(config.run[name], f"run.{name}")
+    _check_all_positive(config.run, "log_every", "checkpoint_every", "keep", of="run")
     if config.run.compile_ahead not in _WHEN_TO_COMPILE:
         choices = ", ".join(_WHEN_TO_COMPILE)
         raise UserError(f"run.compile_ahead={config.run.compile_ahead} must be one of {choices}")
@@ -123,13 +121,18 @@ def check_run(config) -> None:
     loggers, steps = tuple(config.run.loggers), tuple(config.run.profile_steps)
     if unknown := [name for name in loggers if name not in LOGGERS]:
         raise UserError(f"run.loggers has {unknown[0]!r}; there are {', '.join(LOGGERS)}")
-    if steps and not (len(steps) == 2 and 0 <= steps[0] < steps[1]):
+    if len(set(loggers)) < len(loggers):
+        raise UserError(f"run.loggers={loggers} must name each logger once")
+    whole = all(isinstance(step, int) for step in steps)
+    if steps and not (whole and len(steps) == 2 and 0 <= steps[0] < steps[1]):
         raise UserError(
             f"run.profile_steps={steps} must be the first iteration and the one after the last, "
             "such as (100, 105), or ()"
         )
     if config.seed < 0:
         raise UserError(f"seed={config.seed} must not be negative")
+    if config.seed > _LARGEST_SEED:
+        raise UserError(f"seed={config.seed} must be at most {_LARGEST_SEED}")
 
 
 def check_cycles(config) -> None:
@@ -203,11 +206,7 @@ _PAPERS = tuple((shape.time, shape.area) for shape in LONG_CYCLE)
 
 
 def _is_shape(shape) -> bool:
-    return (
-        isinstance(shape, (tuple, list))
-        and len(shape) == 2
-        and all(isinstance(d, (int, float)) and 1 <= d < math.inf for d in shape)
-    )
+    return isinstance(shape, (tuple, list)) and _are_numbers(shape, 2) and min(shape) >= 1
 
 
 def check_shapes(config, shapes: Iterable[Shape], setting: str) -> None:
@@ -219,7 +218,7 @@ def check_shapes(config, shapes: Iterable[Shape], setting: str) -> None:
       setting: that gives the shapes, for the message.
     """
     for shape in shapes:
-        if not shape.area <= 4 * config.size**2:
+        if not shape.area < 4 * config.size**2:
             raise UserError(
                 f"{setting}: the shape ({shape.time:g}, {shape.area:g}) leaves no pixel of "
                 f"size={config.size}; use an area divisor of at most {config.size**2}"
@@ -278,3 +277,17 @@ def check_positive(value: float, name: str, otherwise: str = "") -> None:
     """
     if not 0 < value < math.inf:
         raise UserError(f"{name}={value} must be positive{otherwise}")
+
+
+def _check_all_positive(section, *names: str, of: str = "") -> None:
+    """Checks settings of a section, whose name is `of`."""
+    for name in names:
+        check_positive(section[name], f"{of}.{name}" if of else name)
+
+
+def _are_numbers(values: Iterable, count: int) -> bool:
+    """Whether these are so many finite numbers."""
+    values = tuple(values)
+    return len(values) == count and all(
+        isinstance(value, (int, float)) and math.isfinite(value) for value in values
+    )

@@ -58,16 +58,15 @@ class Readers:
         self._state: _State | None = None
         self._starting = threading.Lock()
 
-    def stream(self, source: ClipSource | ViewSource, largest: int, damaged: DamagedVideos):
+    def stream(
+        self, source: ClipSource | ViewSource, largest: int, damaged: DamagedVideos
+    ) -> "Stream":
         """Starts the readers if need be.
 
         Args:
           source: what to read from.
           largest: bytes of the largest batch that will be asked for.
           damaged: counts what turns out to be.
-
-        Returns:
-          A `Stream`.
 
         Raises:
           ReaderError: if one cannot be started.

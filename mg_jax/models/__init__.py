@@ -23,7 +23,7 @@ def create_model(
     momentum: float = 0.9,
     remat: bool = False,
     platform: str = "cpu",
-    first: jax.Array | None = None,
+    first_index: jax.Array | None = None,
 ) -> nn.Module:
     """The model of a config for one use; all uses share the same variables.
 
@@ -37,7 +37,7 @@ def create_model(
       remat: keep only the inputs of residual blocks for the backward pass, which computes the rest
         again.
       platform: that it is compiled for, cpu, gpu or tpu: some convolutions take another form.
-      first: number of the first clip in the batch; None for the first of this device's clips.
+      first_index: of the clips, in the global batch; None where they are all of this device's.
 
     Raises:
       UserError: for invalid settings, or without classes.
@@ -54,6 +54,6 @@ def create_model(
         momentum=momentum,
         dtype=dtype,
     )
-    number = partial(first_clip, axis_name) if first is None else lambda _: first
-    parts = Parts(partial(Conv, dtype=dtype, platform=platform), norm, remat, train, number)
+    first = partial(first_clip, axis_name) if first_index is None else lambda _: first_index
+    parts = Parts(partial(Conv, dtype=dtype, platform=platform), norm, remat, train, first)
     return importlib.import_module(MODELS[config.name].module).create(config, parts)

@@ -5,9 +5,9 @@ from functools import partial
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from mg_jax.architectures import BLOCKS
+from mg_jax.models.parts import clip_keys
 
 
 class DropPath(nn.Module):
@@ -15,7 +15,7 @@ class DropPath(nn.Module):
 
     Attributes:
       rate: 0 ... 1.
-      first_clip: gives the number of the first clip, see `Parts`.
+      first_clip: see `Parts`.
     """
 
     rate: float
@@ -23,8 +23,7 @@ class DropPath(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
-        numbers_B = self.first_clip(len(x_BTHWC)) + jnp.arange(len(x_BTHWC))
-        keys_B = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), numbers_B)
+        keys_B = clip_keys(self.make_rng("dropout"), self.first_clip, len(x_BTHWC))
         keep = 1 - self.rate
         kept_B = jax.vmap(partial(jax.random.bernoulli, p=keep))(keys_B)
         factor_B = (kept_B / keep).astype(x_BTHWC.dtype)
@@ -39,7 +38,7 @@ def drop_path_at(
     Args:
       last: rate of the last block.
       depth: of the network, a key of architectures.BLOCKS.
-      first_clip: gives the number of the first clip, see `Parts`.
+      first_clip: see `Parts`.
       place: index of the stage, 0 for res2, and of the block in it.
     """
     blocks, (stage, block) = BLOCKS[depth], place

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 # A module's class, or a function that makes a module of it.
@@ -20,8 +21,8 @@ class Parts:
       norm: normalisation.
       remat: keep only the inputs of blocks for the backward pass, which computes the rest again.
       train: training or inference.
-      first_clip: called with the number of clips that the network is given, gives the number of
-        the first of them in the batch. By their numbers clips differ in random draws.
+      first_clip: called with how many clips the network is given, gives the index of the first of
+        them in the global batch.
     """
 
     conv: ModuleDef
@@ -32,10 +33,21 @@ class Parts:
 
 
 def first_clip(axis_name: str | None, B: int) -> jax.Array | int:
-    """The number, in the global batch, of the first of this device's B clips.
+    """The index, in the global batch, of the first of this device's B clips.
 
     Args:
       axis_name: the mapped axis over which the batch is split, or None on a single device.
       B: clips.
     """
     return 0 if axis_name is None else lax.axis_index(axis_name) * B
+
+
+def clip_keys(key: jax.Array, first_clip: Callable[[int], jax.Array | int], B: int) -> jax.Array:
+    """A key for each of B clips by its index in the global batch, however devices divide that.
+
+    Args:
+      key: of the batch.
+      first_clip: see `Parts`.
+      B: clips.
+    """
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first_clip(B) + jnp.arange(B))

@@ -16,7 +16,7 @@ from jax import lax
 from mg_jax.models.conv import Kernel, max_pool_3x3, max_pool_3x3_unpadded
 from mg_jax.models.drop_path import drop_path_at
 from mg_jax.models.non_local import NonLocal
-from mg_jax.models.parts import ModuleDef, Parts
+from mg_jax.models.parts import ModuleDef, Parts, clip_keys
 from mg_jax.models.precision import at_least_float32
 
 
@@ -202,7 +202,7 @@ class Head(nn.Module):
       num_classes: K.
       dropout: share of features that is dropped.
       train: whether to drop.
-      first_clip: gives the number of the first clip, see `Parts`.
+      first_clip: see `Parts`.
     """
 
     num_classes: int
@@ -220,11 +220,8 @@ class Head(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=init, name="projection")(features_BC)
 
     def _drop(self, features_BC: jax.Array) -> jax.Array:
-        """Dropout with a key per clip of the global batch, so that device counts do not matter."""
         B, C = features_BC.shape
-        first = self.first_clip(B)
-        fold = jax.vmap(jax.random.fold_in, (None, 0))
-        keys_B = fold(self.make_rng("dropout"), first + jnp.arange(B))
+        keys_B = clip_keys(self.make_rng("dropout"), self.first_clip, B)
         keep = 1 - self.dropout
         mask_BC = jax.vmap(partial(jax.random.bernoulli, p=keep, shape=(C,)))(keys_B)
         return jnp.where(mask_BC, features_BC / keep, 0.0)
@@ -243,7 +240,7 @@ class ResNet3D(nn.Module):
       non_local: non-local block, called with conv and norm.
       block: residual block, called with inner, frames, stride, conv and norm.
       train: training or inference.
-      first_clip: gives the number of the first clip, see `Parts`.
+      first_clip: see `Parts`.
     """
 
     num_classes: int

@@ -24,21 +24,22 @@ def needed_bytes(program: jax.stages.Compiled) -> int:
 
 def limit_bytes() -> int | None:
     """Memory for programs on the smallest of this process's devices; None if none tells."""
-    stats = [device.memory_stats() for device in jax.local_devices()]
-    return min((s["bytes_limit"] for s in stats if s and "bytes_limit" in s), default=None)
+    return min(_of_devices("bytes_limit"), default=None)
 
 
 def peak_bytes() -> int | None:
     """The most that was allocated at once on one of this process's devices; None if none tells."""
-    stats = [device.memory_stats() for device in jax.local_devices()]
-    return max(
-        (s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s), default=None
-    )
+    return max(_of_devices("peak_bytes_in_use"), default=None)
 
 
 def in_use_gb() -> dict[str, float]:
     """Gigabytes in use by this process, and on its fullest device where devices tell."""
-    stats = [device.memory_stats() for device in jax.local_devices()]
-    on_devices = [s["bytes_in_use"] for s in stats if s]
+    on_devices = _of_devices("bytes_in_use")
     used = {"host_gb": host_bytes() / 1e9}
     return {**used, "device_gb": max(on_devices) / 1e9} if on_devices else used
+
+
+def _of_devices(name: str) -> list[int]:
+    """A statistic of each of this process's devices that tells it."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    return [s[name] for s in stats if name in s]

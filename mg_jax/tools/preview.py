@@ -8,7 +8,6 @@ import re
 import numpy as np
 from PIL import Image
 
-from mg_jax.checks import check_parts
 from mg_jax.grid import Grid
 from mg_jax.input.datasets import DataSource, Split, open_source
 from mg_jax.input.pipeline import read_clips
@@ -18,6 +17,7 @@ from mg_jax.machine.fonts import Writer, say_missing
 from mg_jax.recipe import is_baseline, schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.training.augment.batch import pixels
+from mg_jax.training_settings import check_parts
 
 _CLIPS = 2  # shown of a grid
 _FRAMES = 8  # shown of a clip

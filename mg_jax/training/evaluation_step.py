@@ -13,7 +13,7 @@ from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.preprocess import normalize, preprocess
-from mg_jax.training.step import batch_shapes
+from mg_jax.training.step import batch_shapes, training_model
 
 
 def lower_statistics_step(
@@ -32,14 +32,7 @@ def lower_statistics_step(
     # Evaluation drops no path, so the statistics are to be those without.
     settings = config.model.copy_and_resolve_references()
     settings.drop_path = 0.0
-    model = create_model(
-        settings,
-        train=True,
-        sub_batch=program.sub_batch,
-        axis_name=parallel.AXIS,
-        momentum=0.0,
-        platform=parallel.platform(mesh),
-    )
+    model = training_model(settings, mesh, program, momentum=0.0)
 
     def step(state, batch, total):
         clips_BTHWC = preprocess(batch, config.data)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mg_jax.checks import changes_pixels
 from mg_jax.input.pipeline import DeviceBatches, clip_batches
 from mg_jax.input.sampling import all_views, centre_view, training_augmentation
 from mg_jax.machine.atomic_file import write_json
@@ -25,6 +24,7 @@ from mg_jax.training.programs import train_program
 from mg_jax.training.session import Session, open_session
 from mg_jax.training.summary import describe_end, describe_start, summarize
 from mg_jax.training.upcoming import describe_upcoming, evaluation_steps, upcoming_programs
+from mg_jax.training_settings import changes_pixels
 from mg_jax.workdir.class_files import write_class_files
 from mg_jax.workdir.config import write_config
 from mg_jax.workdir.diverged import DIVERGED, Diverged
@@ -116,6 +116,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
     saved, precise_stats = start, None
     try:
         for step in range(start, end + 1):  # iterations done
+            profile.end(step, state)  # evaluations and checkpoints are not in the trace
             if step in saves and step > saved:
                 saved = _save(session, state, step, meter)
                 executables.check()
@@ -125,7 +126,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
             if step < end:
                 session.stops.check()
                 checkpoints.check()
-                profile.before(step, state)
+                profile.start(step, state)
                 state = _train_step(session, state, step, batches, meter)
     except Preempted:
         if step > saved:

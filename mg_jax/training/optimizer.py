@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import optax
 
-from mg_jax.checks import STAGES
 from mg_jax.training.stages import HEAD, map_stages
+from mg_jax.training_settings import STAGES
 
 
 def create_optimizer(config) -> optax.GradientTransformation:

@@ -18,15 +18,17 @@ class Profile:
         self._first, self._end = steps or (-1, -1)
         self._running = False
 
-    def before(self, step: int, state: Any) -> None:
-        """Starts or ends the trace before iteration `step`, once the state before it is there."""
-        if step not in (self._first, self._end) or not hosts.is_first():
-            return
-        jax.block_until_ready(state)
-        if step == self._first:
+    def start(self, step: int, state: Any) -> None:
+        """Starts the trace if iteration `step` is its first, once the state before it is there."""
+        if step == self._first and hosts.is_first():
+            jax.block_until_ready(state)
             jax.profiler.start_trace(self._folder)
             self._running = True
-        elif self._running:
+
+    def end(self, step: int, state: Any) -> None:
+        """Ends the trace if iteration `step` is the one after its last, once the state is there."""
+        if step == self._end and self._running:
+            jax.block_until_ready(state)
             self.close()
             say(f"trace of iterations {self._first} to {self._end - 1} in {self._folder}")
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
-from mg_jax.checks import check_parts
 from mg_jax.errors import UserError
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
@@ -25,6 +24,7 @@ from mg_jax.runtime.stops import Stops
 from mg_jax.schedule import Schedule
 from mg_jax.training.programs import create_executables
 from mg_jax.training.state import create_state, init_variables
+from mg_jax.training_settings import check_parts
 from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir.checkpoint import Checkpoints
 from mg_jax.workdir.checkpoint_record import state_checksums

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from mg_jax.checks import STAGES
 from mg_jax.errors import UserError
+from mg_jax.training_settings import STAGES
 
 _NAME = re.compile(r"s([1-5])(_fuse)?")
 HEAD = len(STAGES)

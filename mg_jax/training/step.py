@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,7 +11,6 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
-from mg_jax.checks import changes_pixels
 from mg_jax.models import create_model
 from mg_jax.models.parts import first_clip
 from mg_jax.runtime import parallel
@@ -22,6 +22,7 @@ from mg_jax.training.loss import batch_metrics
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
 from mg_jax.training.parts import mean_over_parts
 from mg_jax.training.stages import frozen
+from mg_jax.training_settings import changes_pixels
 
 
 def lower_train_step(
@@ -53,7 +54,7 @@ def lower_train_step(
         if parts == 1:
             return _gradients(config, mesh, program, loss, state, batch)
         clips = program.batch // mesh.size
-        batch = {**batch, "number": first_clip(parallel.AXIS, clips) + jnp.arange(clips)}
+        batch = {**batch, "index": first_clip(parallel.AXIS, clips) + jnp.arange(clips)}
         return mean_over_parts(
             lambda part: _gradients(config, mesh, program, loss, state, part), parts, batch
         )
@@ -66,7 +67,8 @@ def lower_train_step(
         # Parameters and statistics may be infinite or NaN though the loss is finite.
         metrics["finite"] = all_finite((params, batch_stats))
         if config.run.log_norms:
-            metrics |= {"gradient_norm": norm(grads), "parameter_norm": norm(params)}
+            norms = {"gradient_norm": grads, "parameter_norm": params}
+            metrics |= {name: optax.tree.norm(tree) for name, tree in norms.items()}
         state = state.replace(
             step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
         )
@@ -107,6 +109,25 @@ def batch_shapes(config, program: Program) -> dict[str, jax.ShapeDtypeStruct]:
     return shapes
 
 
+def training_model(settings, mesh: Mesh, program: Program, **use: Any) -> nn.Module:
+    """The model with the statistics of a program's sub-batches, which devices share.
+
+    Args:
+      settings: the `model` section of a config.
+      mesh: the devices.
+      program: gives sub_batch.
+      **use: further arguments of `create_model`.
+    """
+    return create_model(
+        settings,
+        train=True,
+        sub_batch=program.sub_batch,
+        axis_name=parallel.AXIS,
+        platform=parallel.platform(mesh),
+        **use,
+    )
+
+
 def _gradients(
     config,
     mesh: Mesh,
@@ -123,16 +144,11 @@ def _gradients(
       program: gives sub_batch.
       loss: of logits and label, gives the metrics.
       state: to train.
-      batch: all of the device's clips, or a part of them with their `number` in the batch.
+      batch: all of the device's clips, or a part of them with their `index` in the global batch.
     """
-    model = create_model(
-        config.model,
-        train=True,
-        sub_batch=program.sub_batch,
-        axis_name=parallel.AXIS,
-        remat=config.run.remat,
-        platform=parallel.platform(mesh),
-        first=batch["number"][0] if "number" in batch else None,
+    first_index = batch["index"][0] if "index" in batch else None
+    model = training_model(
+        config.model, mesh, program, remat=config.run.remat, first_index=first_index
     )
     clips_BTHWC, label = augmented(config, program.batch, batch)
     dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -155,8 +171,3 @@ def all_finite(tree: Any) -> jax.Array:
     """Whether all elements of all arrays of a tree are finite, a bool scalar."""
     # One vector: the leaves one by one take two kernels each.
     return jnp.all(jnp.isfinite(ravel_pytree(tree)[0]))
-
-
-def norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all elements of all arrays of a tree."""
-    return jnp.linalg.norm(ravel_pytree(tree)[0])  # one vector, as in `all_finite`

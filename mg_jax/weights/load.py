@@ -150,8 +150,7 @@ def load_weights(
 def _remark(config, found: dict[str, np.ndarray], scheme: str) -> str:
     if scheme == "imagenet":
         return ""
-    visible = recognition.visible_settings(found)
-    return recognition.remark(config, recognition.published_as(visible, scheme))
+    return recognition.remark(config, recognition.visible_settings(found), scheme)
 
 
 def _without_prefix(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,9 @@ import re
 
 import numpy as np
 
-# Pattern -> replacement behind the pathway, which becomes {p}; stages count from 1 there.
+from mg_jax.weights.renaming import renamed
+
+# Rules for what comes behind the pathway, which becomes {p}; stages count from 1 there.
 _BACKBONE = (
     (r"conv1\.(conv|bn)\.(.*)", r"s1.pathway{p}_stem.\1.\2"),
     (r"conv1_lateral\.conv\.(.*)", r"s1_fuse.conv_f2s.\1"),
@@ -44,12 +46,8 @@ def to_pyslowfast(name: str) -> str | None:
     match = re.fullmatch(r"backbone\.(slow_path\.|fast_path\.|)(.*)", name)
     if match is None:
         return None
-    for pattern, replacement in _BACKBONE:
-        if found := re.fullmatch(pattern, match[2]):
-            ours = found.expand(replacement).replace("{p}", _PATHWAYS[match[1]])
-            ours = re.sub(r"s\{(\d)\}", lambda stage: f"s{int(stage[1]) + 1}", ours)
-            return re.sub(r"<([123])>", lambda conv: "abc"[int(conv[1]) - 1], ours)
-    return None
+    ours = renamed(match[2], _BACKBONE)
+    return None if ours is None else ours.replace("{p}", _PATHWAYS[match[1]])
 
 
 def completed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

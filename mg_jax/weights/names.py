@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 
 from mg_jax.weights import mmaction
+from mg_jax.weights.renaming import renamed
 
-# Pattern -> replacement, the first that matches the whole name.
 _PYTORCHVIDEO = (
     (r"blocks\.0\.multipathway_blocks\.(\d)\.conv\.(.*)", r"s1.pathway\1_stem.conv.\2"),
     (r"blocks\.0\.multipathway_blocks\.(\d)\.norm\.(.*)", r"s1.pathway\1_stem.bn.\2"),
@@ -114,19 +114,7 @@ def to_pyslowfast(name: str, source: str) -> str | None:
         return _pytorchvideo(re.sub(r"^blocks\.([3-6])\.", _block_before, name))
     if source == "mmaction":
         return mmaction.to_pyslowfast(name)
-    return _imagenet(name) if source == "imagenet" else _caffe2(name)
-
-
-def _translate(name: str, rules: Iterable[tuple[str, str]]) -> str | None:
-    for pattern, replacement in rules:
-        if match := re.fullmatch(pattern, name):
-            return match.expand(replacement)
-    return None
-
-
-def _next_stage(match: re.Match) -> str:
-    """Their stages count from 0 (ImageNet's from 1), PySlowFast's s1 is the stem."""
-    return f"s{int(match[1]) + 1}"
+    return renamed(name, _IMAGENET) if source == "imagenet" else _caffe2(name)
 
 
 def _block_before(match: re.Match) -> str:
@@ -134,25 +122,16 @@ def _block_before(match: re.Match) -> str:
 
 
 def _pytorchvideo(name: str) -> str | None:
-    translated = _translate(name, _PYTORCHVIDEO)
+    translated = renamed(name, _PYTORCHVIDEO)
     if translated is None:
         return None
-    translated = re.sub(r"s\{(\d)\}", _next_stage, translated)
     for pattern, replacement in _PYTORCHVIDEO_BLOCK:
         translated = re.sub(pattern, replacement, translated)
     return translated
 
 
-def _imagenet(name: str) -> str | None:
-    translated = _translate(name, _IMAGENET)
-    if translated is None:
-        return None
-    translated = re.sub(r"s\{(\d)\}", _next_stage, translated)
-    return re.sub(r"<([123])>", lambda match: "abc"[int(match[1]) - 1], translated)
-
-
 def _caffe2(name: str) -> str | None:
-    translated = _translate(name, _CAFFE2)
+    translated = renamed(name, _CAFFE2)
     if translated is None:
         return None
     module, leaf = translated.rsplit(".", 1)

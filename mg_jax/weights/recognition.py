@@ -72,14 +72,18 @@ def advice(names: Iterable[str]) -> str:
     return f" Published with these shapes: {some}; --config=FILE:NAME sets up one of them."
 
 
-def remark(config, names: Iterable[str]) -> str:
-    """What a config has otherwise than all of the published networks, though shapes agree.
+def remark(config, visible: dict[str, Any], scheme: str) -> str:
+    """What a config has otherwise than all published networks of these shapes, which it has too.
 
     Args:
       config: of the model.
-      names: of `published_as`.
+      visible: of `visible_settings`; however they are written down, the config has the same.
+      scheme: of the file's names.
     """
-    found = {name: differences(config, name) for name in names}
+    found = {
+        name: {s: pair for s, pair in differences(config, name).items() if s not in visible}
+        for name in published_as(visible, scheme)
+    }
     if not found or not all(found.values()):
         return ""
     name = min(found, key=lambda name: len(found[name]))

@@ -35,6 +35,8 @@ def check_class_files(workdir: pathlib.Path, content: dict[str, Any]) -> None:
 
 
 def write_class_files(workdir: pathlib.Path, content: dict[str, Any]) -> None:
-    """Writes what `check_class_files` compares, if there is anything."""
+    """Writes what `check_class_files` compares, if there is anything; removes an earlier run's."""
     if any(value is not None for value in content.values()):
         write_json(workdir / _RECORD, content)
+    else:
+        (workdir / _RECORD).unlink(missing_ok=True)

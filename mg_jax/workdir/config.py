@@ -173,9 +173,6 @@ def stored_config(path: pathlib.Path) -> ConfigDict:
     content, config = read_json(path), get_base()
     if not isinstance(content, dict):
         raise WorkdirError(f"{path} is not a run's config: it holds a {type(content).__name__}")
-    run = content.get("run")
-    if isinstance(run, dict) and isinstance(run.get("compile_ahead"), bool):  # as it was before
-        run["compile_ahead"] = "background" if run["compile_ahead"] else "off"
     try:
         config.update(_renewed(content))  # it also turns lists back into tuples
     except (TypeError, AttributeError, ValueError, KeyError) as error:
@@ -185,13 +182,20 @@ def stored_config(path: pathlib.Path) -> ConfigDict:
 
 
 def _renewed(content: dict[str, Any]) -> dict[str, Any]:
-    """The content, with `multigrid.shapes` where an earlier version had their number S'."""
-    multigrid = content.get("multigrid")
-    if not isinstance(multigrid, dict) or "long_shapes" not in multigrid:
-        return content
-    others = {name: value for name, value in multigrid.items() if name != "long_shapes"}
-    shapes = tuple((s.time, s.area) for s in LONG_CYCLE[-multigrid["long_shapes"] :])
-    return {**content, "multigrid": {**others, "shapes": shapes}}
+    """The content of an earlier version's file as this one would have written it.
+
+    `multigrid.shapes` was their number S', and `run.compile_ahead` yes or no.
+    """
+    renewed = dict(content)
+    multigrid, run = content.get("multigrid"), content.get("run")
+    if isinstance(multigrid, dict) and "long_shapes" in multigrid:
+        others = {name: value for name, value in multigrid.items() if name != "long_shapes"}
+        shapes = tuple((s.time, s.area) for s in LONG_CYCLE[-multigrid["long_shapes"] :])
+        renewed["multigrid"] = {**others, "shapes": shapes}
+    if isinstance(run, dict) and isinstance(run.get("compile_ahead"), bool):
+        when = "background" if run["compile_ahead"] else "off"
+        renewed["run"] = {**run, "compile_ahead": when}
+    return renewed
 
 
 def write_config(workdir: pathlib.Path, config, classes: list[str]) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def read_scores(workdir: pathlib.Path) -> VideoScores | None:
     try:
         with np.load(path, allow_pickle=False) as content:
             found = {f.name: content[f.name] for f in dataclasses.fields(VideoScores)}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise WorkdirError(
             f"{path} is damaged ({error}); --mode=eval with the run's flags writes it again"
         ) from error
@@ -101,5 +102,5 @@ def read_mistakes(workdir: pathlib.Path) -> list[dict[str, Any]]:
     try:
         listed = json.loads((folder / f"{MISTAKES}.json").read_text("utf-8"))
         return [{**one, "webp": (folder / one["file"]).read_bytes()} for one in listed]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []

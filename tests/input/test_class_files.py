@@ -83,3 +83,11 @@ def test_a_run_is_continued_with_the_same_content_only(tmp_path):
     (tmp_path / "class_files.json").unlink()
     with pytest.raises(WorkdirError, match=r"of data\.flip_pairs;"):
         check_class_files(tmp_path, content)
+
+
+def test_what_a_run_without_checkpoints_has_left_does_not_bind_the_next(tmp_path):
+    none = {"mirrored": None, "weights": None}
+    write_class_files(tmp_path, {"mirrored": (1, 0), "weights": None})
+    write_class_files(tmp_path, none)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    check_class_files(tmp_path, none)

@@ -48,6 +48,13 @@ BAD = [
     ({"run.readers": -1}, "run.readers=-1 must be positive, or 0 for all cores"),
     ({"run.compile_ahead": "False"}, "run.compile_ahead=False must be one of auto, background, fi"),
     ({"seed": -1}, "seed=-1 must not be negative"),
+    ({"seed": 1 << 63}, "seed=9223372036854775808 must be at most 9223372036854775806"),
+    ({"data.std": ("a", "b", "c")}, "data.std=('a', 'b', 'c') must be three numbers"),
+    ({"data.short_sides": ("a", "b")}, "data.short_sides=('a', 'b') must be the smallest and the"),
+    ({"schedule.decay": -1.0}, "schedule.decay=-1.0 must be positive"),
+    ({"schedule.warmup_iterations": -5}, "schedule.warmup_iterations=-5 must be positive, or 0"),
+    ({"schedule.warmup_learning_rate": -1.0}, "warmup_learning_rate=-1.0 must be positive, or 0"),
+    ({"model.beta": float("nan")}, "model.beta=nan of model.width=64 leaves the fast pathway"),
     ({"data.short_sides": (256.0,)}, "data.short_sides=(256.0,) must be the smallest and the"),
     ({"sub_batch": -8}, "sub_batch=-8 must be positive, or 0 for whole batches"),
     ({"multigrid.short_shapes": 0}, "multigrid.short_shapes=0 must lie in 1 ... 3"),
@@ -66,6 +73,12 @@ BAD = [
     ({"data.short_sides": (200.0, 340.0)}, "must ascend from at least size=224"),
     ({"data.short_sides": (340.0, 256.0)}, "must ascend from at least size=224"),
 ]
+
+
+def test_a_baseline_without_a_stage_is_refused_where_the_iterations_are_given():
+    given = {"schedule.scale": 1e-6, "multigrid.iterations": 100}
+    with pytest.raises(UserError, match=r"schedule\.scale=1e-06.*stage is left without iterations"):
+        schedule_from_config(config_with(**given))
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD, ids=str)
@@ -225,6 +238,7 @@ def run_main(*arguments):
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
         (["--mode=fly"], "should be one of <train|eval|plan|preview|prepare|predict|report|"),
         (["extra"], "unexpected arguments ['extra']"),
+        (["--mode=prepare"], "error: --mode=prepare takes no --workdir; it writes"),
     ],
 )
 def test_the_command_line_ends_with_a_message_not_a_traceback(tmp_path, arguments, message):

@@ -141,6 +141,7 @@ REFUSED = [
     ({"shapes": ((3, 1), (1, 1))}, "or 4 (8 frames)"),
     ({"shapes": ((16, 1), (1, 1))}, "instead of 16, 8 (4 frames)"),
     ({"shapes": ((1, 500_000), (1, 1))}, "leaves no pixel of size=224; use an area divisor of at"),
+    ({"shapes": ((1, 4 * 224**2), (1, 1))}, "leaves no pixel of size=224; use an area divisor of"),
     ({"shapes": ((4, 2), (2, 1))}, "must end on the full shape, (1, 1), which fine-tuning trains"),
     ({"shapes": ((1, 1), (1, 2))}, "from coarse to fine, each shape once: ((1, 2), (1, 1))"),
     ({"shapes": ((2, 1), (2, 1), (1, 1))}, "must go from coarse to fine, each shape once"),

@@ -46,6 +46,8 @@ def test_the_names_are_those_of_the_loggers():
         ("loggers", ("jsonl", "tensorbord"), r"'tensorbord'; there are jsonl, tensorboard, wandb"),
         ("profile_steps", (5,), r"profile_steps=\(5,\) must be the first iteration"),
         ("profile_steps", (5, 5), r"such as \(100, 105\)"),
+        ("profile_steps", (1.5, 3), r"such as \(100, 105\)"),
+        ("loggers", ("jsonl", "jsonl"), r"run\.loggers=\('jsonl', 'jsonl'\).*each logger once"),
     ],
 )
 def test_wrong_settings_say_what_would_do(config, setting, value, message):
@@ -118,11 +120,13 @@ def test_a_trace_holds_the_iterations_that_were_asked_for(tmp_path):
     profile = Profile(tmp_path / "profile", (2, 4))
     made = []
     for step in range(6):
-        profile.before(step, np.zeros(1))
-        made.append(profile._running)
-    assert made == [False, False, True, True, False, False]
+        profile.end(step, np.zeros(1))
+        made.append(profile._running)  # while evaluating and saving
+        profile.start(step, np.zeros(1))
+        made.append(profile._running)  # in the iteration
+    assert made == [False, False, False, False, False, True, True, True, *[False] * 4]
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
     none = Profile(tmp_path / "none", ())
-    none.before(0, np.zeros(1))
+    none.start(0, np.zeros(1))
     none.close()
     assert not (tmp_path / "none").exists()

@@ -169,6 +169,9 @@ def test_what_no_tensor_shows_is_remarked_on(published):
     config = config_of("slowfast_4x16_r50")
     config.frames, config.data.stride = 64, 1
     assert load_weights(path, fresh(config), config=config).account.remark == ""
+    # The same kernels, written down block by block.
+    config.model.stage_frames = ((1, 1, 1), (1,), (3, 3), (3,))
+    assert load_weights(path, fresh(config), config=config).account.remark == ""
 
 
 def test_mmaction_files_in_a_network_with_the_same_shapes_are_remarked_on(published):

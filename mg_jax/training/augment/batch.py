@@ -5,12 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from mg_jax.checks import changes_pixels, mixes
 from mg_jax.training.augment.colour import jitter
 from mg_jax.training.augment.erasing import erase
 from mg_jax.training.augment.mixing import mix
 from mg_jax.training.augment.rand_augment import rand_augment
 from mg_jax.training.preprocess import flip, normalize
+from mg_jax.training_settings import changes_pixels, mixes
 
 # b / B of the coarsest grid of the paper, T/4 x (H/2)^2.
 _COARSEST = 16

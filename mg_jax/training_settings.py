@@ -1,4 +1,9 @@
-"""Checks of the settings of optimizer, loss and augmentation; pure Python, as a plan needs them."""
+"""The settings of optimizer, loss and augmentation: what is valid, and what they ask for.
+
+Pure Python, as a plan needs them.
+"""
+
+import math
 
 from mg_jax.errors import UserError
 from mg_jax.grid import Grid
@@ -91,7 +96,9 @@ def _check_optimizer(optimizer) -> None:
         raise UserError(
             f"optimizer.name={optimizer.name!r} is not known; use {' or '.join(OPTIMIZERS)}"
         )
-    if len(optimizer.betas) != 2 or not all(0 <= beta < 1 for beta in optimizer.betas):
+    if len(optimizer.betas) != 2 or not all(
+        isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in optimizer.betas
+    ):
         raise UserError(
             f"optimizer.betas={tuple(optimizer.betas)} must be two numbers, at least 0 and below "
             "1, for example (0.9, 0.999)"
@@ -106,9 +113,10 @@ def _check_optimizer(optimizer) -> None:
             "'' to train all"
         )
     for name in ("weight_decay", "clip_norm"):
-        if optimizer[name] < 0:
-            raise UserError(f"optimizer.{name}={optimizer[name]} must not be negative")
-    _check_share(optimizer.average, "optimizer.average")
+        if not 0 <= optimizer[name] < math.inf:
+            raise UserError(f"optimizer.{name}={optimizer[name]} must be positive, or 0 for none")
+    for name in ("momentum", "average"):
+        _check_share(optimizer[name], f"optimizer.{name}")
 
 
 def _check_augment(augment) -> None:
@@ -128,7 +136,7 @@ def _check_augment(augment) -> None:
         if not 0 <= augment[name] <= most:
             raise UserError(f"augment.{name}={augment[name]} must lie in 0 ... {most}")
     for name in ("mixup", "cutmix"):
-        if augment[name] < 0:
+        if not 0 <= augment[name] < math.inf:
             raise UserError(f"augment.{name}={augment[name]} must be positive, or 0 for none")
 
 

@@ -1,9 +1,9 @@
 import pytest
 
 from configs import charades_slowfast, kinetics_slowfast
-from mg_jax.checks import changes_pixels, check_parts
 from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
+from mg_jax.training_settings import changes_pixels, check_parts
 from tests import runs
 
 
@@ -12,7 +12,10 @@ from tests import runs
     [
         ("optimizer.name", "adam", ["'adam'", "sgd", "adamw"]),
         ("optimizer.betas", (0.9, 1.0), ["(0.9, 1.0)", "(0.9, 0.999)"]),
+        ("optimizer.betas", ("a", "b"), ["('a', 'b')", "(0.9, 0.999)"]),
+        ("optimizer.momentum", 5.0, ["5.0", "below 1"]),
         ("optimizer.weight_decay", -0.1, ["-0.1"]),
+        ("optimizer.weight_decay", float("nan"), ["nan"]),
         ("optimizer.layer_decay", 0.0, ["0.0", "above 0"]),
         ("optimizer.freeze", "res6", ["'res6'", "stem, res2"]),
         ("optimizer.clip_norm", -1.0, ["-1.0"]),
