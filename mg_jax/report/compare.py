@@ -55,7 +55,7 @@ def _programs(groups: Sequence[Group]) -> Row:
     """How many programs the groups' runs compiled; others were kept from earlier runs."""
 
     def compiled(run: RunRecord) -> int:
-        return run.summary.get("programs", 0) - run.summary.get("programs_from_cache", 0)
+        return run.summary["programs"] - run.summary["programs_from_cache"]
 
     cells = [f"{sum(map(compiled, g.finished)) / len(g.finished):.3g}" for g in groups]
     return Row("  programs compiled", cells)
