@@ -1,6 +1,7 @@
 """Tests run on eight CPU devices; nothing here imports TensorFlow before a test needs it."""
 
 import collections
+import dataclasses
 import fcntl
 import importlib
 import os
@@ -52,7 +53,9 @@ def data_dir(once) -> pathlib.Path:
         config = get_config()
         config.data.dir = str(folder)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(moving_shapes, "VIDEOS", {"train": 48, "validation": 11})
+            videos = {"train": 48, "validation": 11}
+            few = dataclasses.replace(moving_shapes.PLAIN, videos=videos)
+            patch.setattr(moving_shapes, "PLAIN", few)
             prepare(config)
 
     return once("data", make)

@@ -15,7 +15,7 @@ from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.lock import in_turn
 
-VIDEOS = {"train": 1024, "validation": 1000}
+_SPLITS = ("train", "validation")  # in the order of their seeds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Variant:
     scene: drawing.Scene = drawing.THREE_SHAPES
 
 
-PLAIN = Variant(VIDEOS, drawing.MOTIONS)
+PLAIN = Variant({"train": 1024, "validation": 1000}, drawing.MOTIONS)
 VARIANTS = {
     "crowd1": Variant(
         {"train": 512, "validation": 1000},
@@ -64,7 +64,7 @@ class Builder(VideoBuilder):
                 f"data.name=moving_shapes/{self.variant} is not known; use moving_shapes or "
                 f"{', '.join(f'moving_shapes/{name}' for name in VARIANTS)}"
             )
-        variant = VARIANTS.get(self.variant, dataclasses.replace(PLAIN, videos=VIDEOS))
+        variant = VARIANTS.get(self.variant, PLAIN)
         name = "_".join(filter(None, ("moving_shapes", self.variant)))
         folder = pathlib.Path(self._data_dir_root) / "downloads" / name
         # Of processes that prepare together one draws.
@@ -93,7 +93,7 @@ def draw_videos(
         videos.append(Video(name, path, (Action(label),)))
         if not path.exists():
             motion = list(variant.motions.values())[label]
-            tasks.append((path, motion, (list(VIDEOS).index(split), i), variant.scene))
+            tasks.append((path, motion, (_SPLITS.index(split), i), variant.scene))
     with progress(f"drawing {split}", count, count - len(tasks)) as show:
         Pool(workers, show).run(_draw, tasks)
     return videos

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import pathlib
 import shutil
 import statistics
@@ -17,7 +18,15 @@ from data.listing.image_folder import ImageFolder
 from data.listing.videos import Video
 from data.preparation.display import display_of, scaled
 from data.preparation.parts import Stored
-from data.preparation.video_file import VideoFile, announced_frames, open_video, video_stream
+from data.preparation.video_file import (
+    VideoError,
+    VideoFile,
+    announced_frames,
+    as_video_errors,
+    decoded,
+    open_video,
+    video_stream,
+)
 from mg_jax.errors import UserError
 
 _VIDEOS = 8
@@ -137,20 +146,22 @@ def in_words(count: float) -> str:
 def _estimate(path: pathlib.Path, stored: Stored) -> _Estimate | None:
     """Of one video; None if it cannot be read or does not tell its length."""
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             return _estimate_of_folder(path, stored)
         return _estimate_of_file(path, stored)
-    except Exception:
+    except VideoError:
         return None  # it is reported when it is prepared
 
 
 def _estimate_of_folder(path: pathlib.Path, stored: Stored) -> _Estimate | None:
-    folder = ImageFolder(path)
+    with as_video_errors():
+        folder = ImageFolder(path)
     count = len(folder.files)
     if not count:
         return None
+    spread = [folder.files[count * i // _FRAMES] for i in range(_FRAMES)]
     begin = time.thread_time()
-    images = [folder.image(folder.files[count * i // _FRAMES]) for i in range(_FRAMES)]
+    images = list(decoded(map(folder.image, spread)))
     read_s = time.thread_time() - begin
     size = scaled(*images[0].size, stored.short_side)
     images = [image.resize(size, Image.Resampling.BICUBIC) for image in images]
@@ -167,7 +178,7 @@ def _estimate_of_file(path: pathlib.Path, stored: Stored) -> _Estimate | None:
         scaler = VideoReformatter()
         images = [
             display_of(frame, stream, stored.short_side).image(scaler, frame)
-            for frame in _spread_frames(container, stream)
+            for frame in decoded(_spread_frames(container, stream))
         ]
     if not images or not count:
         return None
@@ -196,9 +207,14 @@ def _frame_s(path: pathlib.Path, stored: Stored) -> float:
         for count, frame in enumerate(itertools.islice(file.frames(), _TIMED), 1):
             if (count - 1) % stored.frame_step == 0:
                 display = display_of(frame, file.stream, stored.short_side)
-                encode_jpeg(display.image(scaler, frame), stored.quality)
+                _jpeg_bytes(display.image(scaler, frame), stored.quality)
         return (time.thread_time() - begin) / max(count, 1)
 
 
 def _mean_jpeg_bytes(images: list[Image.Image], quality: int) -> float:
-    return statistics.mean(len(encode_jpeg(image, quality)) for image in images)
+    return statistics.mean(_jpeg_bytes(image, quality) for image in images)
+
+
+def _jpeg_bytes(image: Image.Image, quality: int) -> int:
+    with as_video_errors():
+        return len(encode_jpeg(image, quality))

@@ -8,6 +8,8 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
+from data.preparation.video_file import as_video_errors
+
 # The upper left of a display matrix, rows of (a b) and (c d): pixel (p, q) is shown at
 # (a p + c q, b p + d q), columns to the right and rows downwards.
 _TURNS = (
@@ -43,11 +45,16 @@ class Display:
     remarks: tuple[str, ...]
 
     def image(self, scaler: VideoReformatter, frame: av.VideoFrame) -> Image.Image:
-        """A frame as it is stored, RGB; the scaler keeps its tables from frame to frame."""
-        rgb = scaler.reformat(
-            frame, self.width, self.height, "rgb24", interpolation=Interpolation.BICUBIC
-        )
-        image = Image.fromarray(rgb.to_ndarray())
+        """A frame as it is stored, RGB; the scaler keeps its tables from frame to frame.
+
+        Raises:
+          VideoError: if its pixels are in a format that cannot be converted.
+        """
+        with as_video_errors():
+            rgb = scaler.reformat(
+                frame, self.width, self.height, "rgb24", interpolation=Interpolation.BICUBIC
+            )
+            image = Image.fromarray(rgb.to_ndarray())
         return image if self.turn is None else image.transpose(self.turn)
 
 

@@ -1,12 +1,16 @@
 """Video files: the stream that is shown, its frames by FFmpeg, and what the file announces."""
 
 import array
+import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import av
+
+T = TypeVar("T")
 
 _STILLS = ("bmp", "gif", "mjpeg", "png", "webp")  # codecs of covers
 # Of FFmpeg's AV_DISPOSITION_... and AVFMT_... flags.
@@ -28,16 +32,51 @@ class VideoError(Exception):
     """A video that cannot be used, with the reason."""
 
 
+@contextlib.contextmanager
+def as_video_errors() -> Iterator[None]:
+    """Whatever a library raises over a file within it becomes a VideoError.
+
+    For damaged files decoders raise whatever they like, and one video must not stop the others. Our
+    own code stays outside as far as possible, so that its faults keep their traceback.
+    """
+    try:
+        yield
+    except VideoError:
+        raise
+    except Exception as error:
+        raise VideoError(reason(error)) from error
+
+
+def decoded(frames: Iterable[T]) -> Iterator[T]:
+    """The frames of a decoder.
+
+    Raises:
+      VideoError: if it fails.
+    """
+    frames, end = iter(frames), object()
+    while True:
+        with as_video_errors():
+            frame = next(frames, end)
+        if frame is end:
+            return
+        yield frame
+
+
 def open_video(path: pathlib.Path) -> av.container.InputContainer:
-    """Opens a file of any name; FFmpeg would take what stands before a colon for a protocol."""
-    return av.open(f"file:{path}", **_ANY_TITLE)
+    """Opens a file of any name; FFmpeg would take what stands before a colon for a protocol.
+
+    Raises:
+      VideoError: if it cannot be opened.
+    """
+    with as_video_errors():
+        return av.open(f"file:{path}", **_ANY_TITLE)
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     """The stream that FFmpeg would show, set to decode in one thread.
 
     Raises:
-      VideoError: if there is none; the cover of a sound file does not count.
+      VideoError: if there is none that FFmpeg decodes; the cover of a sound file does not count.
     """
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
@@ -46,7 +85,8 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     streams = [stream for stream in streams if stream.frames != 1] or streams
     best = container.streams.best("video")
     stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
-    stream.thread_count = 1  # workers are processes, one per core
+    with as_video_errors():  # without a decoder it has no threads
+        stream.thread_count = 1  # workers are processes, one per core
     return stream
 
 
@@ -71,8 +111,11 @@ class VideoFile:
         """The frames that are shown, in order.
 
         Raises:
-          av.error.FFmpegError: for damage, except at the end of the file.
+          VideoError: for damage, except at the end of the file.
         """
+        return decoded(self._frames())
+
+    def _frames(self) -> Iterator[av.VideoFrame]:
         for packet in self._container.demux(self.stream):
             if packet.size and self._failure:
                 raise self._failure

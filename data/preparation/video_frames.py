@@ -1,6 +1,7 @@
 """Video files and folders of frames in, JPEG frames out. No TensorFlow here."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -9,10 +10,16 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from data.format.jpeg import encode_jpeg
-from data.format.stored_jpegs import StoredJpegs, WriteError
+from data.format.stored_jpegs import StoredJpegs
 from data.listing.image_folder import ImageFolder
 from data.preparation.display import display_of, scaled
-from data.preparation.video_file import VideoError, VideoFile, open_video, reason
+from data.preparation.video_file import (
+    VideoError,
+    VideoFile,
+    as_video_errors,
+    decoded,
+    open_video,
+)
 from data.preparation.video_times import timeline
 
 
@@ -67,19 +74,18 @@ def read_frames(
     """
     encoder = _Encoder(short_side, quality, StoredJpegs(folder), saw_frame)
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             return _read_folder(path, encoder, step, fps)
         return _read_file(path, encoder, step)
-    except (VideoError, WriteError):
+    except BaseException:
+        encoder.jpegs.close()
         raise
-    # For damaged files decoders raise whatever they like, and one video must not stop the others.
-    except Exception as error:
-        raise VideoError(reason(error)) from error
 
 
 def _read_folder(path: pathlib.Path, encoder: "_Encoder", step: int, fps: float) -> Frames:
-    images = ImageFolder(path)
-    count = encoder.encode(images, encoder.scaled_image, lambda index: index % step == 0)
+    with as_video_errors():
+        images = ImageFolder(path)
+    count = encoder.encode(decoded(images), encoder.scaled_image, lambda index: index % step == 0)
     return encoder.frames(fps, count, images.remarks())
 
 
@@ -129,7 +135,12 @@ class _Encoder:
         to_image: Callable[..., Image.Image],
         wanted: Callable[[int], bool],
     ) -> int:
-        """Adds the JPEGs of the frames whose index is wanted; returns the number of all frames."""
+        """Adds the JPEGs of the frames whose index is wanted; returns the number of all frames.
+
+        Raises:
+          VideoError: if one cannot be decoded, or has too many pixels to be stored.
+          WriteError: if the disk is full.
+        """
         count = 0
         for count, frame in enumerate(frames, 1):
             size = frame.width, frame.height
@@ -138,7 +149,9 @@ class _Encoder:
             if wanted(count - 1):
                 image = to_image(frame)
                 self._size = image.size
-                self.jpegs.append(encode_jpeg(image, self._quality))
+                with as_video_errors():
+                    jpeg = encode_jpeg(image, self._quality)
+                self.jpegs.append(jpeg)
             self._saw_frame()
         return count
 

@@ -123,8 +123,9 @@ def _time_step(config, workdir: pathlib.Path) -> dict:
         # Both are to find room on the device.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from mg_jax.bench import step, torch_peer
+    from mg_jax.input.prepared import with_classes
 
-    config = step.with_classes(config)
+    config = with_classes(config)
     with contextlib.ExitStack() as stack:
         peer = None
         if _PEER.value is not None:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from mg_jax.accelerators.devices import ACCELERATORS, Accelerator
-from mg_jax.accelerators.hlo_costs import program_costs
+from mg_jax.accelerators.hlo_costs import ProgramCosts, program_costs
 from mg_jax.accelerators.roofline import kernel_seconds
 from mg_jax.bench import device_limits
 from mg_jax.bench.step import random_batch
@@ -24,6 +24,7 @@ from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
 from mg_jax.recipe import as_baseline, check_devices, schedule_from_config
 from mg_jax.runtime import parallel, xla_options
+from mg_jax.runtime.executables import Program
 from mg_jax.training.programs import train_program
 from mg_jax.training.state import create_state
 from mg_jax.training.step import lower_train_step
@@ -47,11 +48,33 @@ def measure(config) -> dict[str, Any]:
     mesh = parallel.make_mesh()
     schedule = schedule_from_config(as_baseline(config))
     check_devices(schedule, mesh.size)
-    platform = parallel.platform(mesh)
     rates = _rates(mesh, config.model.dtype)
-    program, state = train_program(schedule.grid(0)), create_state(config, mesh)
+    program = train_program(schedule.grid(0))
+    costs, measured = _profiled(config, mesh, program)
+    rows = _compare(costs, rates, measured)
+    result = {
+        "jax": jax.__version__,
+        "device": rates.title,
+        "rates": rates.sheet,
+        "program": str(program),
+        "dtype": config.model.dtype,
+        "measured_s": sum(measured.values()),
+        "measured_of_counted_s": sum(row["measured_s"] for row in rows),
+        "at_least_s": sum(row["at_least_s"] for row in rows),
+        "kernels": rows,
+    }
+    print(format_table(result))
+    return result
+
+
+def _profiled(
+    config, mesh: jax.sharding.Mesh, program: Program
+) -> tuple[ProgramCosts, dict[str, float]]:
+    """A program's costs by count, and by kernel the seconds of an iteration on one device."""
+    platform = parallel.platform(mesh)
     options = xla_options.for_run(platform, deterministic=config.run.deterministic)
     options |= _OPTIONS.get(platform, {})
+    state = create_state(config, mesh)
     lowered = lower_train_step(config, mesh, state, program)
     step = lowered.compile(compiler_options=options or None)
     batch = random_batch(config, mesh, program)
@@ -70,21 +93,8 @@ def measure(config) -> dict[str, Any]:
             "JAX's profiler reports no kernels; for NVIDIA GPUs it needs CUPTI, which "
             "jax[cuda13] brings"
         )
-    measured = {name: s / _ITERATIONS / mesh.size for name, s in measured.items()}
-    rows = _compare(program_costs(step), rates, measured)
-    result = {
-        "jax": jax.__version__,
-        "device": rates.title,
-        "rates": rates.sheet,
-        "program": str(program),
-        "dtype": config.model.dtype,
-        "measured_s": sum(measured.values()),
-        "measured_of_counted_s": sum(row["measured_s"] for row in rows),
-        "at_least_s": sum(row["at_least_s"] for row in rows),
-        "kernels": rows,
-    }
-    print(format_table(result))
-    return result
+    each = {name: s / _ITERATIONS / mesh.size for name, s in measured.items()}
+    return program_costs(step), each
 
 
 def _rates(mesh: jax.sharding.Mesh, dtype: str) -> Accelerator:
@@ -124,7 +134,9 @@ def kernel_times(events: list[dict[str, Any]]) -> dict[str, float]:
     return dict(seconds)
 
 
-def _compare(costs, rates: Accelerator, measured: dict[str, float]) -> list[dict[str, Any]]:
+def _compare(
+    costs: ProgramCosts, rates: Accelerator, measured: dict[str, float]
+) -> list[dict[str, Any]]:
     rows = [
         {
             "name": kernel.name,

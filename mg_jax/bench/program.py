@@ -10,16 +10,15 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from mg_jax.accelerators import topology
 from mg_jax.accelerators.compilation import compile_program
-from mg_jax.accelerators.devices import Accelerator, find_accelerator
+from mg_jax.accelerators.devices import Accelerator
 from mg_jax.accelerators.forecast import COUNTED, format_forecast, project
 from mg_jax.accelerators.hlo_kinds import KINDS
 from mg_jax.accelerators.roofline import ASSUMPTIONS, kernel_seconds, program_seconds
 from mg_jax.grid import Grid
-from mg_jax.input.prepared import with_classes
 from mg_jax.machine.progress import say, shown
-from mg_jax.recipe import check_devices, schedules_of
+from mg_jax.recipe import schedules_of
+from mg_jax.tools.plan_absent import absent_devices
 from mg_jax.training.programs import train_program
 
 _COSTLIEST = 20  # kernels that are named
@@ -35,13 +34,10 @@ def measure(config, name: str, gpus: int, hosts: int) -> dict[str, Any]:
       hosts: of the run.
 
     Raises:
-      UserError: where the accelerator's compiler is not installed, with the line that installs it.
+      UserError: as `absent_devices` does.
     """
-    accelerator = find_accelerator(name)
-    config = with_classes(config)
-    mesh = topology.make_mesh(accelerator, gpus, hosts)
+    config, accelerator, mesh = absent_devices(config, name, gpus, hosts)
     schedules = schedules_of(config)
-    check_devices(schedules["baseline"], mesh.size)
     grids = {grid for schedule in schedules.values() for grid in schedule.grid_counts()}
     print(f"{mesh.size} x {accelerator.title}, {gpus} to a host\n\n{ASSUMPTIONS}\n\n{_HEADER}")
     rows: dict[Grid, dict[str, Any]] = {}

@@ -59,7 +59,8 @@ class TorchPeer:
         if config.optimizer.name != "sgd":
             raise UserError(f"--peer=torch knows SGD, not optimizer.name={config.optimizer.name}")
         if importlib.util.find_spec("torch") is None:
-            index = "" if _on_gpu() else " --index-url https://download.pytorch.org/whl/cpu"
+            on_gpu = jax.default_backend() == "gpu"
+            index = "" if on_gpu else " --index-url https://download.pytorch.org/whl/cpu"
             raise UserError(
                 "--peer=torch needs PyTorch, which is not installed; install it with\n"
                 f"{sys.executable} -m pip install torch{index}"
@@ -72,7 +73,9 @@ class TorchPeer:
             text=True,
         )
 
-    def measure(self, grid: Grid, ours: Callable[[int], np.ndarray], iterations: int):
+    def measure(
+        self, grid: Grid, ours: Callable[[int], np.ndarray], iterations: int
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Seconds of iterations on a grid, ours and theirs, taken in turns.
 
         Args:
@@ -148,10 +151,6 @@ def _check_known(model) -> None:
     for name, value in settings(model).items():
         if name in _PLAIN and value != plain[name]:
             raise UserError(f"--peer=torch knows model.{name}={plain[name]} alone, not {value}")
-
-
-def _on_gpu() -> bool:
-    return jax.default_backend() == "gpu"
 
 
 def format_peer(row: dict[str, Any]) -> str:

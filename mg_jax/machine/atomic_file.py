@@ -43,6 +43,12 @@ def write_text(path: pathlib.Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file."""
+    with replaced(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
 def write_json(path: pathlib.Path, content: dict[str, Any] | list[Any]) -> None:
     """Writes a JSON file."""
     write_text(path, json.dumps(content, indent=1) + "\n")

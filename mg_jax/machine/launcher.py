@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
 from mg_jax.errors import UserError
 
@@ -44,13 +45,11 @@ def launched_process(count: int | None, index: int | None) -> Process | None:
             raise UserError("--num_processes and --process_id go together")
         check_index(count, index)
         return Process(index, count) if count > 1 else None
-    for count_name, index_name in _VARIABLES.items():
-        counted, ranked = os.environ.get(count_name, "1"), os.environ.get(index_name, "")
-        if counted.isdecimal() and int(counted) > 1 and ranked.isdecimal():
-            return Process(int(ranked), int(counted))
-    if all(name in os.environ for name in _KUBERNETES):
-        return Process(int(os.environ[_KUBERNETES[1]]), None)
-    return None
+    for name, count in _counts():
+        ranked = os.environ.get(_VARIABLES[name], "")
+        if ranked.isdecimal():
+            return Process(int(ranked), count)
+    return Process(int(os.environ[_KUBERNETES[1]]), None) if _in_pod() else None
 
 
 def check_index(count: int, index: int) -> None:
@@ -67,10 +66,18 @@ def check_index(count: int, index: int) -> None:
 
 def launched_together() -> str | None:
     """The processes that a launcher has started, in words; None if there are no others."""
+    for name, count in _counts():
+        return f"the {count} processes of {name}"
+    return "the pods of the Kubernetes Job" if _in_pod() else None
+
+
+def _counts() -> Iterator[tuple[str, int]]:
+    """The environment variables that tell of several processes, with their number."""
     for name in _VARIABLES:
         count = os.environ.get(name, "1")
         if count.isdecimal() and int(count) > 1:
-            return f"the {count} processes of {name}"
-    if all(name in os.environ for name in _KUBERNETES):
-        return "the pods of the Kubernetes Job"
-    return None
+            yield name, int(count)
+
+
+def _in_pod() -> bool:
+    return all(name in os.environ for name in _KUBERNETES)

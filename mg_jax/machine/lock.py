@@ -7,6 +7,7 @@ the server, so that it holds for all hosts.
 import contextlib
 import errno
 import pathlib
+import re
 import time
 from collections.abc import Iterator
 
@@ -118,8 +119,13 @@ def _mount_options(folder: pathlib.Path, mounts: pathlib.Path) -> set[str]:
         lines = [line.split() for line in mounts.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         return set()
-    options = {mounted: set(listed.split(",")) for _, mounted, _, listed, *_ in lines}
+    options = {_unescaped(on): set(listed.split(",")) for _, on, _, listed, *_ in lines}
     return next((options[str(f)] for f in (folder, *folder.parents) if str(f) in options), set())
+
+
+def _unescaped(path: str) -> str:
+    """A path of the kernel's list, which has blanks and the like in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)
 
 
 def _lock(path: pathlib.Path) -> filelock.FileLock:

@@ -1,9 +1,10 @@
 """The page's sections on what runs get wrong: classes, confused pairs, calibration, mistakes."""
 
-import base64
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from mg_jax.report.class_figures import calibration_figure, confusion_figure
 from mg_jax.report.classes import (
@@ -15,7 +16,7 @@ from mg_jax.report.classes import (
 )
 from mg_jax.report.formatting import NOTHING
 from mg_jax.report.groups import Group
-from mg_jax.report.picture import Picture
+from mg_jax.report.picture import Picture, data_uri
 from mg_jax.report.table import Row, Table
 from mg_jax.workdir.video_scores import VideoScores, read_mistakes, read_scores
 
@@ -115,23 +116,22 @@ def _class_table(scores: VideoScores) -> Table:
     for result in class_results(scores):
         shares = [] if scores.multi_label else [result.accuracy]
         shares.append(result.average_precision)
-        cells = [NOTHING if share is None else f"{share:.1%}"[:-1] for share in shares]
+        cells = [NOTHING if share is None else f"{100 * share:.1f}" for share in shares]
         rows.append(Row(result.name, [f"{result.videos:,}", *cells]))
     return Table(heads, rows)
 
 
-def _pairs_table(matrix_KK: Any, classes: list[str]) -> Table | None:
+def _pairs_table(matrix_KK: np.ndarray, classes: list[str]) -> Table | None:
     rows = [
-        Row(pair.label, [pair.predicted, f"{pair.videos:,}", f"{pair.share:.1%}"[:-1]])
+        Row(pair.label, [pair.predicted, f"{pair.videos:,}", f"{100 * pair.share:.1f}"])
         for pair in confused_pairs(matrix_KK, classes)
     ]
     return Table(["taken for", "videos", "of the class's, %"], rows) if rows else None
 
 
 def _clip(mistake: dict[str, Any]) -> Clip:
-    content = base64.b64encode(mistake["webp"]).decode()
     return Clip(
-        f"data:image/webp;base64,{content}",
+        data_uri(mistake["webp"], "webp"),
         " · ".join(mistake["label"]) or "no label",
         f"{mistake['predicted']} {mistake['score']:.0%}",
         mistake["path"],

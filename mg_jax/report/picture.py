@@ -1,4 +1,4 @@
-"""A picture of the report."""
+"""A picture of the report, and how a page holds it."""
 
 import base64
 import dataclasses
@@ -21,4 +21,9 @@ class Picture:
     @property
     def data_uri(self) -> str:
         """The picture as an address that holds it."""
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return data_uri(self.png, "png")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A picture's bytes as an address that holds them; `kind` is the format, such as png."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mg_jax.machine.atomic_file import replaced, write_text
+from mg_jax.machine.atomic_file import write_bytes, write_text
 from mg_jax.machine.fonts import matplotlib_fonts, say_missing
 from mg_jax.machine.progress import say
 from mg_jax.metrics import NAMES
@@ -57,8 +57,7 @@ def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.
     workdir.mkdir(parents=True, exist_ok=True)
     of_classes = [picture for section in classes for picture in section.pictures]
     for picture in [*accuracy, *training, *of_classes]:
-        with replaced(workdir / picture.name) as unfinished:
-            unfinished.write_bytes(picture.png)
+        write_bytes(workdir / picture.name, picture.png)
     write_text(path, page)
     return path
 

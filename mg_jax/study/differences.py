@@ -4,10 +4,11 @@ import dataclasses
 import math
 import statistics
 
+from scipy import special
+
 from mg_jax.report.groups import Group
 
-# Student's t with 1 to 9 degrees of freedom, 95 % within; beyond these about 2.
-_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+_WITHIN = 0.95  # of the differences that chance alone would show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Difference:
         """Whether chance alone would show such a difference in fewer than 1 of 20 cases."""
         if self.error is None:
             return False
-        within = _T[self.seeds - 2] if self.seeds - 2 < len(_T) else 2.0
-        return abs(self.mean) > within * self.error
+        # Quantile of Student's t-distribution, by degrees of freedom; two-sided.
+        quantile = special.stdtrit(self.seeds - 1, (1 + _WITHIN) / 2)
+        return bool(abs(self.mean) > quantile * self.error)
 
 
 def difference(group: Group, reference: Group) -> Difference | None:

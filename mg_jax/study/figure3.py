@@ -15,21 +15,21 @@ from mg_jax.study.questions import LABELS
 _Curve = list[tuple[float, Group]]  # epoch factors, ascending, and their cells
 
 
-def draw_figure_3(groups: list[Group]) -> bytes | None:
+def has_figure_3(groups: list[Group]) -> bool:
+    """Whether a variant has two lengths that have finished, which makes a curve."""
+    return any(len(curve) > 1 for curve in _curves(groups).values())
+
+
+def draw_figure_3(groups: list[Group]) -> bytes:
     """A PNG of three panels, accuracy against training time, operations and iterations.
 
     A curve for each variant joins its lengths, which are written beside its points; bars are the
     standard deviations over seeds.
 
     Args:
-      groups: cells, named so, with their operations counted.
-
-    Returns:
-      None where no variant has two lengths that have finished.
+      groups: cells, named so, with their operations counted, of which `has_figure_3`.
     """
     curves = _curves(groups)
-    if not any(len(curve) > 1 for curve in curves.values()):
-        return None
     shown = [group for curve in curves.values() for _, group in curve]
     second, seconds = time_unit(max(group.values["train_s"].mean for group in shown))
     flop, flops = flops_unit(max(group.flops(group.schedule.iterations) for group in shown))

@@ -47,7 +47,15 @@ LABELS = {
     MULTIGRID: "multigrid: both",
 }
 _ZOO = "PySlowFast's model zoo"
-_EQUAL = "; all variants run as many iterations as the default"
+_EQUAL = "all variants run as many iterations as the default"
+
+
+def _baseline(label: str = LABELS[BASELINE]) -> Answer:
+    return Answer(label, BASELINE, paper.KINETICS_BASELINE)
+
+
+def _multigrid(label: str) -> Answer:
+    return Answer(label, MULTIGRID, paper.KINETICS_MULTIGRID)
 
 
 def _cut(factor: float) -> tuple[Answer, Answer]:
@@ -77,12 +85,12 @@ SETS = {
             f"(abstract, Table 1). {_ZOO}: 76.6 against the baseline's 76.8 % on Kinetics-400, "
             "63.5 against 63.0 % on Something-Something V2, 38.6 against 38.9 mAP on Charades.",
             (
-                Answer(LABELS[BASELINE], BASELINE, paper.KINETICS_BASELINE),
+                _baseline(),
                 Answer("baseline, multigrid's iterations", "baseline_cut_1.5x"),
                 Answer(LABELS[COARSE], COARSE),
                 Answer(LABELS[SHORT], SHORT),
                 Answer(LABELS[LONG], LONG),
-                Answer(LABELS[MULTIGRID], MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid(LABELS[MULTIGRID]),
             ),
         ),
     ),
@@ -90,32 +98,32 @@ SETS = {
     "table1": (
         Question(
             "Shapes of the long cycle",
-            f"each further shape helps (Table 1a, Kinetics-400{_EQUAL}).",
+            f"each further shape helps (Table 1a, Kinetics-400; {_EQUAL}).",
             (
-                Answer("baseline", BASELINE, paper.KINETICS_BASELINE),
+                _baseline(),
                 Answer("1 shape: short cycle only", "table1_1_shape", paper.LONG_CYCLES[1]),
                 Answer("2 shapes", "table1_2_shapes", paper.LONG_CYCLES[2]),
                 Answer("3 shapes", "table1_3_shapes", paper.LONG_CYCLES[3]),
-                Answer("4 shapes", MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid("4 shapes"),
             ),
         ),
         Question(
             "Shapes of the short cycle",
-            f"each further shape helps (Table 1b, Kinetics-400{_EQUAL}).",
+            f"each further shape helps (Table 1b, Kinetics-400; {_EQUAL}).",
             (
-                Answer("baseline", BASELINE, paper.KINETICS_BASELINE),
+                _baseline(),
                 Answer("1 shape: long cycle only", "table1_1_short_shape", paper.SHORT_CYCLES[1]),
                 Answer("2 shapes", "table1_2_short_shapes", paper.SHORT_CYCLES[2]),
-                Answer("3 shapes", MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid("3 shapes"),
             ),
         ),
     ),
     "shapes": (
         Question(
             "Coarse in space, in time, or in both",
-            f"not asked; it has the first row alone. Here{_EQUAL[1:]}.",
+            f"not asked; it has the first row alone. Here {_EQUAL}.",
             (
-                Answer("the paper's four shapes", MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid("the paper's four shapes"),
                 Answer("space only: H/√2, H", "space_only"),
                 Answer("time only: T/4, T/2, T", "time_only"),
                 Answer("two stages: T/4, T", "two_stages"),
@@ -127,9 +135,9 @@ SETS = {
         Question(
             "Fine-tuning on the full shape",
             "it is worth 0.4 points on Kinetics-400 (in the text); its length was not varied. "
-            f"Here{_EQUAL[1:]}.",
+            f"Here {_EQUAL}.",
             (
-                Answer("with", MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid("with"),
                 Answer("without", "no_fine_tuning", paper.NO_FINE_TUNING),
                 Answer("half as long", "fine_tuning_half"),
                 Answer("1.5× as long", "fine_tuning_longer"),
@@ -142,9 +150,9 @@ SETS = {
             "One long cycle over the run, or one per learning-rate stage",
             "one per stage (appendix, Kinetics-400).",
             (
-                Answer("baseline", BASELINE, paper.KINETICS_BASELINE),
+                _baseline(),
                 Answer("single", "single_cycle", paper.SINGLE_CYCLE),
-                Answer("per stage", MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid("per stage"),
             ),
         ),
         Question(
@@ -163,7 +171,7 @@ SETS = {
             "The learning rate and the short cycle",
             "scaling it by the short cycle's batch too is harmful (Sec. 3.2, without a number).",
             (
-                Answer("by the long cycle's batch", MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid("by the long cycle's batch"),
                 Answer("by both", "short_cycle_rate"),
             ),
             reference=MULTIGRID,
@@ -175,9 +183,9 @@ SETS = {
             "sub-batches, of 8 clips, keep its noise apart from the speed-up (Sec. 3.3, without a "
             "number).",
             (
-                Answer("multigrid, sub-batches", MULTIGRID, paper.KINETICS_MULTIGRID),
+                _multigrid("multigrid, sub-batches"),
                 Answer("multigrid, whole batches of all devices", "whole_batch_bn"),
-                Answer("baseline, sub-batches", BASELINE, paper.KINETICS_BASELINE),
+                _baseline("baseline, sub-batches"),
                 Answer("baseline, whole batches of all devices", "baseline_whole_batch_bn"),
             ),
             reference=MULTIGRID,

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from mg_jax.errors import UserError
-from mg_jax.machine.atomic_file import replaced, write_json, write_text
+from mg_jax.machine.atomic_file import write_bytes, write_json, write_text
 from mg_jax.metrics import NAMES
 from mg_jax.report.comparison import Comparison
 from mg_jax.report.cost import with_flops
@@ -13,7 +13,7 @@ from mg_jax.report.formatting import NOTHING, percent, signed, times
 from mg_jax.report.groups import Group
 from mg_jax.report.runs import read_runs
 from mg_jax.study.differences import difference
-from mg_jax.study.figure3 import draw_figure_3
+from mg_jax.study.figure3 import draw_figure_3, has_figure_3
 from mg_jax.study.paper import Published
 from mg_jax.study.questions import FIGURE_3, QUESTIONS, Answer, Question
 from mg_jax.study.trials import Trial
@@ -60,9 +60,8 @@ def write_results(
     cells = {group.name: _outcomes(group) for group in groups}
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": cells})
-    if (picture := draw_figure_3(groups)) is not None:
-        with replaced(workdir / _PICTURE) as unfinished:
-            unfinished.write_bytes(picture)
+    if has_figure_3(groups):
+        write_bytes(workdir / _PICTURE, draw_figure_3(groups))
     write_text(workdir / "study.md", format_results(title, command, groups, at_once))
 
 
@@ -144,7 +143,7 @@ def _section(question: Question, answers: list[Answer], groups: list[Group]) -> 
         )
         for answer in answers
     ]
-    drawn = question is FIGURE_3 and any(by_name[a.cell].finished for a in answers)
+    drawn = question is FIGURE_3 and has_figure_3(groups)
     return [
         f"## {question.title}",
         "",

@@ -19,13 +19,12 @@ from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.progress import shown
 from mg_jax.models import create_model
-from mg_jax.tools.predict import checked, weights
-from mg_jax.tools.predict_many import account, check_output
+from mg_jax.tools.predict import CLASSIFIER, checked, weights
+from mg_jax.tools.predict_many import account, check_output, scored
 from mg_jax.tools.raw_videos import RawVideo, find_videos, read_videos
 from mg_jax.training.preprocess import normalize
 
 SUFFIXES = (".npz", ".safetensors")
-_CLASSIFIER = ("head", "projection")
 
 
 def write_features(
@@ -68,21 +67,18 @@ def write_features(
         videos = read_videos(paths, stored(config), all_views(config), readers)
         count = len(paths)
     source, variables, _ = weights(config, workdir, classifier=False)
-    pooled = pooler(config, variables)
-    read, rows = [], []
-    for i, video in enumerate(shown(videos, "features", "video", count)):
-        if not video.error:
-            rows.append((i, video.path, pooled(video.views_VTHWC), video.frames_CT[:, 0]))
-        # Without its pixels.
-        read.append(RawVideo(video.path, remarks=video.remarks, error=video.error))
-    said = account(read, output)
-    numbers, ids, features, starts = zip(*rows, strict=True)
-    arrays = {"features": np.stack(features) if each_clip else np.stack(features).mean(1)}
+    pooled = scored(shown(videos, "features", "video", count), pooler(config, variables))
+    said = account([video for video, _ in pooled], output)
+    rows_N = np.flatnonzero([features_VC is not None for _, features_VC in pooled])
+    read, features = zip(*(pooled[row] for row in rows_N), strict=True)
+    features_NVC = np.stack(features)
+    arrays = {"features": features_NVC if each_clip else features_NVC.mean(1)}
     if each_clip:
-        arrays["starts"] = np.tile(np.stack(starts), (1, config.eval.crops))
-    texts = {"ids": list(ids)}
+        starts_NC = np.stack([video.frames_CT[:, 0] for video in read])
+        arrays["starts"] = np.tile(starts_NC, (1, config.eval.crops))  # crop by crop
+    texts = {"ids": [video.path for video in read]}
     if given is None:
-        arrays["labels"] = split.videos.labels(np.array(numbers))
+        arrays["labels"] = split.videos.labels(rows_N)
         texts["classes"] = class_names(data_set)
     _write(output, arrays, texts)
     shape = " x ".join(map(str, arrays["features"].shape))
@@ -98,7 +94,7 @@ def pooler(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarr
         found = []
 
         def catch(call, args, kwargs, context):
-            if context.module.path == _CLASSIFIER:
+            if context.module.path == CLASSIFIER:
                 found.append(args[0])
             return call(*args, **kwargs)
 
@@ -106,7 +102,7 @@ def pooler(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarr
             model.apply(variables, normalize(clips_BTHWC, config.data))
         if not found:
             raise UserError(
-                f"model.name={config.model.name} has no classifier {'/'.join(_CLASSIFIER)}, before "
+                f"model.name={config.model.name} has no classifier {'/'.join(CLASSIFIER)}, before "
                 "which features are taken"
             )
         return found[0]

@@ -24,6 +24,8 @@ from mg_jax.workdir.checkpoint import read_best
 from mg_jax.workdir.config import check_config, read_classes
 from mg_jax.workdir.video_scores import TOP
 
+# Path of the layer that classifies.
+CLASSIFIER = ("head", "projection")
 # Settings that must be as in training when a model is applied.
 _APPLIED = (
     "model.",
@@ -122,7 +124,8 @@ def weights(
     loaded = load_weights(path, shapes, config=config)
     initialised = loaded.account.initialised
     if not classifier:
-        initialised = [name for name in initialised if not name.startswith("head.projection.")]
+        own = ".".join((*CLASSIFIER, ""))
+        initialised = [name for name in initialised if not name.startswith(own)]
     if initialised:
         raise UserError(
             f"{loaded.account}\nPredicting needs all of them: the weights of a video model, with "

@@ -2,7 +2,7 @@
 
 import csv
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -56,13 +56,22 @@ def predict_videos(
     score = scorer(config, variables)
     views, readers = all_views(config), config.run.readers or usable_cores()
     read = read_videos(paths, stored(config), views, readers)
-    rows = []
-    for video in shown(read, "predicting", "video", len(paths)):
-        rows.append((video, None if video.error else score(video.views_VTHWC)))
+    rows = scored(shown(read, "predicting", "video", len(paths)), score)
     said = account([video for video, _ in rows], output)
     write = _write_csv if output.suffix == ".csv" else _write_json
     write(output, rows, classes)
     return f"{source}\n{said}"
+
+
+def scored(
+    videos: Iterable[RawVideo], score: Callable[[np.ndarray], np.ndarray]
+) -> list[tuple[RawVideo, np.ndarray | None]]:
+    """The videos without their views, each with what `score` gives; None for those not read."""
+    rows = []
+    for video in videos:
+        found = None if video.error else score(video.views_VTHWC)
+        rows.append((video.without_views(), found))
+    return rows
 
 
 def check_output(output: pathlib.Path, suffixes: Sequence[str]) -> None:

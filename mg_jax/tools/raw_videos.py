@@ -5,6 +5,7 @@ Nothing here needs JAX or TensorFlow: processes that read start without them.
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import multiprocessing
 import pathlib
@@ -49,6 +50,10 @@ class RawVideo:
     source_frames: int = 0
     remarks: tuple[str, ...] = ()
     error: str = ""
+
+    def without_views(self) -> "RawVideo":
+        """All but the pixels, of which memory would not hold those of many videos."""
+        return dataclasses.replace(self, views_VTHWC=None)
 
 
 def find_videos(given: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -142,7 +147,8 @@ def read_video(path: pathlib.Path, how: Stored, views: Views) -> RawVideo:
     table = _table(frames, how.frame_step)
     shape = (len(views), views.frames, views.size, views.size, 3)
     views_VTHWC = np.empty(shape, np.uint8)
-    read_views(views_VTHWC, lambda numbers: [frames.jpegs[n] for n in numbers], table, 0, views)
+    with contextlib.closing(frames.jpegs) as jpegs:
+        read_views(views_VTHWC, lambda numbers: [jpegs[n] for n in numbers], table, 0, views)
     frames_CT = view_frames(table, 0, views)
     return RawVideo(name, views_VTHWC, frames_CT, frames.source_frames, frames.remarks)
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from data.format.stored_jpegs import StoredJpegs, WriteError
-from data.preparation import workers
+from data.preparation import video_frames, workers
 from data.preparation.video_frames import VideoError, read_frames
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import frame_records, open_data_set
 from mg_jax.tools.prepare import prepare
 from tests import videos
@@ -98,6 +99,29 @@ def test_frames_are_counted_while_they_are_decoded(tmp_path):
     for step in (1, 7):
         read_frames(path, 256, 90, step, saw_frame=lambda: seen.append("one"))
     assert len(seen) == 40
+
+
+def test_what_goes_wrong_outside_of_decoders_is_not_blamed_on_the_video(tmp_path, monkeypatch):
+    path, kept = videos.write(tmp_path / "video.mp4", 3), []
+
+    class Kept(StoredJpegs):
+        def __init__(self, folder):
+            super().__init__(folder)
+            kept.append(self)
+
+    def stop():
+        raise UserError("too many videos cannot be read")
+
+    monkeypatch.setattr(video_frames, "StoredJpegs", Kept)
+    with pytest.raises(UserError, match="too many"):
+        read_frames(path, 256, 90, saw_frame=stop)
+    monkeypatch.setattr(video_frames, "timeline", lambda times, stated: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        read_frames(path, 256, 90)
+    for jpegs in kept:
+        with pytest.raises(ValueError, match="closed"):
+            jpegs[0]
+    assert len(kept) == 2
 
 
 def test_a_single_video_shows_its_progress(tmp_path, monkeypatch, capsys):

@@ -110,6 +110,7 @@ def test_who_waits_for_a_turn_gets_it_when_the_one_before_is_killed(tmp_path):
 )
 def test_locks_that_hold_on_one_host_only_are_known_by_the_mount(tmp_path, options, holds):
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {tmp_path} nfs {options} 0 0\n")
-    assert has_locks(tmp_path / "data", mounts) == holds
-    assert has_locks(tmp_path.parent / f"{tmp_path.name}_beside", mounts)
+    mounted = f"{tmp_path}/of\\040all"  # as the kernel writes a blank
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {mounted} nfs {options} 0 0\n")
+    assert has_locks(tmp_path / "of all" / "data", mounts) == holds
+    assert has_locks(tmp_path / "of all beside", mounts)

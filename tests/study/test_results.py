@@ -136,7 +136,13 @@ def test_differences_are_paired_by_seed_and_bold_where_chance_does_not_make_them
 
 @pytest.mark.parametrize(
     ("mean", "error", "seeds", "told"),
-    [(4.2, 1, 3, False), (-4.4, 1, 3, True), (3, None, 1, False), (2.1, 1, 30, True)],
+    [
+        (4.2, 1, 3, False),
+        (-4.4, 1, 3, True),
+        (3, None, 1, False),
+        (2.1, 1, 11, False),
+        (2.1, 1, 30, True),
+    ],
 )
 def test_three_seeds_tell_apart_what_is_above_four_standard_errors(mean, error, seeds, told):
     assert Difference(mean, error, seeds).told_apart == told
@@ -145,7 +151,7 @@ def test_three_seeds_tell_apart_what_is_above_four_standard_errors(mean, error, 
 def test_the_figure_draws_a_curve_for_each_variant_that_was_trained_for_several_lengths(trial):
     cells = ("baseline_0.5x", "baseline", "baseline_2x", "multigrid_1x", "multigrid")
     trials = [trial(c, 0, **finished(0.5 + n / 10, 10 * n + 9)) for n, c in enumerate(cells)]
-    assert draw_figure_3(counted(trials[:1])) is None
+    assert "figure3.png" not in format_results("demo", "", counted(trials[:1]), at_once=1)
     image = Image.open(io.BytesIO(draw_figure_3(counted(trials))))
     colours = {tuple(pixel) for pixel in np.asarray(image.convert("RGB")).reshape(-1, 3)}
     # The baseline's and multigrid's, of five variants, and not the short cycle's.

@@ -3,15 +3,17 @@
 import csv
 import json
 import shutil
+import weakref
 
+import numpy as np
 import pytest
 
 from data.preparation.parts import Stored
 from mg_jax.errors import UserError
 from mg_jax.input.sampling import all_views
 from mg_jax.tools.predict import predict
-from mg_jax.tools.predict_many import predict_videos
-from mg_jax.tools.raw_videos import find_videos, read_videos
+from mg_jax.tools.predict_many import predict_videos, scored
+from mg_jax.tools.raw_videos import RawVideo, find_videos, read_videos
 
 
 @pytest.fixture
@@ -37,6 +39,22 @@ def test_files_folders_and_lists_name_each_video_once(folder, tmp_path):
     with pytest.raises(UserError, match=r"no videos in .*empty"):
         (tmp_path / "empty").mkdir()
         find_videos([tmp_path / "empty"])
+
+
+def test_the_pixels_of_videos_that_are_scored_are_not_kept():
+    def read():
+        for i in range(3):
+            assert not any(pixels() is not None for pixels in made[: max(i - 1, 0)])
+            views_VTHWC = np.full((1, 2, 4, 4, 3), i, np.uint8)
+            made.append(weakref.ref(views_VTHWC))
+            yield RawVideo(f"{i}.mp4", views_VTHWC)
+        yield RawVideo("no.mp4", error="damaged")
+
+    made = []
+    rows = scored(read(), np.mean)
+    assert [scores_K for _, scores_K in rows] == [0, 1, 2, None]
+    assert [video.path for video, _ in rows] == ["0.mp4", "1.mp4", "2.mp4", "no.mp4"]
+    assert all(video.views_VTHWC is None for video, _ in rows)
 
 
 def test_a_table_holds_what_each_video_alone_gets_and_names_the_unread(
