@@ -7,6 +7,7 @@ import traceback
 
 from absl import app, flags, logging
 
+from mg_jax.errors import first_line
 from mg_jax.machine import environment
 from mg_jax.machine.held_signals import held_signals
 from mg_jax.machine.launcher import launched_process
@@ -259,11 +260,10 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
         if jax.process_count() == 1:
             raise
         traceback.print_exc()
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         hosts.exit_now(
             f"error: process {jax.process_index()} of {jax.process_count()} cannot go on, most "
-            f"likely because another one ended ({reason}). Start all of them again; the run "
-            "continues from the newest checkpoint"
+            f"likely because another one ended ({first_line(error)}). Start all of them again; "
+            "the run continues from the newest checkpoint"
         )
 
 

@@ -7,3 +7,13 @@ class UserError(Exception):
     Commands end with this message alone. Every other exception is a fault of the program, and ends
     with its traceback.
     """
+
+
+def text_of(error: BaseException) -> str:
+    """An error's message, or its type if it has none."""
+    return str(error).strip() or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return text_of(error).splitlines()[0]

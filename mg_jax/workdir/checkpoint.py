@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Mesh
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, first_line
 from mg_jax.metrics import headline
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
@@ -166,7 +166,7 @@ class Checkpoints:
             except Exception as damage:  # Orbax and TensorStore raise any type.
                 error = damage
             if hosts.total(error is not None):  # on any process
-                errors[step] = _first_line(error) if error else "another process cannot read it"
+                errors[step] = first_line(error) if error else "another process cannot read it"
                 continue
             for failed, reason in errors.items():
                 logging.error(
@@ -213,7 +213,7 @@ class Checkpoints:
             whole = [step for step in steps_in(self.folder) if step != self._writing]
             there = f"step {max(whole)} is the newest whole one" if whole else "there is none yet"
             raise CheckpointError(
-                f"a checkpoint could not be written to {self.folder} ({_first_line(error)}); "
+                f"a checkpoint could not be written to {self.folder} ({first_line(error)}); "
                 f"{there}. Make room and start the same command again, it continues from there"
             ) from error
 
@@ -252,10 +252,6 @@ class Checkpoints:
                 f"{self.folder} shows the checkpoints of steps {sorted(steps_in(self.folder))} "
                 f"here and {self._steps} on process 0; all hosts must see the same --workdir"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,7 +297,7 @@ def read_best(workdir: pathlib.Path) -> Best:
             variables = _read_variables(folder / str(step))
         except Exception as error:  # Orbax and TensorStore raise any type.
             path = folder / str(step)
-            logging.error("checkpoint %s cannot be read (%s)", path, _first_line(error))
+            logging.error("checkpoint %s cannot be read (%s)", path, first_line(error))
             steps.remove(step)
         else:
             return Best(step, best is not None, variables, classes)
