@@ -4,10 +4,11 @@ import collections
 
 from data.listing.classes import near_duplicates
 from data.listing.copies import copies
-from data.listing.findings import Findings, printable, some
+from data.listing.findings import Findings, printable
 from data.listing.lists import CLASS_FILE
 from data.listing.states import State
 from data.listing.videos import Listing, Video
+from mg_jax.errors import some
 
 
 def check_listing(

@@ -5,14 +5,14 @@ import os
 import pathlib
 import unicodedata
 
-from data.listing.findings import Findings, printable, some
+from data.listing.findings import Findings, printable
 from data.listing.image_folder import SUFFIXES as IMAGES
 from data.listing.lists import CLASS_FILE
 from data.listing.sources import LIST
 from data.listing.system_files import is_system
 from data.listing.video_root import SETS_VIDEOS, path_inside
 from data.listing.videos import Action, Video
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, some
 
 # Suffixes of video files; a list may name files with any suffix.
 # fmt: off

@@ -4,9 +4,9 @@ import csv
 import math
 import pathlib
 
-from data.listing.findings import some
 from data.listing.states import State
 from data.listing.videos import Action, Listing
+from mg_jax.errors import some
 
 SOURCES = "sources.csv"  # split, id, path, labels, and size and time of change of each video's file
 _COLUMNS = ("split", "id", "path", "labels", "bytes", "modified_ns")

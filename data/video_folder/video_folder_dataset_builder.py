@@ -7,11 +7,11 @@ from data.builder import VideoBuilder
 from data.listing import lists
 from data.listing.class_folders import find_class_folders, folders_in, videos_of_class_folders
 from data.listing.classes import classes_that_occur
-from data.listing.findings import Findings, printable, some
+from data.listing.findings import Findings, printable
 from data.listing.sources import lists_in, splits_among
 from data.listing.system_files import is_system
 from data.listing.videos import Listing
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, some
 
 UNSPLIT_LISTS = ("videos", "annotations", "labels")
 
