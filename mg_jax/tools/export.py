@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_class_count
 from mg_jax.models import create_model
 from mg_jax.tools.model_card import model_card
-from mg_jax.training.preprocess import normalize
+from mg_jax.training.evaluation_step import clip_scores
 from mg_jax.workdir.checkpoint import read_best
 from mg_jax.workdir.config import WorkdirError, stored_config
 
@@ -90,19 +91,13 @@ def clip_shape(config) -> tuple[int, int, int, int]:
     return config.frames, config.eval.size, config.eval.size, 3
 
 
-def clip_scores(config) -> _Scores:
-    """The scores `B K` of clips `B T h h 3` uint8, as evaluation computes them of one view."""
-    model = create_model(config.model, train=False)
-    activation = jax.nn.sigmoid if config.data.multi_label else jax.nn.softmax
-
-    def scores(variables: Any, clips_BTHWC: jax.Array) -> jax.Array:
-        return activation(model.apply(variables, normalize(clips_BTHWC, config.data)))
-
-    return scores
+def scores_of(config) -> _Scores:
+    """The function to export: (variables, clips `B T h h 3` uint8) -> scores `B K`."""
+    return partial(clip_scores, create_model(config.model, train=False), data=config.data)
 
 
 def _write_stablehlo(folder: pathlib.Path, config, variables: Any, classes: list[str]) -> None:
-    scores = clip_scores(config)
+    scores = scores_of(config)
 
     @jax.jit
     def named(clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
@@ -120,7 +115,7 @@ def _write_savedmodel(folder: pathlib.Path, config, variables: Any, classes: lis
 
     tf.config.set_visible_devices([], "GPU")  # left alone it takes all of a GPU's memory
     leaves, tree = jax.tree.flatten(variables)
-    scores = clip_scores(config)
+    scores = scores_of(config)
 
     @jax.jit
     def flat(leaves, clips_BTHWC):
@@ -169,7 +164,7 @@ def _write_onnx(folder: pathlib.Path, config, variables: Any, classes: list[str]
     config = config.copy_and_resolve_references()
     # Its runtimes have few operations in bfloat16.
     config.model.dtype = "float32"
-    scores = clip_scores(config)
+    scores = scores_of(config)
     graph = to_onnx(
         lambda clips_BTHWC: scores(variables, clips_BTHWC), clip_shape(config), (INPUT, OUTPUT)
     )
