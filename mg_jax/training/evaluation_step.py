@@ -12,7 +12,7 @@ from mg_jax.models import create_model
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
-from mg_jax.training.preprocess import normalize, preprocess
+from mg_jax.training.preprocess import flip, normalize
 from mg_jax.training.step import batch_shapes, training_model
 
 
@@ -35,7 +35,8 @@ def lower_statistics_step(
     model = training_model(settings, mesh, program, momentum=0.0)
 
     def step(state, batch, total):
-        clips_BTHWC = preprocess(batch, config.data)
+        # Mirrored as in training, but of pixels that `augment` leaves alone, as in evaluation.
+        clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]), config.data)
         _, updated = model.apply(
             {"params": state.params, "batch_stats": state.batch_stats},
             clips_BTHWC,
