@@ -22,12 +22,12 @@ from mg_jax.grid import Grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedules_of
-from mg_jax.runtime import memory, parallel, xla_options
+from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
-from mg_jax.training.programs import train_program
+from mg_jax.training.programs import compile_lowered, lower_program, train_program
 from mg_jax.training.state import create_state
-from mg_jax.training.step import batch_shapes, lower_train_step
+from mg_jax.training.step import batch_shapes
 
 _WARM_UP = 2  # iterations before those that count
 
@@ -82,10 +82,9 @@ def _measure_grid(
 ) -> tuple[TrainState, dict[str, Any]]:
     program = train_program(grid)
     start = time.perf_counter()
-    lowered = lower_train_step(config, mesh, state, program)
+    lowered = lower_program(config, mesh, state, program)
     lowered_at = time.perf_counter()
-    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
-    step = lowered.compile(compiler_options=options or None)
+    step = compile_lowered(config, mesh, lowered)
     compiled_at = time.perf_counter()
     batch = random_batch(config, mesh, program)
     rate = parallel.replicate(np.float32(0), mesh)
