@@ -7,8 +7,6 @@ float32, for any B. Pixels are normalised within.
 import importlib.util
 import json
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +20,7 @@ from jax.extend.mlir.dialects import chlo, sdy, stablehlo
 
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_class_count
+from mg_jax.machine.atomic_file import replaced_folder
 from mg_jax.models import create_model
 from mg_jax.tools.model_card import model_card
 from mg_jax.training.evaluation_step import clip_scores
@@ -64,18 +63,12 @@ def export_run(workdir: pathlib.Path, kind: str) -> str:
     config = with_class_count(stored_config(path), len(best.classes))
     folder = workdir / "export" / kind
     folder.parent.mkdir(exist_ok=True)
-    unfinished = pathlib.Path(tempfile.mkdtemp(prefix=f".{kind}.", dir=folder.parent))
-    try:
+    with replaced_folder(folder) as unfinished:
         _WRITERS[kind](unfinished, config, best.variables, best.classes)
         names = json.dumps(best.classes, indent=1, ensure_ascii=False) + "\n"
         (unfinished / "classes.json").write_text(names, encoding="utf-8")
         card = model_card(workdir, config, best, kind)
         (unfinished / "model_card.md").write_text(card, encoding="utf-8")
-        unfinished.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return f"{workdir}, {best}: see {folder / 'model_card.md'}"
 
 
