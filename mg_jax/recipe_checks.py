@@ -13,7 +13,12 @@ from mg_jax.grid import LONG_CYCLE, Shape
 from mg_jax.schedule import Schedule, TooShort
 
 SAMPLINGS = ("stride", "segments")
-LOGGERS = ("jsonl", "tensorboard", "wandb")
+# What run.loggers can name: a class, and the library that only this logger needs.
+LOGGERS = {
+    "jsonl": ("mg_jax.training.loggers.JsonLines", None),
+    "tensorboard": ("mg_jax.training.loggers.TensorBoard", None),
+    "wandb": ("mg_jax.training.loggers.WeightsAndBiases", "wandb"),
+}
 _WHEN_TO_COMPILE = ("auto", "background", "first", "off")  # values of run.compile_ahead
 _LARGEST_SEED = (1 << 63) - 2  # JAX takes 63 bits, and precise batch norm one more than this
 
