@@ -51,11 +51,11 @@ _CLIPS_PER_S = flags.DEFINE_float(
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
 # The flags that only some benchmarks have.
 _BENCHMARK_FLAGS = {
-    ("kernels",): (_CLIPS,),
-    ("step", "losses"): (_ITERATIONS,),
-    ("step",): (_PEER,),
-    ("program",): (_AGAINST,),
-    ("input",): (_CLIPS_PER_S,),
+    "kernels": (_CLIPS,),
+    "step": (_ITERATIONS, _PEER),
+    "losses": (_ITERATIONS,),
+    "program": (_AGAINST,),
+    "input": (_CLIPS_PER_S,),
 }
 
 environment.set_defaults()

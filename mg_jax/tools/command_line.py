@@ -82,21 +82,21 @@ def _words(error: BaseException) -> str:
     return re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
 
 
-def check_flags(
-    chosen: flags.FlagHolder, by_modes: dict[tuple[str, ...], tuple[flags.FlagHolder, ...]]
-) -> None:
+def check_flags(chosen: flags.FlagHolder, by_mode: dict[str, tuple[flags.FlagHolder, ...]]) -> None:
     """Ends the program where a flag is given that goes with another mode.
 
     Args:
       chosen: the flag that chooses the mode.
-      by_modes: flags by the modes that have them.
+      by_mode: the flags that each mode has and not every mode.
     """
-    for modes, own in by_modes.items():
-        for flag in own if chosen.value not in modes else ():
-            if flag.present:
-                given = f"--{flag.name}" if flag.value is True else f"--{flag.name}={flag.value}"
-                *right, wrong = (f"--{chosen.name}={mode}" for mode in (*modes, chosen.value))
-                sys.exit(f"error: {given} goes with {' or '.join(right)}, not with {wrong}")
+    names = {mode: {flag.name for flag in own} for mode, own in by_mode.items()}
+    for flag in (flag for own in by_mode.values() for flag in own):
+        if flag.present and flag.name not in names.get(chosen.value, ()):
+            value = ",".join(flag.value) if isinstance(flag.value, list) else flag.value
+            given = f"--{flag.name}" if value is True else f"--{flag.name}={value}"
+            right = [f"--{chosen.name}={mode}" for mode in names if flag.name in names[mode]]
+            wrong = f"--{chosen.name}={chosen.value}"
+            sys.exit(f"error: {given} goes with {' or '.join(right)}, not with {wrong}")
 
 
 def stay_on_cpu() -> None:
