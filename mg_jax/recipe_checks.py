@@ -245,12 +245,12 @@ def check_shapes(config, shapes: Iterable[Shape], setting: str) -> None:
         f"frames={config.frames} does not fit: {' and '.join(reasons)}; use "
         f"{above if below is None else f'{below} or {above}'}"
         + (f", or other time divisors in {setting}" if divisors[-1] > 1 else "")
-        + _divisors_that_do(config.frames, unit, divisors)
+        + _nearest_valid_divisors(config.frames, unit, divisors)
     )
 
 
-def _divisors_that_do(frames: int, unit: int, divisors: list[float]) -> str:
-    """For the largest time divisor that does not fit, the nearest ones that do."""
+def _nearest_valid_divisors(frames: int, unit: int, divisors: list[float]) -> str:
+    """For the largest time divisor that does not fit, the nearest valid ones."""
     wrong = max(d for d in divisors if not round(frames / d) or round(frames / d) % unit)
     kept = frames / wrong // unit * unit  # of the next coarser grid that fits
     near = [t for t in (kept + unit, kept) if 0 < t < frames]

@@ -174,7 +174,7 @@ def check_broken_files(
     add = findings.error if too_many else findings.notice
     kind = f"{len(broken):,} of {total:,} videos cannot be read"
     kind += (
-        f", more than the share prepare.max_broken={most:g}. Mend the videos or the list, or set "
+        f", more than the share prepare.max_broken={most:g}. Fix the videos or the list, or set "
         "--config.prepare.max_broken=... higher"
         if too_many
         else " and will be skipped"

@@ -54,7 +54,7 @@ class Findings:
         lines = "\n".join(grouped(self.errors)).replace(f"{source}/", "")
         raise UserError(
             printable(
-                f"{source} cannot be prepared; {count} things are wrong. Mend them, then use the "
+                f"{source} cannot be prepared; {count} things are wrong. Fix them, then use the "
                 f"same command again\n{lines}"
             )
         )
