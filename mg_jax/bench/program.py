@@ -1,4 +1,4 @@
-"""What an iteration on each grid costs an accelerator that is not there, by its compiled program.
+"""What an iteration on each grid costs an absent accelerator, by its compiled program.
 
 Nothing is run: kernels, bytes, FLOPs and memory are counted in what the compiler makes for it.
 Times are lower bounds by count, see `roofline.ASSUMPTIONS`.
