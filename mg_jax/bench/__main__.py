@@ -55,11 +55,12 @@ _CLIPS_PER_S = flags.DEFINE_float(
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
 # The flags that only some benchmarks have.
 _BENCHMARK_FLAGS = {
-    ("kernels",): (_CLIPS,),
-    ("step", "losses", "compile"): (_ITERATIONS,),
-    ("step",): (_PEER,),
-    ("program", "compile"): (_AGAINST,),
-    ("input",): (_CLIPS_PER_S,),
+    "kernels": (_CLIPS,),
+    "step": (_ITERATIONS, _PEER),
+    "losses": (_ITERATIONS,),
+    "compile": (_ITERATIONS, _AGAINST),
+    "program": (_AGAINST,),
+    "input": (_CLIPS_PER_S,),
 }
 
 environment.set_defaults()

@@ -27,7 +27,7 @@ DETERMINISTIC = {
     "xla_gpu_enable_triton_gemm": False,
 }
 
-# Programs for devices that are not there, which are only counted.
+# Programs for absent devices, which are only counted.
 ABSENT = {
     # Of the machine code nothing is read, and without it a fifth of the time is saved.
     "xla_backend_optimization_level": 0,
@@ -53,7 +53,7 @@ def for_run(platform: str, *, deterministic: bool) -> Options:
 
 
 def for_absent(platform: str, *, deterministic: bool) -> Options:
-    """The options of programs that are compiled for devices that are not there; as `for_run`."""
+    """The options of programs that are compiled for absent devices; as `for_run`."""
     absent = {**ABSENT, **(ABSENT_GPU if platform == "gpu" else {})}
     return {**_not_in_environment(absent), **for_run(platform, deterministic=deterministic)}
 

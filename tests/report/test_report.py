@@ -352,7 +352,7 @@ def test_what_cannot_be_read_or_compared_is_named(reported, tmp_path, spoil, mes
         (["--mode=report"], "--mode=report and --runs=DIR,DIR,... go together"),
         (["--mode=report", "--runs="], "--mode=report and --runs=DIR,DIR,... go together"),
         (["--mode=report", "--runs=a,,b"], "--mode=report and --runs=DIR,DIR,... go together"),
-        (["--config=tests/tiny.py", "--runs=a"], "--mode=report and --runs=DIR,DIR,... go tog"),
+        (["--config=tests/tiny.py", "--runs=a"], "--runs=a goes with --mode=report, not with"),
         (["--config=tests/tiny.py", "--mode=report", "--runs=a"], "takes no --config; each of"),
         (["--mode=report", "--runs=nowhere"], "nowhere is not there; give the work directories"),
         (["--mode=report", "--runs=README.md"], "README.md is a file; give the work directories"),
