@@ -24,6 +24,7 @@ def get_config(variant: str = ""):
     config.multigrid.epoch_factor = 1.0
     config.model.stem_frames = 1
     config.model.stage_frames = ((1,), (1,))
+    config.model.alpha, config.model.beta = 2, 1 / 2
     config.model.width = 8
     config.model.dropout = 0.5
     config.eval.times = 4

@@ -153,6 +153,7 @@ def test_a_checkpoint_that_was_never_finished_is_none(config, tmp_path):
 def test_slowfast_trains_and_evaluates_as_well(flags, tmp_path):
     settings = [
         "--config.model.name=slowfast",
+        "--config.model.fast_stage_frames=((3,),(3,))",
         "--config.schedule.steps=(1,)",
         "--config.schedule.iterations=3",
         "--config.schedule.warmup_iterations=0",
