@@ -118,7 +118,7 @@ class Session:
         with waiting("compiling", show=hosts.is_first()) as tick:
             program = self.executables.get(key, lambda: (tick(), self.stops.check_alone()))
         if hosts.is_first():
-            say(f"{key} {self.executables.format_origin(key)}")
+            say(f"program {key} {self.executables.format_origin(key)}")
         return program
 
     def _programs_left(self, key: Program) -> str:

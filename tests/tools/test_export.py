@@ -108,6 +108,7 @@ def network_of(config):
 @pytest.mark.parametrize("name", ["slowfast", "dot_product", "softmax"])
 def test_every_network_becomes_an_onnx_graph(config, name):
     config.model.name = "slowfast" if name == "slowfast" else "i3d"
+    config.model.fast_stage_frames = ((3,), (3,))
     if name != "slowfast":
         config.model.non_local.positions = ((0,), (0,))
         config.model.non_local.instantiation = name
