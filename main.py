@@ -1,12 +1,16 @@
 """Trains, evaluates, plans, previews, applies or compares video models. See README.md."""
 
+import dataclasses
 import os
 import pathlib
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 from absl import app, flags, logging
 
+from mg_jax.errors import first_line
 from mg_jax.machine import environment
 from mg_jax.machine.held_signals import held_signals
 from mg_jax.machine.launcher import launched_process
@@ -17,16 +21,6 @@ flags.adopt_module_key_flags(command_line)
 flags.adopt_module_key_flags(gpu_flags)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run keeps its files; not for --mode=prepare."
-)
-_MODE = flags.DEFINE_enum(
-    "mode",
-    "train",
-    ["train", "eval", "plan", "preview", "prepare", "predict", "report", "features", "export"],
-    "train: train, or continue, and evaluate; eval: evaluate the newest checkpoint; plan: print "
-    "the schedule; preview: draw the first clips of its grids; prepare: prepare the data set; "
-    "predict: the classes of --video; report: compare --runs on a page; "
-    "features: write what the network pools before its classifier; export: write the network of "
-    "--workdir for other programs.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, where no launcher says how processes meet."
@@ -83,108 +77,118 @@ _FORMAT = flags.DEFINE_enum(
 _RUNS = flags.DEFINE_list(
     "runs", None, "Work directories of finished or running runs, for --mode=report."
 )
-# The flags that only some modes have.
-_MODE_FLAGS = {
-    ("plan",): (_VIDEOS, _ON_DEVICE, _DEVICE_MEMORY),
-    ("predict", "features"): (_OUTPUT,),
-    ("features",): (_EACH_CLIP,),
-    ("train", "eval"): (_COORDINATOR,),
-    ("train", "eval", "prepare"): (_PROCESSES, _PROCESS),
-}
-
 environment.set_defaults()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Mode:
+    """What --mode can be.
+
+    Attributes:
+      help: what it does.
+      run: does it, with the config and the work directory; returns what to print, if anything.
+      own_flags: that not every mode has.
+      needs: those of its flags that must be given, with what they are given as.
+      config_of: whose config it takes instead of --config.
+      needs_workdir: whether --workdir must be given.
+      writes_to: where it writes instead of --workdir.
+      on_cpu: whether it leaves accelerators alone.
+      again: what the same command does after this one was stopped.
+    """
+
+    help: str
+    run: Callable[[Any, pathlib.Path | None], str | None]
+    own_flags: tuple[flags.FlagHolder, ...] = ()
+    needs: tuple[tuple[flags.FlagHolder, str], ...] = ()
+    config_of: str = ""
+    needs_workdir: bool = True
+    writes_to: str = ""
+    on_cpu: bool = False
+    again: str = ""
+
+
 def main(argv: list[str]) -> None:
-    """Dispatches on --mode; a setting that cannot work ends with its message, not a traceback."""
-    mode, config = _MODE.value, command_line.CONFIG.value
+    """Runs the mode; a setting that cannot work ends with its message, not a traceback."""
     if len(argv) > 1:
         sys.exit(f"error: unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
-    if (config is None) != (mode in ("report", "export")):
-        of_runs = {"report": "each of its --runs", "export": "its --workdir"}
-        sys.exit(
-            "error: --config is missing, for example --config=configs/demo.py"
-            if config is None
-            else f"error: --mode={mode} takes no --config; {of_runs[mode]} has its own"
-        )
-    if _WORKDIR.value is None and mode not in ("prepare", "predict", "features"):
-        sys.exit(f"error: --workdir=DIR is missing; --mode={mode} keeps its files there")
-    if _WORKDIR.value is not None and mode == "prepare":
-        sys.exit("error: --mode=prepare takes no --workdir; it writes to --config.data.dir")
-    if (_VIDEO.value is None) == (mode == "predict") and mode != "features":
-        sys.exit("error: --mode=predict and --video=FILE go together")
-    if _OUTPUT.value is None and mode == "features":
-        sys.exit("error: --output=FILE.npz or FILE.safetensors is missing; it gets the features")
-    if (_FORMAT.value is None) == (mode == "export"):
-        sys.exit("error: --mode=export and --format=stablehlo, savedmodel or onnx go together")
-    runs = _RUNS.value
-    if (runs is None) == (mode == "report") or runs == [] or "" in (runs or []):
-        sys.exit("error: --mode=report and --runs=DIR,DIR,... go together")
-    command_line.check_flags(_MODE, _MODE_FLAGS)
-    gpu_flags.check_flags(
-        "--mode=plan, and without --on_device", wanted=mode == "plan" and not _ON_DEVICE.value
-    )
-    if _DEVICE_MEMORY.value == 0:
-        sys.exit("error: --device_memory_gb=0 must be positive")
+    mode, config = _MODES[_MODE.value], command_line.CONFIG.value
+    _check_flags(_MODE.value, mode)
     workdir = _path(_WORKDIR.value)
     if workdir is not None and workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
     logging.set_verbosity(logging.ERROR)
-    hints = {
-        "prepare": "the same command continues from what is prepared so far",
-        "train": "the same command starts it again",
-    }
     with (
-        command_line.signals_as_statuses(lambda: hints.get(mode, "")),
+        command_line.signals_as_statuses(lambda: mode.again),
         command_line.errors_as_messages(),
     ):
-        _dispatch(mode, config, workdir)
+        if mode.on_cpu:
+            with held_signals():
+                command_line.stay_on_cpu()
+        if said := mode.run(config, workdir):
+            print(said)
 
 
-def _dispatch(mode: str, config, workdir: pathlib.Path | None) -> None:
-    # Each mode imports only what it needs: a plan starts at once, training loads TensorFlow.
-    # Signals wait meanwhile: raised in an extension's import, their exceptions crash Python.
-    if mode == "plan":
-        return _plan(config, workdir)
-    if mode in ("prepare", "preview", "report", "export"):
-        with held_signals():
-            command_line.stay_on_cpu()
-    if mode == "prepare":
-        with held_signals():
-            from mg_jax.tools.prepare import prepare
-        # The others need not be met, only the folder that all share.
-        return prepare(config, launched_process(_PROCESSES.value, _PROCESS.value))
-    if mode == "preview":
-        with held_signals():
-            from mg_jax.tools.preview import write_preview
-        print(write_preview(config, workdir))
-        return None
-    if mode == "report":
-        with held_signals():
-            from mg_jax.report.write import write_report
-        page = write_report(_paths(_RUNS.value), workdir)
-        print(f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs")
-        return None
-    if mode == "export":
-        with held_signals():
-            from mg_jax.tools.export import export_run
-        print(export_run(workdir, _FORMAT.value))
-        return None
-    # It has no effect once JAX and TensorFlow are loaded.
+def _check_flags(name: str, mode: _Mode) -> None:
+    """Ends the program where flags are missing, or given that this mode does not have."""
+    if command_line.CONFIG.value is None and not mode.config_of:
+        sys.exit("error: --config is missing, for example --config=configs/demo.py")
+    if command_line.CONFIG.value is not None and mode.config_of:
+        sys.exit(f"error: --mode={name} takes no --config; {mode.config_of} has its own")
+    if _WORKDIR.value is None and mode.needs_workdir:
+        sys.exit(f"error: --workdir=DIR is missing; --mode={name} keeps its files there")
+    if _WORKDIR.value is not None and mode.writes_to:
+        sys.exit(f"error: --mode={name} takes no --workdir; it writes to {mode.writes_to}")
+    for flag, given_as in mode.needs:
+        values = flag.value if isinstance(flag.value, list) else [flag.value]
+        if not values or not all(values):
+            sys.exit(f"error: --mode={name} and --{flag.name}={given_as} go together")
+    command_line.check_flags(_MODE, {other: _MODES[other].own_flags for other in _MODES})
+
+
+# Each mode imports only what it needs: a plan starts at once, training loads TensorFlow. Signals
+# wait meanwhile: raised in an extension's import, their exceptions crash Python.
+
+
+def _prepare(config, workdir: None) -> None:
+    with held_signals():
+        from mg_jax.tools.prepare import prepare
+    # The others need not be met, only the folder that all share.
+    prepare(config, launched_process(_PROCESSES.value, _PROCESS.value))
+
+
+def _preview(config, workdir: pathlib.Path) -> str:
+    with held_signals():
+        from mg_jax.tools.preview import write_preview
+    return write_preview(config, workdir)
+
+
+def _report(config: None, workdir: pathlib.Path) -> str:
+    with held_signals():
+        from mg_jax.report.write import write_report
+    page = write_report(_paths(_RUNS.value), workdir)
+    return f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs"
+
+
+def _export(config: None, workdir: pathlib.Path) -> str:
+    with held_signals():
+        from mg_jax.tools.export import export_run
+    return export_run(workdir, _FORMAT.value)
+
+
+def _predict(config, workdir: pathlib.Path | None) -> str:
+    keep_freed_memory()  # which has no effect once JAX and TensorFlow are loaded
+    with held_signals():
+        from mg_jax.tools.predict_many import predict_videos
+    return predict_videos(config, _paths(_VIDEO.value), workdir, _path(_OUTPUT.value))
+
+
+def _features(config, workdir: pathlib.Path | None) -> str:
     keep_freed_memory()
-    if mode == "predict":
-        with held_signals():
-            from mg_jax.tools.predict_many import predict_videos
-        print(predict_videos(config, _paths(_VIDEO.value), workdir, _path(_OUTPUT.value)))
-        return None
-    if mode == "features":
-        with held_signals():
-            from mg_jax.tools.features import write_features
-        videos = None if _VIDEO.value is None else _paths(_VIDEO.value)
-        output, each = _path(_OUTPUT.value), _EACH_CLIP.value
-        print(write_features(config, videos, workdir, output, each_clip=each))
-        return None
-    return _train_or_evaluate(mode, config, workdir)
+    with held_signals():
+        from mg_jax.tools.features import write_features
+    videos = None if _VIDEO.value is None else _paths(_VIDEO.value)
+    output, each = _path(_OUTPUT.value), _EACH_CLIP.value
+    return write_features(config, videos, workdir, output, each_clip=each)
 
 
 def _path(text: str | None) -> pathlib.Path | None:
@@ -196,13 +200,16 @@ def _paths(texts: list[str]) -> list[pathlib.Path]:
 
 
 def _plan(config, workdir: pathlib.Path) -> None:
+    gpu_flags.check_flags("--mode=plan, and without --on_device", wanted=not _ON_DEVICE.value)
+    if _DEVICE_MEMORY.value == 0:
+        sys.exit("error: --device_memory_gb=0 must be positive")
     with held_signals():
         from mg_jax.tools.plan import write_plan
 
     def write_schedule() -> None:
         print(write_plan(config, workdir, _VIDEOS.value), flush=True)
 
-    # Devices that do not do are refused before anything is written.
+    # Devices that cannot be used are refused before anything is written.
     if (gpu := gpu_flags.GPU.value) is not None:
         with held_signals():
             command_line.stay_on_cpu()
@@ -225,12 +232,21 @@ def _plan(config, workdir: pathlib.Path) -> None:
     return write_memory_plan(config, workdir, _DEVICE_MEMORY.value)
 
 
+def _train(config, workdir: pathlib.Path) -> None:
+    _train_or_evaluate("train", config, workdir)
+
+
+def _evaluate(config, workdir: pathlib.Path) -> None:
+    _train_or_evaluate("eval", config, workdir)
+
+
 def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
     """Joins the other processes of the run, if any, then trains or evaluates.
 
     If that ends early, this process exits without waiting for the others, which may be gone, or for
     the compiler.
     """
+    keep_freed_memory()
     with held_signals():
         import jax
 
@@ -259,11 +275,10 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
         if jax.process_count() == 1:
             raise
         traceback.print_exc()
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         hosts.exit_now(
             f"error: process {jax.process_index()} of {jax.process_count()} cannot go on, most "
-            f"likely because another one ended ({reason}). Start all of them again; the run "
-            "continues from the newest checkpoint"
+            f"likely because another one ended ({first_line(error)}). Start all of them again; "
+            "the run continues from the newest checkpoint"
         )
 
 
@@ -278,6 +293,73 @@ def _stopped(how: str, mode: str, workdir: pathlib.Path) -> str:
         return f"{how}; {CONTINUES}"
     return f"{how} before the first checkpoint; the same command starts it again"
 
+
+# Whoever adds a mode adds it here, with a function above and its flags at the top.
+_MODES = {
+    "train": _Mode(
+        "train, or continue, and evaluate",
+        _train,
+        own_flags=(_COORDINATOR, _PROCESSES, _PROCESS),
+        again="the same command starts it again",
+    ),
+    "eval": _Mode(
+        "evaluate the newest checkpoint", _evaluate, own_flags=(_COORDINATOR, _PROCESSES, _PROCESS)
+    ),
+    "plan": _Mode(
+        "print the schedule",
+        _plan,
+        own_flags=(
+            *(_VIDEOS, _ON_DEVICE, _DEVICE_MEMORY),
+            *(gpu_flags.GPU, gpu_flags.GPUS, gpu_flags.HOSTS),
+        ),
+    ),
+    "preview": _Mode("draw the first clips of its grids", _preview, on_cpu=True),
+    "prepare": _Mode(
+        "prepare the data set",
+        _prepare,
+        own_flags=(_PROCESSES, _PROCESS),
+        needs_workdir=False,
+        writes_to="--config.data.dir",
+        on_cpu=True,
+        again="the same command continues from what is prepared so far",
+    ),
+    "predict": _Mode(
+        "the classes of --video",
+        _predict,
+        own_flags=(_VIDEO, _OUTPUT),
+        needs=((_VIDEO, "FILE"),),
+        needs_workdir=False,
+    ),
+    "report": _Mode(
+        "compare --runs on a page",
+        _report,
+        own_flags=(_RUNS,),
+        needs=((_RUNS, "DIR,DIR,..."),),
+        config_of="each of its --runs",
+        on_cpu=True,
+    ),
+    "features": _Mode(
+        "write what the network pools before its classifier",
+        _features,
+        own_flags=(_VIDEO, _OUTPUT, _EACH_CLIP),
+        needs=((_OUTPUT, "FILE.npz or FILE.safetensors"),),
+        needs_workdir=False,
+    ),
+    "export": _Mode(
+        "write the network of --workdir for other programs",
+        _export,
+        own_flags=(_FORMAT,),
+        needs=((_FORMAT, "stablehlo, savedmodel or onnx"),),
+        config_of="its --workdir",
+        on_cpu=True,
+    ),
+}
+_MODE = flags.DEFINE_enum(
+    "mode",
+    "train",
+    list(_MODES),
+    "; ".join(f"{name}: {mode.help}" for name, mode in _MODES.items()) + ".",
+)
 
 if __name__ == "__main__":
     app.run(main, flags_parser=command_line.parse_flags)

@@ -41,6 +41,6 @@ def get_config(variant: str = ""):
     config.schedule.warmup_learning_rate = 1e-4
 
     config.eval.times = 5
-    config.eval.precise_bn_batches = 50  # 200, five times, are much beside 1,737 iterations
+    config.eval.precise_bn_batches = 50  # 200, five times, are too many for 1,737 iterations
     config.run.checkpoint_every = 200
     return as_variant(config, variant)

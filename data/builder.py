@@ -132,7 +132,7 @@ class VideoBuilder(dataset_builder.FileReaderBuilder, abc.ABC, skip_registration
         return is_planned(self._parts_dir)
 
     def _remove_plan_if(self, is_done: Callable[[], bool]) -> None:
-        """Without a plan the others see that there is nothing left to do."""
+        """Removes the plan of a data set that is done, which tells the others to stop."""
         if is_done():
             (self._parts_dir / PLAN).unlink(missing_ok=True)
             self._remove_incomplete()

@@ -3,9 +3,10 @@
 A plan checks them where JAX is not installed, so networks are named here and imported elsewhere.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mg_jax.errors import UserError
@@ -14,8 +15,8 @@ DTYPES = ("float32", "bfloat16")
 AFFINITIES = ("dot_product", "softmax", "unscaled_softmax")
 SLOW_FRAMES = ("spread", "every")
 
-# Bottleneck blocks of res2 ... res5 by depth. 14 is for small data.
-BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+# Bottleneck blocks of res2 ... res5 by depth; 8 ends with res3. 8 and 14 are for small data.
+BLOCKS = {8: (1, 1), 14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +52,37 @@ def check_model(config) -> None:
         raise UserError(f"model.dropout={config.dropout} must be at least 0 and below 1")
     if config.dtype not in DTYPES:
         raise UserError(f"model.dtype={config.dtype!r} is not supported; use {' or '.join(DTYPES)}")
-    MODELS[config.name].check(config)
+    with missing_settings_named(config):
+        MODELS[config.name].check(config)
 
 
 def frame_unit(config) -> int:
-    """The number of frames that divides those of every clip that the model takes."""
+    """The number of frames that divides those of every clip that the model takes.
+
+    Raises:
+      UserError: if the config lacks the setting that gives it.
+    """
     setting = MODELS[config.name].frame_unit
-    return config[setting] if setting else 1
+    with missing_settings_named(config):
+        return getattr(config, setting) if setting else 1
+
+
+@contextlib.contextmanager
+def missing_settings_named(config) -> Iterator[None]:
+    """While an architecture reads the `model` section of a config, names a setting that it lacks.
+
+    Raises:
+      UserError: if there is one.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        if error.obj is not config:
+            raise
+        raise UserError(
+            f"model.name={config.name} needs model.{error.name}, which the config lacks; set it in "
+            "configs/base.py, for all recipes, or in the recipe"
+        ) from error
 
 
 def _check_resnet(config) -> None:
@@ -82,9 +107,9 @@ def _check_slowfast(config) -> None:
     _check_odd(config, "fusion_frames")
     _check_stage_frames(config, "fast_stage_frames")
     for name in ("stem_stride", "pool_frames"):
-        if config[name] != 1:
+        if (value := getattr(config, name)) != 1:
             raise UserError(
-                f"model.{name}={config[name]} must be 1 with model.name=slowfast, whose slow "
+                f"model.{name}={value} must be 1 with model.name=slowfast, whose slow "
                 "pathway has every alpha-th frame of the fast one; it is a setting of i3d"
             )
     if config.slow_frames not in SLOW_FRAMES:
@@ -99,18 +124,20 @@ def _check_slowfast(config) -> None:
 
 
 def _check_at_least_1(config, name: str) -> None:
-    if config[name] < 1:
-        raise UserError(f"model.{name}={config[name]} must be at least 1")
+    value = getattr(config, name)
+    if value < 1:
+        raise UserError(f"model.{name}={value} must be at least 1")
 
 
 def _check_odd(config, name: str) -> None:
-    if config[name] < 1 or config[name] % 2 == 0:
-        raise UserError(f"model.{name}={config[name]} must be odd, such as 1, 3, 5 or 7")
+    value = getattr(config, name)
+    if value < 1 or value % 2 == 0:
+        raise UserError(f"model.{name}={value} must be odd, such as 1, 3, 5 or 7")
 
 
 def _check_stage_frames(config, name: str) -> None:
-    stages = tuple(config[name])
-    fits = len(stages) == 4 and all(
+    stages, count = tuple(getattr(config, name)), len(BLOCKS[config.depth])
+    fits = len(stages) == count and all(
         isinstance(stage, (tuple, list))
         and stage
         and all(isinstance(k, int) and k > 0 and k % 2 for k in stage)
@@ -118,9 +145,10 @@ def _check_stage_frames(config, name: str) -> None:
     )
     if not fits:
         raise UserError(
-            f"model.{name}={stages} must list, for each of res2 ... res5, odd kernel sizes over "
-            "time that its blocks take in turn. For example ((1,), (1,), (3,), (3,)), or "
-            "((3,), (3, 1), (3, 1), (1, 3)) where every other block has one of 3"
+            f"model.{name}={stages} must list, for each of res2 ... res{count + 1}, odd kernel "
+            "sizes over time that its blocks take in turn. For example ((1,), (1,), (3,), (3,)), "
+            "or ((3,), (3, 1), (3, 1), (1, 3)) where every other block has one of 3; "
+            f"model.depth={config.depth} has {count} of them"
         )
 
 

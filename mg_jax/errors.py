@@ -1,4 +1,6 @@
-"""What went wrong, for the person who started a command."""
+"""What went wrong, for the person who started a command, and what its messages are made of."""
+
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -7,3 +9,20 @@ class UserError(Exception):
     Commands end with this message alone. Every other exception is a fault of the program, and ends
     with its traceback.
     """
+
+
+def text_of(error: BaseException) -> str:
+    """An error's message, or its type if it has none."""
+    return str(error).strip() or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return text_of(error).splitlines()[0]
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = list(map(str, names))
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -11,6 +11,7 @@ and batches are the nearest whole ones.
 
 import dataclasses
 import math
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,18 @@ class Grid:
     short_sides: tuple[float, float]
 
     def __str__(self) -> str:
-        return f"{self.batch} x {self.frames} x {self.size}^2"
+        return format_grid(vars(self))
+
+
+def format_grid(grid: dict[str, Any], *, sub_batch: bool = False) -> str:
+    """Clips, frames and pixels of a grid, such as `64 x 16 x 112^2`.
+
+    Args:
+      grid: the attributes of a `Grid`, by name, as results keep them.
+      sub_batch: whether to add how many clips share batch-norm statistics, `... / 8`.
+    """
+    text = f"{grid['batch']} x {grid['frames']} x {grid['size']}^2"
+    return f"{text} / {grid['sub_batch']}" if sub_batch else text
 
 
 @dataclasses.dataclass(frozen=True)

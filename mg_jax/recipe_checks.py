@@ -13,7 +13,12 @@ from mg_jax.grid import LONG_CYCLE, Shape
 from mg_jax.schedule import Schedule, TooShort
 
 SAMPLINGS = ("stride", "segments")
-LOGGERS = ("jsonl", "tensorboard", "wandb")
+# What run.loggers can name: a class, and the library that only this logger needs.
+LOGGERS = {
+    "jsonl": ("mg_jax.training.loggers.JsonLines", None),
+    "tensorboard": ("mg_jax.training.loggers.TensorBoard", None),
+    "wandb": ("mg_jax.training.loggers.WeightsAndBiases", "wandb"),
+}
 _WHEN_TO_COMPILE = ("auto", "background", "first", "off")  # values of run.compile_ahead
 _LARGEST_SEED = (1 << 63) - 2  # JAX takes 63 bits, and precise batch norm one more than this
 
@@ -240,12 +245,12 @@ def check_shapes(config, shapes: Iterable[Shape], setting: str) -> None:
         f"frames={config.frames} does not fit: {' and '.join(reasons)}; use "
         f"{above if below is None else f'{below} or {above}'}"
         + (f", or other time divisors in {setting}" if divisors[-1] > 1 else "")
-        + _divisors_that_do(config.frames, unit, divisors)
+        + _nearest_valid_divisors(config.frames, unit, divisors)
     )
 
 
-def _divisors_that_do(frames: int, unit: int, divisors: list[float]) -> str:
-    """For the largest time divisor that does not fit, the nearest ones that do."""
+def _nearest_valid_divisors(frames: int, unit: int, divisors: list[float]) -> str:
+    """For the largest time divisor that does not fit, the nearest valid ones."""
     wrong = max(d for d in divisors if not round(frames / d) or round(frames / d) % unit)
     kept = frames / wrong // unit * unit  # of the next coarser grid that fits
     near = [t for t in (kept + unit, kept) if 0 < t < frames]

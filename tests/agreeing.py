@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
+from mg_jax.machine import environment
 from mg_jax.runtime import hosts, program_cache
 from mg_jax.runtime.meeting import connect
 from mg_jax.runtime.stops import Stops
@@ -141,6 +142,7 @@ def open_sessions(process, folder, data_dir, cache):
 
 if __name__ == "__main__":
     _, port, number, folder, data_dir, cache = sys.argv
+    environment.set_defaults()
     process, folder = int(number), pathlib.Path(folder)
     connect(f"localhost:{port}", 2, process)
     devices = said(hosts.check_device_counts)

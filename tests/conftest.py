@@ -10,16 +10,18 @@ import shutil
 
 from mg_jax.machine import environment
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {environment.XLA_FLAG}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
 
 import jax
 import pytest
 
+from mg_jax.runtime import program_cache
+
 # Compiled programs are kept between the tests of one checkout, in process and in subprocesses.
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "programs"
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
+program_cache.cache_programs(CACHE, "cpu")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from configs.base import get_base
 from mg_jax.models import create_model
+from mg_jax.runtime import xla_options
 from mg_jax.training.state import init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
@@ -45,7 +46,8 @@ def published_tensors(arrays):
 def eval_logits(name, arrays, variables):
     """Logits of the golden input by running statistics."""
     model = create_model(model_config(name), train=False)
-    return jax.jit(model.apply)(variables, arrays["input_q32"].astype(np.float32) / 32)
+    apply = jax.jit(model.apply, compiler_options=xla_options.CPU)
+    return apply(variables, arrays["input_q32"].astype(np.float32) / 32)
 
 
 def assert_logits(logits, expected):

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from data.builder import VideoBuilder
 from data.listing import lists
-from data.listing.class_folders import find_class_folders, folders_in, videos_of_class_folders
+from data.listing.class_folders import find_class_folders, folders_in, listing_of_class_folders
 from data.listing.findings import Findings
-from data.listing.sources import lists_in, splits_among
+from data.listing.sources import leave_out_others, lists_in, splits_among
 from data.listing.videos import Listing, Video
 from mg_jax.errors import UserError
 
@@ -38,9 +38,7 @@ class Builder(VideoBuilder):
             )
         found, folders = (lists_in(source), folders_in(source)) if source.is_dir() else ([], [])
         files = splits_among(found, self.settings.splits, findings)
-        for path in found:
-            if path not in files.values():
-                findings.leave_out(path, "lists that are no split")
+        leave_out_others(found, files, "lists", findings)
         if files:
             names = classes or [f"class {k}" for k in range(count)]
             splits = {
@@ -79,13 +77,11 @@ class Builder(VideoBuilder):
         findings: Findings,
     ) -> Listing:
         found = find_class_folders(folders, self.settings.source, findings)
-        names, splits = videos_of_class_folders(found, folders, classes, findings)
-        if len(names) != count:
+        listing = listing_of_class_folders(found, folders, classes, findings)
+        if len(listing.classes) != count:
             raise UserError(
-                f"{', '.join(map(str, folders.values()))} hold {len(names)} class folders; "
-                f"Kinetics-{count} has {count} classes. For a subset list the classes in "
+                f"{', '.join(map(str, folders.values()))} hold {len(listing.classes)} class "
+                f"folders; Kinetics-{count} has {count} classes. For a subset list the classes in "
                 f"{lists.CLASS_FILE}, or use --config.data.name=video_folder/NAME"
             )
-        how = "names of folders" if classes is None else lists.CLASS_FILE
-        read_from = {split: f"folder {path.name}" for split, path in folders.items()}
-        return Listing(names, splits, how, classes is not None, read_from)
+        return listing

@@ -4,10 +4,11 @@ import collections
 
 from data.listing.classes import near_duplicates
 from data.listing.copies import copies
-from data.listing.findings import Findings, printable, some
+from data.listing.findings import Findings, printable
 from data.listing.lists import CLASS_FILE
 from data.listing.states import State
 from data.listing.videos import Listing, Video
+from mg_jax.errors import some
 
 
 def check_listing(
@@ -173,7 +174,7 @@ def check_broken_files(
     add = findings.error if too_many else findings.notice
     kind = f"{len(broken):,} of {total:,} videos cannot be read"
     kind += (
-        f", more than the share prepare.max_broken={most:g}. Mend the videos or the list, or set "
+        f", more than the share prepare.max_broken={most:g}. Fix the videos or the list, or set "
         "--config.prepare.max_broken=... higher"
         if too_many
         else " and will be skipped"

@@ -5,14 +5,14 @@ import os
 import pathlib
 import unicodedata
 
-from data.listing.findings import Findings, printable, some
+from data.listing.findings import Findings, printable
 from data.listing.image_folder import SUFFIXES as IMAGES
 from data.listing.lists import CLASS_FILE
 from data.listing.sources import LIST
 from data.listing.system_files import is_system
 from data.listing.video_root import SETS_VIDEOS, path_inside
-from data.listing.videos import Action, Video
-from mg_jax.errors import UserError
+from data.listing.videos import Action, Listing, Video
+from mg_jax.errors import UserError, some
 
 # Suffixes of video files; a list may name files with any suffix.
 # fmt: off
@@ -158,20 +158,22 @@ def _leave_out_files(folder: pathlib.Path, is_source: bool, findings: Findings) 
         findings.leave_out(printable(folder / name), reason)
 
 
-def videos_of_class_folders(
+def listing_of_class_folders(
     found: dict[str, dict[str, list[ClassFolder]]],
     folders: dict[str, pathlib.Path],
     classes: list[str] | None,
     findings: Findings,
-) -> tuple[list[str], dict[str, list[Video]]]:
-    """The classes and the videos of class folders, by split.
+) -> Listing:
+    """The classes and the videos of class folders.
 
     Args:
       found: the class folders, by split and name.
       folders: of the splits.
-      classes: names in order; None for those found, numbers in their order before names in theirs.
+      classes: names in order, of `classes.txt`; None for those found, numbers in their order before
+        names in theirs.
       findings: errors are added.
     """
+    is_given, how = classes is not None, "names of folders" if classes is None else CLASS_FILE
     filled = {
         split: [
             (name, folder) for name, alike in by_class.items() for folder in alike if folder.videos
@@ -201,7 +203,8 @@ def videos_of_class_folders(
                 f"{folders[split]} holds no videos; they belong into one folder per class, as "
                 "files (.mp4 .mkv .avi ...) or as folders of images"
             )
-    return classes, splits
+    read_from = {split: f"folder {path.name}" for split, path in folders.items()}
+    return Listing(classes, splits, how, is_given, read_from)
 
 
 def _name(folder: pathlib.Path) -> str:

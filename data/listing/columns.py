@@ -4,8 +4,9 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from data.listing.findings import Findings, some
+from data.listing.findings import Findings
 from data.listing.video_root import VideoRoot
+from mg_jax.errors import some
 
 Lines = list[tuple[int, list[str]]]  # line number, cells
 

@@ -1,7 +1,6 @@
 """Collects the problems of a source, so that all are reported at once."""
 
 import dataclasses
-from collections.abc import Iterable
 
 from mg_jax.errors import UserError
 
@@ -55,7 +54,7 @@ class Findings:
         lines = "\n".join(grouped(self.errors)).replace(f"{source}/", "")
         raise UserError(
             printable(
-                f"{source} cannot be prepared; {count} things are wrong. Mend them, then use the "
+                f"{source} cannot be prepared; {count} things are wrong. Fix them, then use the "
                 f"same command again\n{lines}"
             )
         )
@@ -81,13 +80,6 @@ def grouped(found: dict[str, list[str]]) -> list[str]:
 
 def _more(texts: list[str]) -> list[str]:
     return [f"    and {len(texts) - _MOST:,} more"] if len(texts) > _MOST else []
-
-
-def some(names: Iterable[object], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    names = list(map(str, names))
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def printable(text: object) -> str:

@@ -9,11 +9,11 @@ import unicodedata
 from collections.abc import Sequence
 
 from data.listing.columns import Columns, understand
-from data.listing.findings import Findings, printable, some
+from data.listing.findings import Findings, printable
 from data.listing.list_files import check_utf8, read_lines, read_rows
 from data.listing.video_root import SETS_VIDEOS, VideoRoot, path_inside
 from data.listing.videos import Action, Video
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, some
 
 CLASS_FILE = "classes.txt"
 

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Iterable
 
-from data.listing.findings import Findings
+from data.listing.findings import Findings, printable
 
 _NAMES = {
     "train": ("train", "training"),
@@ -45,6 +45,15 @@ def splits_among(
         found.setdefault(split, path)
     order = [*_NAMES, *wanted]
     return dict(sorted(found.items(), key=lambda item: order.index(item[0])))
+
+
+def leave_out_others(
+    paths: Iterable[pathlib.Path], splits: dict[str, pathlib.Path], kind: str, findings: Findings
+) -> None:
+    """Reports the lists or folders that are no split, `kind` in words, as left out."""
+    for path in paths:
+        if path not in splits.values():
+            findings.leave_out(printable(path), f"{kind} that are no split")
 
 
 def _split_of(name: str, wanted: tuple[str, ...]) -> str | None:

@@ -3,8 +3,9 @@
 import pathlib
 
 from data.listing.checks import class_counts
-from data.listing.findings import Findings, grouped, printable, some
+from data.listing.findings import Findings, grouped, printable
 from data.listing.videos import Listing, Video
+from mg_jax.errors import some
 
 _MOST_REASONS = 8
 

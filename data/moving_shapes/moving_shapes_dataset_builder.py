@@ -54,7 +54,7 @@ class Builder(VideoBuilder):
     VARIANT_OPTIONAL = True
 
     def listing(self, findings: Findings) -> Listing:
-        """Draws the videos that are not there yet.
+        """Draws the missing videos.
 
         Raises:
           UserError: for an unknown variant.

@@ -114,6 +114,6 @@ class Account:
             f"{len(skipped)} of {self.total} videos cannot be read, more than the share "
             f"prepare.max_broken={self._max_broken:g}: "
             f"{', '.join(f'{count} {reason!r}' for reason, count in reasons.most_common(3))}; the "
-            f"reasons are in {path}. The first are{shown}\nMend or remove them and use the same "
+            f"reasons are in {path}. The first are{shown}\nFix or remove them and use the same "
             "command again, or set --config.prepare.max_broken=... higher; what is prepared is kept"
         )

@@ -4,9 +4,10 @@ import csv
 import math
 import pathlib
 
-from data.listing.findings import some
 from data.listing.states import State
 from data.listing.videos import Action, Listing
+from mg_jax.errors import some
+from mg_jax.machine.atomic_file import replaced
 
 SOURCES = "sources.csv"  # split, id, path, labels, and size and time of change of each video's file
 _COLUMNS = ("split", "id", "path", "labels", "bytes", "modified_ns")
@@ -14,7 +15,10 @@ _COLUMNS = ("split", "id", "path", "labels", "bytes", "modified_ns")
 
 def write_sources(path: pathlib.Path, listing: Listing, states: dict[str, list[State]]) -> None:
     """Writes the videos, their labels and the states of their files."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replaced(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(_rows(listing, states))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from data.preparation.resuming import PLAN
 from data.preparation.together import alone, in_turn_of, joined
+from mg_jax.machine.atomic_file import replace_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +62,8 @@ class Replacement:
 
         If the process is killed in between, the next one finishes this.
         """
-        if not self.newer.exists():
-            return
-        if self.folder.exists():
-            old = self.root / "old"
-            shutil.rmtree(old, ignore_errors=True)
-            self.folder.rename(old)
-        self.newer.rename(self.folder)
-        shutil.rmtree(self.root / "old", ignore_errors=True)
+        if self.newer.exists():
+            replace_folder(self.folder, self.newer, self.root / "old")
 
     def tell_unfinished(self) -> None:
         """Says where an interrupted renewal lies, and how to go on with it."""

@@ -1,8 +1,8 @@
 """Cuts a listing into parts such that valid parts of an interrupted preparation are kept.
 
 A part is valid if its videos are the same as then: ids, paths, labels, the sizes and times of their
-files, and whether they may be read. Where videos were mended, added or removed, only the parts that
-they are in are prepared again.
+files, and whether they may be read. Where videos were changed, added or removed, only their parts
+are prepared again.
 """
 
 import dataclasses

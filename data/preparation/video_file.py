@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import av
 
+from mg_jax.errors import text_of
+
 T = TypeVar("T")
 
 _STILLS = ("bmp", "gif", "mjpeg", "png", "webp")  # codecs of covers
@@ -179,7 +181,7 @@ def announced_frames(container: av.container.InputContainer, stream: av.VideoStr
 
 def reason(error: BaseException) -> str:
     """What went wrong; some errors of decoders carry no text of their own."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or text_of(error)
 
 
 def _many(frames: float) -> float:

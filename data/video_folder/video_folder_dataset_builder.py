@@ -1,17 +1,18 @@
 """Your own videos, in class folders or named by lists."""
 
+import dataclasses
 import pathlib
 from typing import ClassVar
 
 from data.builder import VideoBuilder
 from data.listing import lists
-from data.listing.class_folders import find_class_folders, folders_in, videos_of_class_folders
+from data.listing.class_folders import find_class_folders, folders_in, listing_of_class_folders
 from data.listing.classes import classes_that_occur
-from data.listing.findings import Findings, printable, some
-from data.listing.sources import lists_in, splits_among
+from data.listing.findings import Findings, printable
+from data.listing.sources import leave_out_others, lists_in, splits_among
 from data.listing.system_files import is_system
 from data.listing.videos import Listing
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, some
 
 UNSPLIT_LISTS = ("videos", "annotations", "labels")
 
@@ -46,9 +47,7 @@ class Builder(VideoBuilder):
         files = splits_among(found, self.settings.splits, findings)
         files = files or self._unsplit_list(found, findings)
         split_folders = self._split_folders(folders, findings)
-        for path in found:
-            if path not in files.values():
-                findings.leave_out(path, "lists that are no split")
+        leave_out_others(found, files, "lists", findings)
         if files:
             if split_folders:
                 findings.notice(
@@ -58,7 +57,9 @@ class Builder(VideoBuilder):
                 )
             return self._from_lists(files, classes, findings)
         if split_folders:
-            return self._from_split_folders(split_folders, folders, classes, findings)
+            leave_out_others(folders, split_folders, "folders", findings)
+            in_splits = find_class_folders(split_folders, source, findings)
+            return listing_of_class_folders(in_splits, split_folders, classes, findings)
         return self._from_class_folders(found, classes, findings)
 
     def _unsplit_list(
@@ -97,21 +98,6 @@ class Builder(VideoBuilder):
         read_from = {split: path.name for split, path in files.items()}
         return Listing(names, splits, how, classes is not None, read_from)
 
-    def _from_split_folders(
-        self,
-        split_folders: dict[str, pathlib.Path],
-        folders: list[pathlib.Path],
-        classes: list[str] | None,
-        findings: Findings,
-    ) -> Listing:
-        for folder in folders:
-            if folder not in split_folders.values():
-                findings.leave_out(printable(folder), "folders that are no split")
-        found = find_class_folders(split_folders, self.settings.source, findings)
-        names, splits = videos_of_class_folders(found, split_folders, classes, findings)
-        read_from = {split: f"folder {path.name}" for split, path in split_folders.items()}
-        return Listing(names, splits, _how(classes), classes is not None, read_from)
-
     def _from_class_folders(
         self, csv_files: list[pathlib.Path], classes: list[str] | None, findings: Findings
     ) -> Listing:
@@ -126,9 +112,8 @@ class Builder(VideoBuilder):
                 f"class folders say which videos are used, not {_names(csv_files)}; a list of all "
                 f"videos is called {UNSPLIT_LISTS[0]}.csv"
             )
-        names, splits = videos_of_class_folders(found, folders, classes, findings)
-        read_from = {train: "class folders without splits"}
-        return Listing(names, splits, _how(classes), classes is not None, read_from)
+        listing = listing_of_class_folders(found, folders, classes, findings)
+        return dataclasses.replace(listing, read_from={train: "class folders without splits"})
 
     def _nothing(self, csv_files: list[pathlib.Path]) -> str:
         """What to do with a source in which neither splits nor class folders were found."""
@@ -151,7 +136,3 @@ class Builder(VideoBuilder):
 
 def _names(paths: list[pathlib.Path]) -> str:
     return some((printable(path.name) for path in paths), 8)
-
-
-def _how(classes: list[str] | None) -> str:
-    return "names of folders" if classes is None else lists.CLASS_FILE

@@ -1,4 +1,4 @@
-"""Compiles programs for devices that are not there."""
+"""Compiles programs for absent devices."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""Meshes of accelerators that are not there, to compile for.
+"""Meshes of absent accelerators, to compile for.
 
 XLA compiles for a device from its facts alone. What it takes beside JAX is the device's compiler,
 a Python package without drivers or libraries, in a folder of its own: installed beside JAX it would

@@ -18,18 +18,19 @@ flags.adopt_module_key_flags(gpu_flags)
 _WHAT = flags.DEFINE_enum(
     "what",
     "input",
-    ["input", "prepare", "step", "kernels", "profile", "losses", "program"],
+    ["input", "prepare", "step", "kernels", "profile", "losses", "program", "compile"],
     "input: clips per second of each grid of the config (default: Kinetics SlowFast); prepare: "
     "preparing with 1, 2 ... workers; step: an iteration on each grid, and the wall clock of the "
     "whole schedule; kernels: blocks of the network in several forms; profile: the kernels of an "
     "iteration, timed and by count; losses: --iterations of the schedule beside the CPU's; "
-    "program: what an iteration on each grid would cost --gpu, which need not be there, at least.",
+    "program: what an iteration on each grid would cost --gpu, which need not be there, at least; "
+    "compile: what compiling each program costs this machine.",
 )
 _CLIPS = flags.DEFINE_integer("clips", 1, "For --what=kernels: clips of a batch.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer(
     "iterations",
     20,
-    "For --what=step: iterations on each grid; for --what=losses: in all.",
+    "For --what=step and compile: iterations on each grid; for --what=losses: in all.",
     lower_bound=1,
 )
 _PEER = flags.DEFINE_enum(
@@ -39,7 +40,10 @@ _PEER = flags.DEFINE_enum(
     "For --what=step: times the same step in plain PyTorch as well, turn by turn.",
 )
 _AGAINST = flags.DEFINE_string(
-    "against", None, "For --what=program: an earlier program.json to compare with."
+    "against",
+    None,
+    "For --what=program: an earlier program.json to compare with; for --what=compile: another "
+    "checkout's folder; the two take turns.",
 )
 _CLIPS_PER_S = flags.DEFINE_float(
     "clips_per_s",
@@ -51,11 +55,12 @@ _CLIPS_PER_S = flags.DEFINE_float(
 _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and videos made for them.")
 # The flags that only some benchmarks have.
 _BENCHMARK_FLAGS = {
-    ("kernels",): (_CLIPS,),
-    ("step", "losses"): (_ITERATIONS,),
-    ("step",): (_PEER,),
-    ("program",): (_AGAINST,),
-    ("input",): (_CLIPS_PER_S,),
+    "kernels": (_CLIPS,),
+    "step": (_ITERATIONS, _PEER),
+    "losses": (_ITERATIONS,),
+    "compile": (_ITERATIONS, _AGAINST),
+    "program": (_AGAINST,),
+    "input": (_CLIPS_PER_S,),
 }
 
 environment.set_defaults()
@@ -67,7 +72,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: unexpected arguments {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
     command_line.check_flags(_WHAT, _BENCHMARK_FLAGS)
-    needs_config = _WHAT.value in ("step", "profile", "losses")
+    needs_config = _WHAT.value in ("step", "profile", "losses", "compile")
     if needs_config and command_line.CONFIG.value is None:
         sys.exit("error: --config is missing, for example --config=configs/demo.py")
     gpu_flags.check_flags("--what=program", wanted=_WHAT.value == "program")
@@ -100,7 +105,12 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
     if what == "step":
         return _time_step(config, workdir)
     if what == "program":
-        return _compile(config, workdir)
+        return _count(config, workdir)
+    if what == "compile":
+        from mg_jax.bench import compilation
+
+        against = None if _AGAINST.value is None else pathlib.Path(_AGAINST.value).expanduser()
+        return compilation.measure(config, workdir, _ITERATIONS.value, against)
     if what == "kernels":
         from mg_jax.bench import kernels
 
@@ -135,7 +145,7 @@ def _time_step(config, workdir: pathlib.Path) -> dict:
     return result
 
 
-def _compile(config, workdir: pathlib.Path) -> dict:
+def _count(config, workdir: pathlib.Path) -> dict:
     from mg_jax.bench import program, program_compared
 
     against = None

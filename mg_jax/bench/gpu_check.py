@@ -21,6 +21,7 @@ from typing import Any
 
 from absl import app, flags
 
+from mg_jax.grid import format_grid
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.tools import command_line
 
@@ -87,9 +88,8 @@ def _recipe(name: str, small: bool, batch: int) -> tuple[str, ...]:
 
 def _step_rows(result: dict[str, Any]) -> Iterator[Row]:
     row = result["grids"][0]
-    grid = row["grid"]
     yield (
-        f"{grid['batch']} x {grid['frames']} x {grid['size']}^2, {result['model']['dtype']}",
+        f"{format_grid(row['grid'])}, {result['model']['dtype']}",
         f"{1e3 * row['iteration_s']:.1f} ms ({1e3 * row['iteration_s_p10']:.1f} - "
         f"{1e3 * row['iteration_s_p90']:.1f}), {row['clips_per_s']:.1f} clips/s",
     )

@@ -23,7 +23,7 @@ import tensorflow as tf
 from data.format import crop as crop_lib
 from mg_jax.bench import sources, video_loader
 from mg_jax.bench.supply import add_needs, format_supply, measure_cost, resident_bytes
-from mg_jax.grid import Grid
+from mg_jax.grid import Grid, format_grid
 from mg_jax.input import sampling
 from mg_jax.input.datasets import DataSource, Split, open_source
 from mg_jax.input.pipeline import clip_batches
@@ -191,10 +191,9 @@ _HEADER = (
 
 
 def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
-    grid = row["grid"]
-    name = f"{grid['batch']} x {grid['frames']} x {grid['size']}^2"
     return (
-        f"{name:<24} {row['clips_per_s']:>8.1f} {row['of_blocks']:>10.2f} {row['of_jpeg']:>8.2f} "
+        f"{format_grid(row['grid']):<24} {row['clips_per_s']:>8.1f} "
+        f"{row['of_blocks']:>10.2f} {row['of_jpeg']:>8.2f} "
         f"{row['of_h264']:>9.1f} {row['of_loader']:>10.1f} {row['iteration_bytes'] / 1e6:>7.0f} "
         f"{row['iteration_cpu_s']:>9.1f} {row['iteration_cpu_s'] / base['iteration_cpu_s']:>8.2f}"
     )

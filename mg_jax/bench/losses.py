@@ -26,8 +26,8 @@ from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.progress import shown
 from mg_jax.recipe import check_devices, schedule_from_config
-from mg_jax.runtime import parallel, xla_options
-from mg_jax.training.programs import lower_program, train_program
+from mg_jax.runtime import parallel
+from mg_jax.training.programs import compile_lowered, lower_program, train_program
 from mg_jax.training.state import create_state
 from mg_jax.workdir.config import stored_config
 
@@ -105,14 +105,13 @@ def train(config, iterations: int) -> list[dict[str, Any]]:
     mesh, schedule = parallel.make_mesh(), schedule_from_config(config)
     check_devices(schedule, mesh.size)
     iterations = min(iterations, schedule.iterations)
-    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
     with jax.default_matmul_precision("highest"):
         state, losses = create_state(config, mesh), []
 
         def compiled(grid: Grid) -> jax.stages.Compiled:
             with jax.default_matmul_precision("highest"):  # is each thread's own
                 lowered = lower_program(config, mesh, state, train_program(grid))
-                return lowered.compile(compiler_options=options or None)
+                return compile_lowered(config, mesh, lowered)
 
         grids = list(dict.fromkeys(map(schedule.grid, range(iterations))))
         with futures.ThreadPoolExecutor(min(_COMPILERS, usable_cores())) as pool:

@@ -23,11 +23,10 @@ from mg_jax.bench.step import random_batch
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
 from mg_jax.recipe import as_baseline, check_devices, schedule_from_config
-from mg_jax.runtime import parallel, xla_options
+from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
-from mg_jax.training.programs import train_program
+from mg_jax.training.programs import compile_lowered, lower_program, train_program
 from mg_jax.training.state import create_state
-from mg_jax.training.step import lower_train_step
 
 _WARM_UP, _ITERATIONS = 2, 3
 _SHOWN = 20
@@ -71,12 +70,9 @@ def _profiled(
     config, mesh: jax.sharding.Mesh, program: Program
 ) -> tuple[ProgramCosts, dict[str, float]]:
     """A program's costs by count, and by kernel the seconds of an iteration on one device."""
-    platform = parallel.platform(mesh)
-    options = xla_options.for_run(platform, deterministic=config.run.deterministic)
-    options |= _OPTIONS.get(platform, {})
     state = create_state(config, mesh)
-    lowered = lower_train_step(config, mesh, state, program)
-    step = lowered.compile(compiler_options=options or None)
+    lowered = lower_program(config, mesh, state, program)
+    step = compile_lowered(config, mesh, lowered, _OPTIONS.get(parallel.platform(mesh)))
     batch = random_batch(config, mesh, program)
     rate = parallel.replicate(np.float32(0), mesh)
     for _ in range(_WARM_UP):

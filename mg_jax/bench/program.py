@@ -1,4 +1,4 @@
-"""What an iteration on each grid costs an accelerator that is not there, by its compiled program.
+"""What an iteration on each grid costs an absent accelerator, by its compiled program.
 
 Nothing is run: kernels, bytes, FLOPs and memory are counted in what the compiler makes for it.
 Times are lower bounds by count, see `roofline.ASSUMPTIONS`.
@@ -15,7 +15,7 @@ from mg_jax.accelerators.devices import Accelerator
 from mg_jax.accelerators.forecast import COUNTED, format_forecast, project
 from mg_jax.accelerators.hlo_kinds import KINDS
 from mg_jax.accelerators.roofline import ASSUMPTIONS, kernel_seconds, program_seconds
-from mg_jax.grid import Grid
+from mg_jax.grid import Grid, format_grid
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import schedules_of
 from mg_jax.tools.plan_absent import absent_devices
@@ -119,9 +119,7 @@ def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
 
 def grid_name(row: dict[str, Any]) -> str:
     """A grid and its sub-batch, at the tables' width."""
-    grid = row["grid"]
-    text = f"{grid['batch']} x {grid['frames']} x {grid['size']}^2 / {grid['sub_batch']}"
-    return f"{text:<29}"
+    return f"{format_grid(row['grid'], sub_batch=True):<29}"
 
 
 def _format_kinds(result: dict[str, Any]) -> str:

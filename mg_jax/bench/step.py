@@ -18,16 +18,16 @@ from mg_jax.accelerators.forecast import MEASURED, format_forecast, project
 from mg_jax.accelerators.hlo_costs import program_costs
 from mg_jax.bench import device_limits
 from mg_jax.bench.torch_peer import TorchPeer, format_peer
-from mg_jax.grid import Grid
+from mg_jax.grid import Grid, format_grid
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedules_of
-from mg_jax.runtime import memory, parallel, xla_options
+from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
-from mg_jax.training.programs import train_program
+from mg_jax.training.programs import compile_lowered, lower_program, train_program
 from mg_jax.training.state import create_state
-from mg_jax.training.step import batch_shapes, lower_train_step
+from mg_jax.training.step import batch_shapes
 
 _WARM_UP = 2  # iterations before those that count
 
@@ -82,10 +82,9 @@ def _measure_grid(
 ) -> tuple[TrainState, dict[str, Any]]:
     program = train_program(grid)
     start = time.perf_counter()
-    lowered = lower_train_step(config, mesh, state, program)
+    lowered = lower_program(config, mesh, state, program)
     lowered_at = time.perf_counter()
-    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
-    step = lowered.compile(compiler_options=options or None)
+    step = compile_lowered(config, mesh, lowered)
     compiled_at = time.perf_counter()
     batch = random_batch(config, mesh, program)
     rate = parallel.replicate(np.float32(0), mesh)
@@ -174,7 +173,7 @@ def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
     seconds = row["iteration_s"]
     spread = f"{1e3 * row['iteration_s_p10']:.1f} - {1e3 * row['iteration_s_p90']:.1f}"
     return (
-        f"{_name(row['grid']):<29} {1e3 * seconds:>8.1f} {spread:>15} "
+        f"{format_grid(row['grid'], sub_batch=True):<29} {1e3 * seconds:>8.1f} {spread:>15} "
         f"{seconds / base['iteration_s']:>8.2f} "
         f"{row['clips_per_s']:>8.1f} {row['flops'] / seconds / 1e12:>8.3f} "
         f"{row['of_matmul_peak']:>8.1%} {row['of_bandwidth']:>8.1%} "
@@ -184,14 +183,11 @@ def _line(row: dict[str, Any], base: dict[str, Any]) -> str:
     )
 
 
-def _name(grid: dict[str, int]) -> str:
-    return f"{grid['batch']} x {grid['frames']} x {grid['size']}^2 / {grid['sub_batch']}"
-
-
 def plot(result: dict[str, Any], workdir: pathlib.Path) -> pathlib.Path:
     """Draws time per iteration and memory by grid, and returns the PNG's path."""
     rows = result["grids"]
-    names = [_name(row["grid"]).replace(" x ", "\u00d7").replace("^2", "\u00b2") for row in rows]
+    texts = [format_grid(row["grid"], sub_batch=True) for row in rows]
+    names = [text.replace(" x ", "\u00d7").replace("^2", "\u00b2") for text in texts]
     panels = (
         ("ms per iteration", [1e3 * row["iteration_s"] for row in rows]),
         ("GB on each device", [row["memory_bytes"] / 1e9 for row in rows]),

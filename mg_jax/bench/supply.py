@@ -13,7 +13,8 @@ from mg_jax.input.pipeline import clip_batches
 from mg_jax.input.readers import Readers
 from mg_jax.input.sampling import Augmentation
 
-# Before those that count, so that everything is open and busy.
+# Batches: the first ones open files and start readers, the last ones keep readers busy until the
+# measurement ends.
 _WARM_UP, _COUNTED, _AFTER = 4, 16, 4
 
 

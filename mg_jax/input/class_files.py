@@ -1,4 +1,4 @@
-"""What is said of single classes: which swap when a clip is mirrored, and their weights.
+"""Per-class settings: which swap when a clip is mirrored, and their weights.
 
 Both are CSV files without a header, of two columns each, and name classes as the data set does.
 """

@@ -50,7 +50,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class DataSource:
-    """The splits that a run uses, the names of their classes and what is said of single ones."""
+    """The splits that a run uses, the names of their classes and the per-class settings."""
 
     train: Split
     evaluation: Split

@@ -52,7 +52,7 @@ class Answer(NamedTuple):
     Attributes:
       batch: that it is about.
       kind: DONE: a task is. DAMAGED: a video is. NOTHING_LEFT: no other video can take a damaged
-        one's place. FAILED: the reader has met an error that it knows nothing of.
+        one's place. FAILED: the reader has met an unexpected error.
       row: of the damaged video.
       text: in words.
     """

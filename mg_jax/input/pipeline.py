@@ -79,9 +79,9 @@ def clip_batches(
 def _batch_or_nothing(
     stream: Stream, damaged: DamagedVideos, shape: int, first: int, count: int
 ) -> dict[str, np.ndarray]:
-    """As `Stream.read`; where that raises an error an empty batch, and `damaged` has the error.
+    """As `Stream.read`, but instead of raising an error it keeps it in `damaged.fatal`.
 
-    Out of a function of tf.data it would come as another one, after much that is printed.
+    The batch is then empty. tf.data would replace an error by one of its own and print a lot.
     """
     try:
         return stream.read(shape, first, count)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from mg_jax.errors import first_line
 from mg_jax.input.clips import ClipSource, NothingLeft, ViewSource
 from mg_jax.input.messages import DAMAGED, DONE, FAILED, NOTHING_LEFT, TASK, Answer, Task
 from mg_jax.input.shared_memory import arrays_in, load_shared, map_of
@@ -47,8 +48,7 @@ class _Reader:
 
     def _read(self, source: ClipSource | ViewSource, memory: np.ndarray, task: Task) -> None:
         def on_damage(row: int, error: Exception, instead: str) -> None:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            text = f"video {source.videos.ids[row]} is damaged ({reason}): {instead}"
+            text = f"video {source.videos.ids[row]} is damaged ({first_line(error)}): {instead}"
             self._say(Answer(task.batch, DAMAGED, row, text))
 
         batch = arrays_in(memory, source.fields(task.shape, task.count))

@@ -171,7 +171,7 @@ class _State:
             batch.done.set()
 
     def end(self) -> None:
-        """Ends the readers in the midst of what they do, which is of no use to anyone any more."""
+        """Ends the readers at once; unfinished work is discarded."""
         self._ending = True
         self._fail(ReaderError("the readers have been ended"))
         _kill(self._readers)

@@ -1,10 +1,12 @@
-"""Files that are there whole or not at all, even if the process is killed while it writes."""
+"""Files and folders that are there whole or not at all, even if their writer is killed."""
 
 import contextlib
 import json
 import os
 import pathlib
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +26,44 @@ def replaced(path: pathlib.Path) -> Iterator[pathlib.Path]:
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replaced_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """An empty folder to write into; when the block ends, it becomes `path`.
+
+    If the block raises, `path` stays as it was.
+    """
+    unfinished = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield unfinished
+        unfinished.chmod(0o755)
+        replace_folder(path, unfinished, path.with_name(f".{path.name}.old"))
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def replace_folder(path: pathlib.Path, newer: pathlib.Path, old: pathlib.Path) -> None:
+    """Puts a folder in the place of another one or of none, and removes that.
+
+    If it raises, `path` stays as it was. A process that is killed between the two renamings leaves
+    the former folder as `old`: only what has been replaced is removed.
+
+    Args:
+      path: the place.
+      newer: what becomes `path`; on the same file system.
+      old: where the former folder lies until the newer one is in its place.
+    """
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+    try:
+        newer.rename(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_unfinished(folder: pathlib.Path, name: str = "*") -> None:

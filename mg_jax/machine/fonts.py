@@ -16,6 +16,8 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
+from mg_jax.errors import some
+
 # Comes first, so that pictures look alike everywhere.
 _USUAL = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 # Words in the names of fonts that are used only where no plain font has the letters.
@@ -68,11 +70,10 @@ def say_missing(texts: Iterable[str]) -> str:
     missing = [x for x in dict.fromkeys("".join(texts)) if _font_for(x) is None]
     if not missing:
         return ""
-    shown = ", ".join(map(_name, missing[:_NAMED]))
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return (
-        f"no font here has {shown}{more}; boxes stand for them. Debian's packages fonts-noto-cjk "
-        "(Chinese, Japanese, Korean) and fonts-noto-core (other scripts) have most"
+        f"no font here has {some(map(_name, missing), _NAMED)}; boxes stand for them. "
+        "Debian's packages fonts-noto-cjk (Chinese, Japanese, Korean) and fonts-noto-core (other "
+        "scripts) have most"
     )
 
 

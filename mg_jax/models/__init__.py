@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mg_jax.architectures import MODELS, check_model
+from mg_jax.architectures import MODELS, check_model, missing_settings_named
 from mg_jax.errors import UserError
 from mg_jax.models.conv import Conv
 from mg_jax.models.norm import SubBatchNorm
@@ -40,7 +40,7 @@ def create_model(
       first_index: of the clips, in the global batch; None where they are all of this device's.
 
     Raises:
-      UserError: for invalid settings, or without classes.
+      UserError: for invalid or missing settings, or without classes.
     """
     check_model(config)
     if config.num_classes < 1:
@@ -56,4 +56,6 @@ def create_model(
     )
     first = partial(first_clip, axis_name) if first_index is None else lambda _: first_index
     parts = Parts(partial(Conv, dtype=dtype, platform=platform), norm, remat, train, first)
-    return importlib.import_module(MODELS[config.name].module).create(config, parts)
+    module = importlib.import_module(MODELS[config.name].module)
+    with missing_settings_named(config):
+        return module.create(config, parts)

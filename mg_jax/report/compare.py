@@ -3,11 +3,12 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from mg_jax.errors import UserError
 from mg_jax.report.comparison import Comparison, compared_with_first
 from mg_jax.report.groups import Group, check_comparable
-from mg_jax.report.runs import read_runs
+from mg_jax.report.runs import RunRecord, read_runs
 from mg_jax.report.table import Row, clocks, costs, results
 from mg_jax.report.words import difference, saved
 from mg_jax.tools.command_line import errors_as_messages
@@ -40,7 +41,7 @@ def format_comparison(comparison: Comparison) -> str:
     wall_clock, *parts = clocks(groups, 1, "s")
     parts = [dataclasses.replace(part, label=f"  {part.label}") for part in parts]
     heads = Row("", [group.name for group in groups])
-    rows = [heads, *costs(groups), wall_clock, *parts, *results(groups)]
+    rows = [heads, wall_clock, *parts, _programs(groups), *costs(groups), *results(groups)]
     columns = zip(*([row.label, *row.cells] for row in rows), strict=True)
     first, *widths = (max(map(len, column)) for column in columns)
     lines = [
@@ -50,8 +51,19 @@ def format_comparison(comparison: Comparison) -> str:
     return "\n".join([*lines, "", *(_against(comparison, group) for group in comparison.others)])
 
 
+def _programs(groups: Sequence[Group]) -> Row:
+    """How many programs the groups' runs compiled; others were kept from earlier runs."""
+
+    def compiled(run: RunRecord) -> int:
+        return run.summary["programs"] - run.summary["programs_from_cache"]
+
+    cells = [f"{sum(map(compiled, g.finished)) / len(g.finished):.3g}" for g in groups]
+    return Row("  programs compiled", cells)
+
+
 def _against(comparison: Comparison, group: Group) -> str:
-    parts = [saved(comparison, group, quantity) for quantity in ("iterations", "train_s")]
+    quantities = ("wall_clock_s", "iterations", "train_s")
+    parts = [saved(comparison, group, quantity) for quantity in quantities]
     parts.append(difference(comparison, group))
     return f"{group.name} against {comparison.reference.name}: {', '.join(parts)}"
 

@@ -12,7 +12,9 @@ from mg_jax.report.runs import RunRecord
 # Settings of evaluation that change what an accuracy means.
 _EVALUATION = ("eval.clips", "eval.crops", "eval.size", "eval.short_side")
 _FEWER = ("fewer", "as many", "more")
+_FASTER = ("faster", "as fast", "slower")
 _SAVED = {
+    "wall_clock_s": ("by the clock", _FASTER),
     "iterations": ("iterations", _FEWER),
     "flops": ("FLOPs", _FEWER),
     "train_s": ("training time without compilation", ("less", "as much", "more")),
@@ -37,13 +39,12 @@ def _sentence(comparison: Comparison, group: Group) -> str:
     faster = comparison.ratio(group, "train_s")
     if faster is None:
         return f"{group.name}: {_standing(group)}"
-    speed = in_words(faster, "faster than", "as fast as", "slower than")
-    clock = in_words(comparison.ratio(group, "wall_clock_s"), "faster", "as fast", "slower")
+    clock = saved(comparison, group, "wall_clock_s")
     reference = comparison.reference
     theirs = percent(reference.values[reference.metric])
     return (
-        f"{group.name} trains {speed} {reference.name}, {clock} by the clock; {_accuracy(group)} "
-        f"against {theirs} %"
+        f"{group.name} against {reference.name}: {clock}, in training alone "
+        f"{in_words(faster, *_FASTER)}; {_accuracy(group)} against {theirs} %"
     )
 
 
@@ -57,7 +58,10 @@ def details(comparison: Comparison, group: Group) -> str:
 
 
 def saved(comparison: Comparison, group: Group, quantity: Quantity) -> str:
-    """How much less of a quantity a group takes than the reference: 3.43× fewer iterations."""
+    """How much less of a quantity a group takes than the reference, such as 3.43× fewer iterations.
+
+    Of the wall clock: how much faster the group is by it.
+    """
     name, directions = _SAVED[quantity]
     return f"{in_words(comparison.ratio(group, quantity), *directions)} {name}"
 

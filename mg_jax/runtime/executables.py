@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import jax
 
 from mg_jax.errors import UserError
-from mg_jax.runtime import memory
+from mg_jax.runtime import memory, program_cache
 from mg_jax.runtime.xla_options import Options
 
 
@@ -67,6 +67,7 @@ class Executables:
         self._memory_bytes = memory_bytes
         self._options = options or None
         self._seconds: list[float] = []  # that each compilation took
+        self._found: set[Program] = set()  # in the cache on disk
         self._futures: dict[Program, concurrent.futures.Future] = {}
         # One at a time: XLA's compiler is itself parallel, and two took twice as long.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compiler")
@@ -111,6 +112,15 @@ class Executables:
         finally:
             self.stall_s += time.perf_counter() - start
 
+    @property
+    def found(self) -> int:
+        """How many programs came from the cache on disk."""
+        return len(self._found)
+
+    def format_origin(self, key: Program) -> str:
+        """Text: whether a program that is ready was compiled or came from the cache on disk."""
+        return program_cache.format_origin(key in self._found)
+
     def check(self) -> None:
         """Raises the error of a compilation that has failed, before its program is needed."""
         for future in self._futures.values():
@@ -130,8 +140,11 @@ class Executables:
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
         start = time.perf_counter()
+        found = program_cache.found_here()
         program = self._lower(key).compile(compiler_options=self._options)
         self._seconds.append(time.perf_counter() - start)
+        if program_cache.found_here() > found:
+            self._found.add(key)
         needed = memory.needed_bytes(program)
         if self._memory_bytes is not None and needed > self._memory_bytes:
             raise UserError(

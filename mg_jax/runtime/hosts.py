@@ -20,7 +20,7 @@ from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, text_of
 from mg_jax.runtime import parallel
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def on_first(work: Callable[[], T]) -> T:
         try:
             answer = json.dumps({"result": work()})
         except Exception as raised:
-            error, answer = raised, json.dumps({"error": _message(raised)})
+            error, answer = raised, json.dumps({"error": text_of(raised)})
     answer = json.loads(_gather(answer)[0])
     if error is not None:
         raise error
@@ -87,7 +87,7 @@ def on_all(work: Callable[[], T]) -> T:
         result = work()
     except Exception as raised:
         error = raised
-    messages = _gather("" if error is None else _message(error))
+    messages = _gather("" if error is None else text_of(error))
     if error is not None:
         raise error
     for process, message in enumerate(messages):
@@ -231,8 +231,3 @@ def _gather(text: str) -> list[str]:
     gathered = multihost_utils.process_allgather(content)
     texts = [row.tobytes().rstrip(b"\0").decode() for row in gathered]
     return [json.loads(text) if text else "" for text in texts]
-
-
-def _message(error: Exception) -> str:
-    """An error's message, or its type if it has none."""
-    return str(error) or type(error).__name__

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import jax
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, first_line
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
 from mg_jax.machine.launcher import check_index, launched_together
 from mg_jax.runtime import hosts
@@ -52,7 +52,7 @@ def connect(coordinator: str | None, processes: int | None, process: int | None)
             )
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"{others} of the run did not meet at {where} ({str(error).splitlines()[0]}); start "
+            f"{others} of the run did not meet at {where} ({first_line(error)}); start "
             "the same command on every host, with --coordinator=HOST:PORT --num_processes=N "
             "--process_id=0 ... N-1 where no launcher says so"
         ) from error

@@ -23,12 +23,12 @@ def needed_bytes(program: jax.stages.Compiled) -> int:
 
 
 def limit_bytes() -> int | None:
-    """Memory for programs on the smallest of this process's devices; None if none tells."""
+    """Memory for programs on the smallest of this process's devices; None if none reports it."""
     return min(_of_devices("bytes_limit"), default=None)
 
 
 def peak_bytes() -> int | None:
-    """The most that was allocated at once on one of this process's devices; None if none tells."""
+    """The most that was allocated at once on one of this process's devices, if any reports it."""
     return max(_of_devices("peak_bytes_in_use"), default=None)
 
 

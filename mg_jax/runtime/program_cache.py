@@ -1,16 +1,54 @@
 """Where compiled programs are kept between runs: JAX's persistent cache."""
 
 import pathlib
+import threading
 
 import jax
 
 from mg_jax.runtime import hosts
 
+_HIT = "/jax/compilation_cache/cache_hits"
+_found = threading.local()
 
-def cache_programs(folder: str | pathlib.Path) -> None:
-    """Makes JAX keep compiled programs in a folder, also between runs."""
+
+def _listen(event: str, **_) -> None:
+    if event == _HIT:
+        _found.count = found_here() + 1
+
+
+jax.monitoring.register_event_listener(_listen)
+
+
+def found_here() -> int:
+    """How many programs this thread has found in the cache so far instead of compiling them."""
+    return getattr(_found, "count", 0)
+
+
+def format_origin(found: bool) -> str:
+    """Text: that a program was found in the cache, or was compiled and why."""
+    folder = jax.config.jax_compilation_cache_dir
+    if folder is None or not jax.config.jax_enable_compilation_cache:
+        return "was compiled; nothing is kept"
+    if found:
+        return f"came from {folder}"
+    return f"was compiled; {folder} had none for this program, machine, XLA_FLAGS and JAX"
+
+
+def cache_programs(folder: str | pathlib.Path, platform: str) -> None:
+    """Makes JAX keep compiled programs in a folder, also between runs.
+
+    On CPUs they serve wherever the folder lies and however many cores there are; on other machines
+    or with other versions or XLA_FLAGS they do not.
+
+    Args:
+      folder: need not exist.
+      platform: cpu, gpu or tpu.
+    """
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if platform == "cpu":
+        # What is for GPUs alone would make the folder's path a part of each program's key.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
 def cache_run_programs(
@@ -33,11 +71,11 @@ def cache_run_programs(
         without that several processes on accelerators keep nothing.
     """
     if jax.process_count() == 1 or platform == "cpu":
-        cache_programs(folder)
+        cache_programs(folder, platform)
         return
     shared = workdir / "programs"
     if writes_alone and _looks_the_same(shared):
-        cache_programs(shared)
+        cache_programs(shared, platform)
         return
     jax.config.update("jax_enable_compilation_cache", False)
     if writes_alone:

@@ -104,9 +104,9 @@ def _write_report(trials: list[Trial], workdir: pathlib.Path) -> str:
 
 
 def _trials(config, workdir: pathlib.Path) -> list[Trial]:
-    """All cells, with the seeds asked for and with those of which there are work directories.
+    """The trials of all cells, for the seeds of the config and those with a work directory.
 
-    Seed by seed, so that the first results are of all cells.
+    They are ordered by seed, so that all cells have results early.
     """
     known = cells(config, config_flags.get_override_values(flags.FLAGS["config"]))
     names = (re.fullmatch(r".+_seed(\d+)", path.name) for path in workdir.glob("*"))

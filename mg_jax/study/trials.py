@@ -171,7 +171,14 @@ def _start(trial: Trial, cores: list[int]) -> _Running:
     trial.folder.mkdir(parents=True, exist_ok=True)
     _wait_for_earlier(trial.folder)
     share = ",".join(map(str, cores))
-    command = [sys.executable, "-m", "mg_jax.study.child", str(os.getpid()), share, str(_MAIN)]
+    command = [
+        sys.executable,
+        "-m",
+        "mg_jax.study.run_process",
+        str(os.getpid()),
+        share,
+        str(_MAIN),
+    ]
     with trial.output.open("a") as output:
         process = subprocess.Popen(
             [*command, *trial.flags, f"--workdir={trial.folder}"],

@@ -4,13 +4,21 @@ import contextlib
 import re
 import signal
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
 
 from absl import flags
 from ml_collections import config_flags
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, text_of
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
+
+# Where files lie that are neither recipes nor ours; Python's frozen modules have names like <...>.
+_LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<frozen",
+)
 
 # --config=FILE[:VARIANT] and --config.KEY=VALUE
 CONFIG = config_flags.DEFINE_config_file(
@@ -28,38 +36,67 @@ def parse_flags(argv: list[str]) -> list[str]:
         if CONFIG.value is not None:
             CONFIG.value.keys()  # a file that could not be loaded raises when it is looked at
         return rest
-    except (KeyError, AttributeError) as error:
-        # ml_collections quotes its message once or twice over.
-        reason = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
-        reason = re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
-        if "get_config" in reason:
-            sys.exit(f"error: {reason}; --config takes a recipe, such as configs/demo.py")
-        sys.exit(f"error: no such setting in the config: {reason}")
+    except UserError as error:
+        sys.exit(f"error: {error}")
     except SyntaxError as error:
         sys.exit(f"error: --config={error.filename} is no recipe; those are configs/*.py")
-    except (flags.Error, UserError, OSError, ValueError, TypeError) as error:
-        if missing := re.search(r"No such file or directory: '(.+?)'", str(error)):
-            sys.exit(f"error: --config={missing[1]} is not there; recipes are configs/*.py")
-        # In between ml_collections shows a traceback.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        sys.exit(f"error: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        sys.exit(f"error: {_fault_of_recipe(error) or _fault_of_arguments(error)}")
 
 
-def check_flags(
-    chosen: flags.FlagHolder, by_modes: dict[tuple[str, ...], tuple[flags.FlagHolder, ...]]
-) -> None:
+def _fault_of_recipe(error: BaseException | None) -> str:
+    """File, line and error where the code of a recipe, or what it calls, failed; or nothing."""
+    if error is None:
+        return ""
+    # ml_collections and absl raise errors of their own over it, which tell less.
+    if inner := _fault_of_recipe(error.__cause__ or error.__context__):
+        return inner
+    calls = traceback.extract_tb(error.__traceback__)
+    # Calls up to this file's are those of the program that parses its flags.
+    own = max((i for i, call in enumerate(calls) if call.filename == __file__), default=-1)
+    ours = [call for call in calls[own + 1 :] if not call.filename.startswith(_LIBRARIES)]
+    if not ours:
+        return ""
+    return f"{ours[-1].filename}:{ours[-1].lineno}: {type(error).__name__}: {_words(error)}"
+
+
+def _fault_of_arguments(error: Exception) -> str:
+    """What is wrong with a command line, in one sentence."""
+    if isinstance(error, (KeyError, AttributeError)):
+        reason = _words(error)
+        if "get_config" in reason:
+            return f"{reason}; --config takes a recipe, such as configs/demo.py"
+        return f"no such setting in the config: {reason}"
+    if missing := re.search(r"No such file or directory: '(.+?)'", str(error)):
+        return f"--config={missing[1]} is not there; recipes are configs/*.py"
+    # In between ml_collections shows a traceback.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(dict.fromkeys((lines[0], lines[-1])))
+
+
+def _words(error: BaseException) -> str:
+    if not isinstance(error, (KeyError, AttributeError)) or not error.args:
+        return text_of(error)
+    # ml_collections quotes its message once or twice over.
+    reason = str(error.args[0]).replace("\\n", "\n").replace("\\", "")
+    return re.sub(r"^'('.*)'$", r"\1", ". ".join(reason.splitlines()))
+
+
+def check_flags(chosen: flags.FlagHolder, by_mode: dict[str, tuple[flags.FlagHolder, ...]]) -> None:
     """Ends the program where a flag is given that goes with another mode.
 
     Args:
       chosen: the flag that chooses the mode.
-      by_modes: flags by the modes that have them.
+      by_mode: the flags that each mode has and not every mode.
     """
-    for modes, own in by_modes.items():
-        for flag in own if chosen.value not in modes else ():
-            if flag.present:
-                given = f"--{flag.name}" if flag.value is True else f"--{flag.name}={flag.value}"
-                *right, wrong = (f"--{chosen.name}={mode}" for mode in (*modes, chosen.value))
-                sys.exit(f"error: {given} goes with {' or '.join(right)}, not with {wrong}")
+    names = {mode: {flag.name for flag in own} for mode, own in by_mode.items()}
+    for flag in (flag for own in by_mode.values() for flag in own):
+        if flag.present and flag.name not in names.get(chosen.value, ()):
+            value = ",".join(flag.value) if isinstance(flag.value, list) else flag.value
+            given = f"--{flag.name}" if value is True else f"--{flag.name}={value}"
+            right = [f"--{chosen.name}={mode}" for mode in names if flag.name in names[mode]]
+            wrong = f"--{chosen.name}={chosen.value}"
+            sys.exit(f"error: {given} goes with {' or '.join(right)}, not with {wrong}")
 
 
 def stay_on_cpu() -> None:

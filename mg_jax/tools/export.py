@@ -7,9 +7,8 @@ float32, for any B. Pixels are normalised within.
 import importlib.util
 import json
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,9 +20,10 @@ from jax.extend.mlir.dialects import chlo, sdy, stablehlo
 
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_class_count
+from mg_jax.machine.atomic_file import replaced_folder
 from mg_jax.models import create_model
 from mg_jax.tools.model_card import model_card
-from mg_jax.training.preprocess import normalize
+from mg_jax.training.evaluation_step import clip_scores
 from mg_jax.workdir.checkpoint import read_best
 from mg_jax.workdir.config import WorkdirError, stored_config
 
@@ -63,18 +63,12 @@ def export_run(workdir: pathlib.Path, kind: str) -> str:
     config = with_class_count(stored_config(path), len(best.classes))
     folder = workdir / "export" / kind
     folder.parent.mkdir(exist_ok=True)
-    unfinished = pathlib.Path(tempfile.mkdtemp(prefix=f".{kind}.", dir=folder.parent))
-    try:
+    with replaced_folder(folder) as unfinished:
         _WRITERS[kind](unfinished, config, best.variables, best.classes)
         names = json.dumps(best.classes, indent=1, ensure_ascii=False) + "\n"
         (unfinished / "classes.json").write_text(names, encoding="utf-8")
         card = model_card(workdir, config, best, kind)
         (unfinished / "model_card.md").write_text(card, encoding="utf-8")
-        unfinished.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return f"{workdir}, {best}: see {folder / 'model_card.md'}"
 
 
@@ -90,19 +84,13 @@ def clip_shape(config) -> tuple[int, int, int, int]:
     return config.frames, config.eval.size, config.eval.size, 3
 
 
-def clip_scores(config) -> _Scores:
-    """The scores `B K` of clips `B T h h 3` uint8, as evaluation computes them of one view."""
-    model = create_model(config.model, train=False)
-    activation = jax.nn.sigmoid if config.data.multi_label else jax.nn.softmax
-
-    def scores(variables: Any, clips_BTHWC: jax.Array) -> jax.Array:
-        return activation(model.apply(variables, normalize(clips_BTHWC, config.data)))
-
-    return scores
+def scores_of(config) -> _Scores:
+    """The function to export: (variables, clips `B T h h 3` uint8) -> scores `B K`."""
+    return partial(clip_scores, create_model(config.model, train=False), data=config.data)
 
 
 def _write_stablehlo(folder: pathlib.Path, config, variables: Any, classes: list[str]) -> None:
-    scores = clip_scores(config)
+    scores = scores_of(config)
 
     @jax.jit
     def named(clips_BTHWC: jax.Array) -> dict[str, jax.Array]:
@@ -120,7 +108,7 @@ def _write_savedmodel(folder: pathlib.Path, config, variables: Any, classes: lis
 
     tf.config.set_visible_devices([], "GPU")  # left alone it takes all of a GPU's memory
     leaves, tree = jax.tree.flatten(variables)
-    scores = clip_scores(config)
+    scores = scores_of(config)
 
     @jax.jit
     def flat(leaves, clips_BTHWC):
@@ -169,7 +157,7 @@ def _write_onnx(folder: pathlib.Path, config, variables: Any, classes: list[str]
     config = config.copy_and_resolve_references()
     # Its runtimes have few operations in bfloat16.
     config.model.dtype = "float32"
-    scores = clip_scores(config)
+    scores = scores_of(config)
     graph = to_onnx(
         lambda clips_BTHWC: scores(variables, clips_BTHWC), clip_shape(config), (INPUT, OUTPUT)
     )

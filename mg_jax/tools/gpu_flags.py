@@ -1,4 +1,4 @@
-"""Flags of commands that compile for accelerators that are not there."""
+"""Flags of commands that compile for absent accelerators."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a schedule needs of accelerators that are not there: memory, and the least time."""
+"""What a schedule needs of absent accelerators: memory, and the least time."""
 
 import dataclasses
 import math
@@ -31,7 +31,7 @@ _GPU_SHARE = 0.75
 def write_absent_plan(
     config, workdir: pathlib.Path, name: str, gpus: int, hosts: int, limit_gb: float | None
 ) -> None:
-    """Compiles every program of a run for accelerators that are not there; prints what they need.
+    """Compiles every program of a run for absent accelerators; prints what they need.
 
     Writes `workdir/gpu_plan.json`. Nothing is opened or run.
 

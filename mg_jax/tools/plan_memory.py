@@ -15,13 +15,12 @@ from mg_jax.input.prepared import with_classes
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedule_from_config
-from mg_jax.runtime import memory, parallel, xla_options
+from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.memory import DEVICE_AHEAD
 from mg_jax.runtime.program_cache import cache_programs
-from mg_jax.training.programs import batch_bytes, train_program
+from mg_jax.training.programs import batch_bytes, compile_lowered, lower_program, train_program
 from mg_jax.training.state import state_shapes
-from mg_jax.training.step import lower_train_step
 
 
 def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> None:
@@ -41,7 +40,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     config, mesh = present_devices(config)
     schedule = schedule_from_config(config)
     limit = memory.limit_bytes() if limit_gb is None else limit_gb * 1e9
-    cache_programs(config.run.cache_dir)
+    cache_programs(config.run.cache_dir, parallel.platform(mesh))
     kind = mesh.devices.flat[0].device_kind
     print(f"\nmemory of each device, by the compiler for {mesh.size} x {kind}:")
     needs = {}
@@ -80,9 +79,8 @@ def present_devices(config) -> tuple[Any, Mesh]:
 def needed_bytes(config, mesh: Mesh, grid: Grid) -> int:
     """Bytes of a device that training on a grid needs, with the batches that lie there ahead."""
     program = train_program(grid)
-    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
-    lowered = lower_train_step(config, mesh, state_shapes(config), program)
-    step = lowered.compile(compiler_options=options or None)
+    lowered = lower_program(config, mesh, state_shapes(config), program)
+    step = compile_lowered(config, mesh, lowered)
     return memory.needed_bytes(step) + ahead_bytes(config, mesh, program)
 
 

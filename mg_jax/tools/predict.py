@@ -114,7 +114,7 @@ def weights(
     Raises:
       UserError: if the weights are not there or are another network's.
     """
-    cache_programs(config.run.cache_dir)
+    cache_programs(config.run.cache_dir, jax.default_backend())
     if workdir is not None:
         check_config(workdir, config, _APPLIED)
         best = read_best(workdir)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from data.listing.findings import some
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, some
 from mg_jax.input.datasets import stored
 from mg_jax.input.sampling import all_views
 from mg_jax.machine.atomic_file import replaced, write_json

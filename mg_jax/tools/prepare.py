@@ -75,7 +75,7 @@ def _prepare_alone(
 def _prepare_together(
     config, settings: Settings, root: pathlib.Path, replacement: Replacement, process: Process
 ) -> None:
-    """As `_prepare_alone`, but at any time others may be at it, or may have done it.
+    """As `_prepare_alone`, but other processes may be preparing it or have finished.
 
     So it is not enough to be asked for a renewal: a process that is late, or was started again,
     would renew once more what the others have renewed. Only what has changed is renewed.

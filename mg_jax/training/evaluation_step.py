@@ -12,7 +12,7 @@ from mg_jax.models import create_model
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
-from mg_jax.training.preprocess import normalize, preprocess
+from mg_jax.training.preprocess import flip, normalize
 from mg_jax.training.step import batch_shapes, training_model
 
 
@@ -35,7 +35,8 @@ def lower_statistics_step(
     model = training_model(settings, mesh, program, momentum=0.0)
 
     def step(state, batch, total):
-        clips_BTHWC = preprocess(batch, config.data)
+        # Mirrored as in training, but of pixels that `augment` leaves alone, as in evaluation.
+        clips_BTHWC = normalize(flip(batch["clips"], batch["flip"]), config.data)
         _, updated = model.apply(
             {"params": state.params, "batch_stats": state.batch_stats},
             clips_BTHWC,
@@ -95,10 +96,23 @@ def view_scores(
     """
     B, V = clips_BVTHWC.shape[:2]
     clips_NTHWC = clips_BVTHWC.reshape(B * V, *clips_BVTHWC.shape[2:])
+    scores_BVK = clip_scores(model, variables, clips_NTHWC, data).reshape(B, V, -1)
+    return scores_BVK.max(1) if data.multi_label else scores_BVK.mean(1)
+
+
+def clip_scores(
+    model: nn.Module, variables: dict[str, Any], clips_NTHWC: jax.Array, data
+) -> jax.Array:
+    """Scores of single clips, `N K` float32: the softmax, or the sigmoid with data.multi_label.
+
+    Args:
+      model: for inference.
+      variables: `params` and `batch_stats`.
+      clips_NTHWC: uint8.
+      data: the `data` section of the config: multi_label, mean and std.
+    """
     logits_NK = model.apply(variables, normalize(clips_NTHWC, data))
-    if data.multi_label:
-        return jax.nn.sigmoid(logits_NK).reshape(B, V, -1).max(1)
-    return jax.nn.softmax(logits_NK).reshape(B, V, -1).mean(1)
+    return jax.nn.sigmoid(logits_NK) if data.multi_label else jax.nn.softmax(logits_NK)
 
 
 def _lower(step, mesh: Mesh, state: TrainState, shapes: dict, *carry: Any) -> jax.stages.Lowered:

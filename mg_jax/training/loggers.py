@@ -1,15 +1,17 @@
-"""Where a run's scalars go: what `run.loggers` lists."""
+"""Where a run's scalars go: what `run.loggers` lists, of `recipe_checks.LOGGERS`."""
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import pathlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_text
+from mg_jax.recipe_checks import LOGGERS
 from mg_jax.training.events import EventFile
 from mg_jax.workdir.config import read_json
 
@@ -125,20 +127,26 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-LOGGERS = {"jsonl": JsonLines, "tensorboard": TensorBoard, "wandb": WeightsAndBiases}
-
-
 def check_loggers(names: Iterable[str]) -> None:
     """Raises UserError if the library of a logger is not installed."""
-    if "wandb" in names and importlib.util.find_spec("wandb") is None:
-        raise UserError(
-            "run.loggers has wandb, which is not installed: pip install wandb; the other loggers "
-            "are jsonl and tensorboard"
-        )
+    for name in names:
+        library = LOGGERS[name][1]
+        if library and importlib.util.find_spec(library) is None:
+            others = " and ".join(other for other in LOGGERS if other != name)
+            raise UserError(
+                f"run.loggers has {name}, which is not installed: pip install {library}; the other "
+                f"loggers are {others}"
+            )
 
 
 def open_loggers(
     names: Iterable[str], workdir: pathlib.Path, start: int, evaluated: bool
 ) -> list[Logger]:
     """The loggers of those names, in their order; arguments as of JsonLines."""
-    return [LOGGERS[name](workdir, start, evaluated) for name in names]
+    return [class_of(name)(workdir, start, evaluated) for name in names]
+
+
+def class_of(name: str) -> Callable[[pathlib.Path, int, bool], Logger]:
+    """The class that a name of `run.loggers` stands for."""
+    module, _, class_name = LOGGERS[name][0].rpartition(".")
+    return getattr(importlib.import_module(module), class_name)

@@ -17,7 +17,7 @@ from mg_jax.workdir.diverged import Diverged
 
 # Share of the time that devices wait for input; more of it is worth a word.
 _MUCH_WAITING = 0.1
-# Lines of the log that have to tell of it one after the other.
+# Consecutive log lines before a warning.
 _LINES = 3
 
 

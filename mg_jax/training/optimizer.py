@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from mg_jax.training.stages import HEAD, map_stages
+from mg_jax.training.network_stages import HEAD, map_stages
 from mg_jax.training_settings import STAGES
 
 

@@ -1,17 +1,7 @@
-"""Preprocessing of pixels on the devices."""
+"""What is done to every clip on the devices: it is normalised, in training some are mirrored."""
 
 import jax
 import jax.numpy as jnp
-
-
-def preprocess(batch: dict[str, jax.Array], data) -> jax.Array:
-    """What the network takes of a batch of training: its clips, augmented and normalised, float32.
-
-    Args:
-      batch: of `step.batch_shapes`.
-      data: the `data` section of the config.
-    """
-    return normalize(flip(batch["clips"], batch["flip"]), data)
 
 
 def normalize(clips_BTHWC: jax.Array, data) -> jax.Array:

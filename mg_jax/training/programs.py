@@ -11,6 +11,7 @@ from mg_jax.input.sampling import Views
 from mg_jax.runtime import memory, parallel, xla_options
 from mg_jax.runtime.executables import Executables, Program
 from mg_jax.runtime.state import TrainState
+from mg_jax.runtime.xla_options import Options
 from mg_jax.training import evaluation_step, step
 
 
@@ -42,9 +43,28 @@ def create_executables(
       class_weights: of the loss of each class; None for 1.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    options = xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
     lower = partial(lower_program, config, mesh, shapes, class_weights=class_weights)
-    return Executables(lower, memory.limit_bytes(), options)
+    return Executables(lower, memory.limit_bytes(), run_options(config, mesh))
+
+
+def run_options(config, mesh: Mesh) -> Options:
+    """The options of XLA for the programs of a run."""
+    return xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
+
+
+def compile_lowered(
+    config, mesh: Mesh, lowered: jax.stages.Lowered, more: dict[str, bool | int | str] | None = None
+) -> jax.stages.Compiled:
+    """A program of `lower_program`, compiled as a run does.
+
+    Args:
+      config: of the run.
+      mesh: the devices.
+      lowered: the program.
+      more: options of XLA besides those of the run.
+    """
+    options = {**run_options(config, mesh), **(more or {})}
+    return lowered.compile(compiler_options=options or None)
 
 
 def lower_program(

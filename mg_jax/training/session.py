@@ -116,7 +116,10 @@ class Session:
         if hosts.is_first():
             say(f"compiling {key}{note() if note else self._programs_left(key)}")
         with waiting("compiling", show=hosts.is_first()) as tick:
-            return self.executables.get(key, lambda: (tick(), self.stops.check_alone()))
+            program = self.executables.get(key, lambda: (tick(), self.stops.check_alone()))
+        if hosts.is_first():
+            say(f"program {key} {self.executables.format_origin(key)}")
+        return program
 
     def _programs_left(self, key: Program) -> str:
         self.executables.request([key])

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from mg_jax.architectures import frame_unit
 from mg_jax.models import create_model
-from mg_jax.runtime import parallel
+from mg_jax.runtime import parallel, xla_options
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.average import averaged
 from mg_jax.training.optimizer import create_optimizer
@@ -18,10 +18,8 @@ from mg_jax.training.optimizer import create_optimizer
 def create_state(config, mesh: Mesh) -> TrainState:
     """A newly initialised state, replicated over the mesh."""
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
-    # It runs only once, and compiles in a third of the time.
-    quickly = {"xla_backend_optimization_level": 0}
-    init = jax.jit(partial(_init_state, config), out_shardings=sharding, compiler_options=quickly)
-    return init()
+    init = partial(_init_state, config)
+    return jax.jit(init, out_shardings=sharding, compiler_options=xla_options.ONCE)()
 
 
 def state_shapes(config) -> TrainState:

@@ -16,12 +16,12 @@ from mg_jax.models.parts import first_clip
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.accumulation import mean_over_parts
 from mg_jax.training.augment.batch import augmented
 from mg_jax.training.average import with_average
 from mg_jax.training.loss import batch_metrics
+from mg_jax.training.network_stages import frozen
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
-from mg_jax.training.parts import mean_over_parts
-from mg_jax.training.stages import frozen
 from mg_jax.training_settings import changes_pixels
 
 

@@ -27,6 +27,7 @@ def summarize(session: Session, metrics: dict[str, float]) -> dict[str, Any]:
         "wall_clock_s": session.clocks.wall_clock_s,
         **dataclasses.asdict(session.clocks),
         "programs": len(session.executables.compiled),
+        "programs_from_cache": session.executables.found,
         "devices": parallel.device_names(session.mesh),
         "damaged_videos": hosts.total(len(data.train.damaged) + len(data.evaluation.damaged)),
         "metrics": metrics,

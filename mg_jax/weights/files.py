@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, first_line, text_of
 from mg_jax.machine.atomic_file import replaced
 
 _SAFETENSORS_DTYPES = {
@@ -101,8 +101,9 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             "objects could run code; save just its state dict with torch.save"
         ) from error
     except Exception as error:  # PyTorch raises whatever the damage causes.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} is damaged or no PyTorch checkpoint: {reason}") from error
+        raise WeightsError(
+            f"{path} is damaged or no PyTorch checkpoint: {first_line(error)}"
+        ) from error
     for key in ("model_state", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -153,8 +154,7 @@ def _read_caffe2(path: pathlib.Path) -> dict[str, np.ndarray]:
             # The zoo's pickles were written by Python 2.
             content = _ArraysOnly(file, encoding="latin1").load()
     except Exception as error:  # Unpickling raises whatever the damage causes.
-        reason = str(error) or type(error).__name__
-        raise WeightsError(f"{path} is damaged or no Caffe2 pickle: {reason}") from error
+        raise WeightsError(f"{path} is damaged or no Caffe2 pickle: {text_of(error)}") from error
     blobs = content.get("blobs") if isinstance(content, dict) else None
     if not isinstance(blobs, dict):
         raise WeightsError(f"{path} is no Caffe2 model: it has no 'blobs'")

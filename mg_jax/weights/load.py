@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mg_jax.errors import some
 from mg_jax.weights import mmaction, recognition
 from mg_jax.weights import names as names_lib
 from mg_jax.weights.files import WeightsError, read_tensors
@@ -128,7 +129,7 @@ def load_weights(
     source = names_lib.scheme(tensors, _places(shapes))
     if source is None:
         raise WeightsError(
-            f"the names in {path}, such as {_abridged(sorted(tensors))}, are of no known kind; "
+            f"the names in {path}, such as {some(sorted(tensors), 6)}, are of no known kind; "
             "known are PySlowFast's, PyTorchVideo's, Caffe2's, mmaction2's and those of "
             "torchvision's and timm's ResNets"
         )
@@ -261,7 +262,7 @@ def _check_network(
         raise WeightsError(f"{source} does not fit the config's model: {unlike}.{advice}")
     missing = [name for name in wanted if name not in found and not name.startswith(_HEAD)]
     if missing:
-        raise WeightsError(f"{source} lacks {len(missing)} tensors: {_abridged(missing)}")
+        raise WeightsError(f"{source} lacks {len(missing)} tensors: {some(missing, 6)}")
 
 
 def outline(names: Iterable[str]) -> str:
@@ -279,9 +280,3 @@ def outline(names: Iterable[str]) -> str:
     depth = "-".join(str(len(blocks[stage])) for stage in sorted(blocks)) or "no"
     after = f"after {', '.join(sorted(set(non_local)))}" if non_local else "none"
     return f"{len(pathways)} pathway(s) of {depth} blocks, non-local blocks: {after}"
-
-
-def _abridged(names: Iterable[str], most: int = 6) -> str:
-    names = list(names)
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

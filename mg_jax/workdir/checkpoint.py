@@ -14,7 +14,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Mesh
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, first_line
+from mg_jax.machine.failure import is_of_machine
 from mg_jax.metrics import headline
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
@@ -155,7 +156,8 @@ class Checkpoints:
           repair: rename newer unreadable ones, so that training can write their steps again.
 
         Raises:
-          WorkdirError: if there are checkpoints and none can be read.
+          WorkdirError: if there are checkpoints and none can be read, or if one may be whole and
+            the machine cannot read it.
         """
         shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
         errors = {}
@@ -163,10 +165,13 @@ class Checkpoints:
             error = None
             try:
                 restored, clocks = self._restore(step, shapes)
-            except Exception as damage:  # Orbax and TensorStore raise any type.
-                error = damage
+            except Exception as raised:  # Orbax and TensorStore raise any type.
+                error = raised
+            # On any process: all end, none sets aside what may be whole.
+            if hosts.total(error is not None and is_of_machine(error)):
+                raise WorkdirError(_unread(self.folder / str(step), error)) from error
             if hosts.total(error is not None):  # on any process
-                errors[step] = _first_line(error) if error else "another process cannot read it"
+                errors[step] = _reason(error)
                 continue
             for failed, reason in errors.items():
                 logging.error(
@@ -213,7 +218,7 @@ class Checkpoints:
             whole = [step for step in steps_in(self.folder) if step != self._writing]
             there = f"step {max(whole)} is the newest whole one" if whole else "there is none yet"
             raise CheckpointError(
-                f"a checkpoint could not be written to {self.folder} ({_first_line(error)}); "
+                f"a checkpoint could not be written to {self.folder} ({first_line(error)}); "
                 f"{there}. Make room and start the same command again, it continues from there"
             ) from error
 
@@ -254,8 +259,16 @@ class Checkpoints:
             )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _reason(error: Exception | None) -> str:
+    return "another process cannot read it" if error is None else first_line(error)
+
+
+def _unread(checkpoint: pathlib.Path, error: Exception | None) -> str:
+    """The message where the machine, not the checkpoint, is why it cannot be read."""
+    return (
+        f"checkpoint {checkpoint} cannot be read on this machine ({_reason(error)}). It may be "
+        "whole, so it stays: the same command tries again; to use the one before, move it away"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,10 +297,11 @@ class Best:
 def read_best(workdir: pathlib.Path) -> Best:
     """The checkpoint of a work directory with the best score, or the newest if none was evaluated.
 
-    An unreadable one is skipped with a message.
+    A damaged one is skipped with a message.
 
     Raises:
-      WorkdirError: if there is no readable checkpoint.
+      WorkdirError: if there is no readable checkpoint, or if one may be whole and the machine
+        cannot read it.
     """
     if not has_checkpoint(workdir):
         raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
@@ -301,7 +315,9 @@ def read_best(workdir: pathlib.Path) -> Best:
             variables = _read_variables(folder / str(step))
         except Exception as error:  # Orbax and TensorStore raise any type.
             path = folder / str(step)
-            logging.error("checkpoint %s cannot be read (%s)", path, _first_line(error))
+            if is_of_machine(error):
+                raise WorkdirError(_unread(path, error)) from error
+            logging.error("checkpoint %s cannot be read (%s)", path, first_line(error))
             steps.remove(step)
         else:
             return Best(step, best is not None, variables, classes)

@@ -1,6 +1,5 @@
 """The JSON record of a checkpoint: clocks, metrics, and checksums of the arrays and of itself."""
 
-import contextlib
 import json
 import pathlib
 import zlib
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 
 from mg_jax.machine.atomic_file import write_json
+from mg_jax.machine.failure import is_of_machine
 from mg_jax.metrics import headline
 from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.workdir.config import steps_in
@@ -106,11 +106,19 @@ def check_checksums(found: dict[str, int], record: dict[str, Any]) -> None:
 
 
 def score_by_step(folder: pathlib.Path) -> dict[int, float]:
-    """Top-1 or mAP by step, of the checkpoints that were evaluated and whose record is readable."""
+    """Top-1 or mAP by step, of the checkpoints that were evaluated and whose record is whole.
+
+    Raises:
+      OSError: if the machine cannot read a record that may be whole.
+    """
     scores = {}
     for step in steps_in(folder):
-        with contextlib.suppress(DamagedCheckpoint, OSError):
+        try:
             metrics = read_record(folder / str(step))["metrics"]
-            if metrics is not None:
-                scores[step] = headline(metrics)
+        except (DamagedCheckpoint, OSError) as error:
+            if is_of_machine(error):
+                raise
+            continue
+        if metrics is not None:
+            scores[step] = headline(metrics)
     return scores

@@ -148,12 +148,12 @@ def read_classes(workdir: pathlib.Path) -> list[str]:
     return read_json(path)
 
 
-def read_json(path: pathlib.Path, mend: str = _PUT_BACK) -> Any:
+def read_json(path: pathlib.Path, advice: str = _PUT_BACK) -> Any:
     """The content of a JSON file of a work directory.
 
     Args:
       path: of the file.
-      mend: what to do if it is damaged, for the message.
+      advice: what to do if it is damaged, for the message.
 
     Raises:
       WorkdirError: if it is damaged.
@@ -161,7 +161,7 @@ def read_json(path: pathlib.Path, mend: str = _PUT_BACK) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise WorkdirError(f"{path} is damaged ({error}); {mend}") from error
+        raise WorkdirError(f"{path} is damaged ({error}); {advice}") from error
 
 
 def stored_config(path: pathlib.Path) -> ConfigDict:

@@ -30,10 +30,10 @@ def read_diverged(workdir: pathlib.Path) -> dict[str, Any] | None:
     Raises:
       WorkdirError: if the file that holds them is damaged.
     """
-    path, mend = workdir / DIVERGED, "restore it from a copy"
+    path, advice = workdir / DIVERGED, "restore it from a copy"
     if not path.exists():
         return None
-    diverged = read_json(path, mend)
+    diverged = read_json(path, advice)
     if not isinstance(diverged, dict) or not {"step", "reason"} <= diverged.keys():
-        raise WorkdirError(f"{path} lacks step or reason; {mend}")
+        raise WorkdirError(f"{path} lacks step or reason; {advice}")
     return diverged

@@ -8,7 +8,7 @@ from mg_jax.workdir.config import WorkdirError, read_json
 SUMMARY = "summary.json"
 # Its clocks, which logged evaluations have as well, in seconds; the wall clock is their sum.
 CLOCKS = ("train_s", "compile_s", "eval_s")
-_READ = ("metrics", "wall_clock_s", *CLOCKS, "devices")
+_READ = ("metrics", "wall_clock_s", *CLOCKS, "programs", "programs_from_cache", "devices")
 _MEND = (
     "restore it from a copy, or delete it, and --mode=train evaluates the run and writes it anew"
 )

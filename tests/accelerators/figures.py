@@ -39,6 +39,8 @@ def config_of(model: str, dtype: str = "float32", batch: int = 8):
     config.model.num_classes = 4
     config.model.dtype = dtype
     config.model.name = model.removesuffix("_nl")
+    config.model.depth, config.model.non_local.positions = 14, ((), (), (), ())
+    config.model.stage_frames = ((1,), (1,), (3,), (3,))
     if model.endswith("_nl"):
         config.model.non_local.positions = ((), (0,), (0,), ())
     config.batch = batch

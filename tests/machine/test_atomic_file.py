@@ -1,5 +1,6 @@
 """Files are there whole or not at all."""
 
+import pathlib
 import signal
 import socket
 import subprocess
@@ -7,7 +8,14 @@ import sys
 
 import pytest
 
-from mg_jax.machine.atomic_file import remove_unfinished, replaced, write_json, write_text
+from mg_jax.machine.atomic_file import (
+    remove_unfinished,
+    replace_folder,
+    replaced,
+    replaced_folder,
+    write_json,
+    write_text,
+)
 from tests import runs
 
 KILLED = """
@@ -31,6 +39,46 @@ def test_what_is_there_stays_until_the_new_file_is_whole(tmp_path):
         unfinished.write_text("ne")
         raise KeyError
     assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_once_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "folder"
+    with replaced_folder(path) as unfinished:
+        (unfinished / "old").touch()
+        assert not path.exists()
+    with pytest.raises(KeyError), replaced_folder(path) as unfinished:
+        (unfinished / "part").touch()
+        raise KeyError
+    assert [file.name for file in path.iterdir()] == ["old"]
+    with replaced_folder(path) as unfinished:
+        (unfinished / "new").touch()
+        assert (path / "old").exists()
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    (newer / "new").touch()
+    rename = pathlib.Path.rename
+
+    def interrupted(source, target):
+        if source == newer:
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(path, newer, tmp_path / "aside")
+    assert (path / "old").exists() and (newer / "new").exists()
+    monkeypatch.undo()
+    replace_folder(path, newer, tmp_path / "aside")
+    assert [file.name for file in path.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [path]
 
 

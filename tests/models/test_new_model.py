@@ -11,6 +11,7 @@ import pytest
 
 from mg_jax import architectures
 from mg_jax.errors import UserError
+from mg_jax.models import create_model
 from mg_jax.models.parts import ModuleDef
 from mg_jax.models.resnet3d import Head
 from mg_jax.recipe import as_baseline, schedule_from_config
@@ -100,3 +101,16 @@ def test_a_plan_checks_its_settings(config):
     config.model.tubelet = 3
     with pytest.raises(UserError, match=r"model.tubelet=3"):
         schedule_from_config(config)
+
+
+def test_a_setting_that_a_config_lacks_is_named(config, monkeypatch):
+    del config.model.tubelet
+    with pytest.raises(UserError, match=r"name=norm_free needs model\.tubelet"):
+        schedule_from_config(config)
+    entry = architectures.Architecture(__name__, lambda config: None, frame_unit="tubelet")
+    monkeypatch.setitem(architectures.MODELS, "norm_free", entry)
+    with pytest.raises(UserError, match=r"name=norm_free needs model\.tubelet"):
+        schedule_from_config(config)
+    config.model.num_classes = 2
+    with pytest.raises(UserError, match=r"name=norm_free needs model\.tubelet"):
+        create_model(config.model, train=False)

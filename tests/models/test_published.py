@@ -12,6 +12,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from mg_jax.models import create_model
+from mg_jax.runtime import xla_options
 from mg_jax.weights.layout import to_tensors
 from tests.published import (
     MODELS,
@@ -55,7 +56,8 @@ def trained(request):
     """A golden model's training forward: arrays, order of clips, logits, loss, statistics."""
     arrays, variables = load(request.param)
     loss_fn, inputs, order = training_step(request.param, arrays, variables, jnp.float32)
-    loss, (logits, stats) = jax.jit(loss_fn)(variables["params"], inputs)
+    step = jax.jit(loss_fn, compiler_options=xla_options.CPU)
+    loss, (logits, stats) = step(variables["params"], inputs)
     return arrays, order, float(loss), logits, stats
 
 
@@ -80,17 +82,26 @@ def gradnorms(grads):
     return {name: float(np.linalg.norm(np.float64(value))) for name, value in tensors.items()}
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_gradients_are_the_published_but_for_rounding(name, monkeypatch, torch):
-    # XLA's float64 convolution on CPU loads some bytes before its input (JAX 0.10.2, AVX-512; seen
-    # in a debugger: `convolution.15_kernel`, an unmasked load at index -1 whose lanes are masked
-    # afterwards) and crashes where a buffer is the first thing in a mapping. In a process of its
-    # own with one heap none is. In float32 convolutions are Eigen's.
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
+@pytest.fixture(scope="module")
+def with_one_heap(torch):
+    """A process of its own with one heap.
+
+    XLA's float64 convolution on CPU loads some bytes before its input (JAX 0.10.2, AVX-512; seen in
+    a debugger: `convolution.15_kernel`, an unmasked load at index -1 whose lanes are masked
+    afterwards) and crashes where a buffer is the first thing in a mapping, which in one heap none
+    is. In float32 convolutions are Eigen's.
+    """
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-        pool.submit(check_gradients, name).result()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MALLOC_ARENA_MAX", "1")
+        patch.setenv("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
+        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+            yield pool
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_the_published_but_for_rounding(name, with_one_heap):
+    with_one_heap.submit(check_gradients, name).result()
 
 
 def check_gradients(name):
@@ -113,6 +124,7 @@ def check_gradients(name):
     loss_fn, inputs, _ = training_step(name, arrays, variables, jnp.float64)
     with jax.enable_x64(True):
         params = jax.tree.map(np.float64, variables["params"])
+        # Not by `xla_options.ONCE`, with which what was read before the input counts.
         grads = jax.jit(jax.grad(loss_fn, has_aux=True))(params, np.float64(inputs))[0]
         norms = gradnorms(grads)
     largest, deviations = max(norms.values()), []

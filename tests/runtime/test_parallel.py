@@ -142,6 +142,8 @@ def test_a_program_that_does_not_compile_raises_where_it_is_asked_for():
 
 def test_rematerialisation_computes_the_same_with_another_forward_pass(mesh):
     config = tiny.get_config()
+    config.model.depth, config.model.non_local.positions = 14, ((), (), (), ())
+    config.model.stage_frames = ((1,), (1,), (3,), (3,))
     program = Program("train", 16, 8, 32, sub_batch=8)
     flops, losses, states = [], [], []
     for config.run.remat in (False, True):

@@ -10,11 +10,12 @@ from mg_jax.runtime import parallel, xla_options
 from tests import absent
 
 
-def test_only_deterministic_programs_for_gpus_have_options(monkeypatch):
+def test_on_accelerators_only_deterministic_programs_for_gpus_have_options(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS")
-    for platform in ("cpu", "gpu", "tpu"):
+    for platform in ("gpu", "tpu"):
         assert xla_options.for_run(platform, deterministic=False) == {}
-    assert xla_options.for_run("cpu", deterministic=True) == {}
+    for deterministic in (False, True):
+        assert xla_options.for_run("cpu", deterministic=deterministic) == xla_options.CPU
     assert xla_options.for_run("gpu", deterministic=True) == xla_options.DETERMINISTIC
 
 

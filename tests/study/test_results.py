@@ -52,8 +52,15 @@ def trial(tmp_path):
 
 def finished(top1, train_s):
     clocks = {"train_s": train_s, "compile_s": 5, "eval_s": 1, "wall_clock_s": train_s + 6}
+    programs = {"programs": 4, "programs_from_cache": 0}
     metrics = {"top1": top1, "top5": 1.0, "loss": 0.0}
-    return {"ending": "summary.json", "metrics": metrics, "devices": "1 x cpu", **clocks}
+    return {
+        "ending": "summary.json",
+        "metrics": metrics,
+        "devices": "1 x cpu",
+        **programs,
+        **clocks,
+    }
 
 
 DIVERGED = {"ending": "diverged.json", "step": 2, "reason": "the loss is nan"}

@@ -1,5 +1,6 @@
 """Flags that belong to another mode are refused."""
 
+import re
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ def checked(*arguments):
     fast = flags.DEFINE_bool("fast", False, "", flag_values=values)
     miles = flags.DEFINE_integer("miles", 1, "", flag_values=values)
     values(["program", *arguments])
-    check_flags(mode, {("run",): (fast,), ("walk", "run"): (miles,)})
+    check_flags(mode, {"walk": (miles,), "run": (fast, miles)})
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,18 @@ def test_the_benchmarks_refuse_flags_of_others(tmp_path):
     assert done.returncode == 1
     assert "error: --clips_per_s=5.0 goes with --what=input" in done.stderr
     assert not (tmp_path / "bench").exists()
+
+
+@pytest.mark.parametrize("fault", ['config.model["dept"]', "config.nothing", "len(3)"])
+def test_a_fault_of_a_recipe_is_told_with_its_file_and_line(tmp_path, fault):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(
+        "from configs.base import get_base\n\n\ndef get_config():\n    config = get_base()\n"
+        f"    return {fault}\n"
+    )
+    said = runs.run(None, f"--config={recipe}", mode="prepare", expect=1)
+    assert re.search(rf"error: {recipe}:6: \w+Error: .+", said)
+    assert "no such setting" not in said
 
 
 def test_devices_that_there_are_not_are_refused_before_anything_is_written(tmp_path):

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs.demo import get_config
+from configs.study import get_config
 from mg_jax.models import create_model
 from mg_jax.models.conv import Conv
 from mg_jax.models.norm import SubBatchNorm

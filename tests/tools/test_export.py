@@ -13,7 +13,7 @@ from jax import export as jax_export
 
 from mg_jax.errors import UserError
 from mg_jax.models import create_model
-from mg_jax.tools.export import FORMATS, check_library, clip_scores, export_run
+from mg_jax.tools.export import FORMATS, check_library, export_run, scores_of
 from mg_jax.tools.onnx_graph import to_onnx
 from mg_jax.training.preprocess import normalize
 from mg_jax.training.state import init_variables
@@ -50,7 +50,7 @@ def expected(exported, tmp_path_factory):
     clips = np.random.default_rng(0).integers(0, 256, (3, 8, 32, 32, 3), np.uint8)
     path = tmp_path_factory.mktemp("clips") / "clips.npy"
     np.save(path, clips)
-    return path, np.asarray(jax.jit(clip_scores(config))(best.variables, clips))
+    return path, np.asarray(jax.jit(scores_of(config))(best.variables, clips))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -108,8 +108,9 @@ def network_of(config):
 @pytest.mark.parametrize("name", ["slowfast", "dot_product", "softmax"])
 def test_every_network_becomes_an_onnx_graph(config, name):
     config.model.name = "slowfast" if name == "slowfast" else "i3d"
+    config.model.fast_stage_frames = ((3,), (3,))
     if name != "slowfast":
-        config.model.non_local.positions = ((), (0,), (0,), ())
+        config.model.non_local.positions = ((0,), (0,))
         config.model.non_local.instantiation = name
     config.model.num_classes = 4
     scores = network_of(config)

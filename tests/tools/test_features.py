@@ -24,8 +24,8 @@ def features_of(config, given, workdir, path, *, each_clip=False):
 def test_the_classifier_makes_the_scores_of_features(undisturbed, config, data_dir, tmp_path):
     workdir = undisturbed[0]
     said, found = features_of(config, None, workdir, tmp_path / "f.npz", each_clip=True)
-    assert found["features"].shape == (11, 2, 256)
-    assert "features 11 x 2 x 256" in said
+    assert found["features"].shape == (11, 2, 64)
+    assert "features 11 x 2 x 64" in said
     np.testing.assert_array_equal(found["starts"][:, 0], 0)
     best = read_best(workdir)
     assert list(found["classes"]) == best.classes

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+from functools import partial
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from mg_jax.input.sampling import evaluation_views, training_augmentation
 from mg_jax.metrics import multi_label_metrics
 from mg_jax.models import create_model
 from mg_jax.recipe import schedule_from_config
-from mg_jax.runtime import parallel
+from mg_jax.runtime import parallel, xla_options
 from mg_jax.runtime.stops import Stops
 from mg_jax.training.evaluation import evaluate, precise_batch_stats
 from mg_jax.training.preprocess import normalize
@@ -35,7 +36,8 @@ def opened(data_dir, tmp_path_factory):
     state = create_state(config, mesh)
     rng = np.random.default_rng(0)
     # A fresh network gives every class the same score; spread the last layer's weights.
-    head = {"projection": {"kernel": rng.normal(size=(256, 4)), "bias": np.zeros(4)}}
+    shape = state.params["head"]["projection"]["kernel"].shape
+    head = {"projection": {"kernel": rng.normal(size=shape), "bias": np.zeros(4)}}
     head = jax.tree.map(lambda x: x.astype(np.float32), head)
     state = state.replace(params=parallel.replicate({**state.params, "head": head}, mesh))
     folder = tmp_path_factory.mktemp("run")
@@ -73,18 +75,15 @@ def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameter
         ((grid, i * grid.batch) for i in range(config.eval.precise_bn_batches)),
     )
     model = create_model(config.model, train=True, sub_batch=grid.sub_batch, momentum=0.0)
+    apply = jax.jit(partial(model.apply, mutable="batch_stats"), compiler_options=xla_options.ONCE)
     stats = []
     for batch in batches.as_numpy_iterator():
         clips = np.where(
             batch["flip"][:, None, None, None, None], batch["clips"][:, :, :, ::-1], batch["clips"]
         )
         variables = {"params": state.params, "batch_stats": state.batch_stats}
-        _, updated = model.apply(
-            variables,
-            normalize(clips, config.data),
-            mutable=["batch_stats"],
-            rngs={"dropout": jax.random.key(9)},
-        )
+        rngs = {"dropout": jax.random.key(9)}
+        _, updated = apply(variables, normalize(clips, config.data), rngs=rngs)
         stats.append(updated["batch_stats"])
     expected = jax.tree.map(lambda *s: np.mean(s, 0), *stats)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
@@ -99,12 +98,14 @@ def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened
     found = evaluate(
         session, state.replace(batch_stats=stats), evaluation_views(config, clips, crops)
     )
-    model = create_model(config.model, train=False)
+    apply = jax.jit(
+        create_model(config.model, train=False).apply, compiler_options=xla_options.ONCE
+    )
     views = evaluation_views(config, clips, crops)
     videos = view_batches(data.evaluation, views, batch=1)
     scores = []
     for video in videos.as_numpy_iterator():
-        logits = model.apply(
+        logits = apply(
             {"params": state.params, "batch_stats": stats},
             normalize(video["clips"][0], config.data),
         )
@@ -138,12 +139,14 @@ def test_with_several_labels_scores_are_the_maximum_over_views_of_sigmoids(opene
     multi = dataclasses.replace(session, config=config, data=data, executables=executables)
     stats = precise_batch_stats(session, state, session.schedule.phases[-1].grids[-1])
     found = evaluate(multi, state.replace(batch_stats=stats), evaluation_views(config, 3, 1))
-    model = create_model(config.model, train=False)
+    apply = jax.jit(
+        create_model(config.model, train=False).apply, compiler_options=xla_options.ONCE
+    )
     split = data.evaluation
     scores = []
     for video in view_batches(split, evaluation_views(config, 3, 1), batch=1).as_numpy_iterator():
         variables = {"params": state.params, "batch_stats": stats}
-        logits_VK = model.apply(variables, normalize(video["clips"][0], config.data))
+        logits_VK = apply(variables, normalize(video["clips"][0], config.data))
         scores.append(jax.nn.sigmoid(logits_VK).max(0))
     expected = multi_label_metrics(np.array(scores), split.videos.labels(np.arange(11)))
     assert found["map"] == pytest.approx(expected["map"], rel=1e-4)

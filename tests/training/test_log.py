@@ -1,25 +1,25 @@
 """What a run prints: a progress bar on a terminal, plain lines elsewhere."""
 
+import contextlib
 import json
 import os
 import pty
-import subprocess
-import sys
 import termios
 
 import pytest
 
-CODE = """
-import pathlib, sys
-from mg_jax.training.log import RunLog
-log = RunLog(pathlib.Path(sys.argv[1]), 0, 40, False, ("jsonl", "tensorboard"))
-for step in range(1, 41):
-    log.advance(step)
-    if step % 20 == 0:
-        log.scalars(step, {"loss": 0.5, "clips": 16})
-log.scalars(40, {"top1": 0.75}, "test")
-log.close()
-"""
+
+def write_log(folder):
+    """The log of a run of 40 iterations."""
+    from mg_jax.training.log import RunLog
+
+    log = RunLog(folder, 0, 40, False, ("jsonl", "tensorboard"))
+    for step in range(1, 41):
+        log.advance(step)
+        if step % 20 == 0:
+            log.scalars(step, {"loss": 0.5, "clips": 16})
+    log.scalars(40, {"top1": 0.75}, "test")
+    log.close()
 
 
 def read_all(descriptor):
@@ -39,26 +39,28 @@ def read_all(descriptor):
 def test_a_terminal_with_room_gets_a_bar_and_one_without_gets_lines(tmp_path, columns):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (30, columns))
-    process = subprocess.Popen(
-        [sys.executable, "-c", CODE, str(tmp_path)], stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
+    with (
+        os.fdopen(theirs, "w") as terminal,
+        contextlib.redirect_stdout(terminal),
+        contextlib.redirect_stderr(terminal),
+    ):
+        write_log(tmp_path)
     output = read_all(ours)
-    assert process.wait() == 0, output
+    os.close(ours)
     assert ("40/40 [" in output) == (columns > 0)
     assert ("train 20/40  loss 0.5  clips 16" in output) == (columns == 0)
     assert "test 40/40  top1 0.75" in output
 
 
-def test_a_pipe_gets_plain_lines(tmp_path):
-    command = [sys.executable, "-c", CODE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
+def test_a_pipe_gets_plain_lines(tmp_path, capfd):
+    write_log(tmp_path)
+    printed, shown = capfd.readouterr()
+    assert printed.splitlines() == [
         "train 20/40  loss 0.5  clips 16",
         "train 40/40  loss 0.5  clips 16",
         "test 40/40  top1 0.75",
     ]
-    assert "40/40 [" not in done.stderr
+    assert "40/40 [" not in shown
 
 
 @pytest.mark.parametrize("evaluated", [True, False])

@@ -8,10 +8,10 @@ import pytest
 
 from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
-from mg_jax.recipe_checks import LOGGERS as NAMES
+from mg_jax.recipe_checks import LOGGERS
 from mg_jax.runtime import parallel
 from mg_jax.training.log import RunLog
-from mg_jax.training.loggers import LOGGERS, check_loggers
+from mg_jax.training.loggers import check_loggers, class_of
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
 from mg_jax.training.state import create_state
@@ -36,8 +36,9 @@ init = lambda **told: Run(**told)
 """
 
 
-def test_the_names_are_those_of_the_loggers():
-    assert tuple(LOGGERS) == NAMES
+@pytest.mark.parametrize("name", LOGGERS)
+def test_each_name_stands_for_a_class_that_writes_scalars(name):
+    assert all(callable(getattr(class_of(name), method)) for method in ("scalars", "close"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
+from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
+from mg_jax.runtime.stops import Stops
+from mg_jax.training.evaluate_checkpoint import evaluate_checkpoint
+from mg_jax.training.loop import train
 from tests import runs, tiny
 
 
@@ -92,13 +96,20 @@ def test_a_finished_run_evaluates_to_the_same_metrics(undisturbed, flags, copy):
     assert json.loads((copy / "evaluation.json").read_text())["metrics"] == metrics
 
 
-def test_a_work_directory_of_another_config_is_refused_naming_the_keys(flags, copy):
+def refused(work, config, workdir):
+    """The message with which a run is refused; nothing is started."""
+    with pytest.raises(UserError) as raised:
+        work(config, workdir, Stops())
+    return str(raised.value)
+
+
+def test_a_work_directory_of_another_config_is_refused_naming_the_keys(config, copy):
     before = sorted((p, p.stat().st_mtime_ns) for p in copy.rglob("*"))
-    changes = ["--config.schedule.learning_rate=0.5", "--config.multigrid.short_cycle=False"]
-    output = runs.run(copy, *flags, *changes, expect=1)
-    assert "holds checkpoints of another config" in output
-    assert "schedule.learning_rate is 1e-05 there and 0.5 here" in output
-    assert "multigrid.short_cycle is True there and False here" in output
+    config.schedule.learning_rate, config.multigrid.short_cycle = 0.5, False
+    message = refused(train, config, copy)
+    assert "holds checkpoints of another config" in message
+    assert "schedule.learning_rate is 1e-05 there and 0.5 here" in message
+    assert "multigrid.short_cycle is True there and False here" in message
     assert before == sorted((p, p.stat().st_mtime_ns) for p in copy.rglob("*"))
 
 
@@ -116,32 +127,33 @@ def test_a_finished_run_is_left_alone(undisturbed, flags, copy):
     assert runs.log(copy) == runs.log(undisturbed[0])
 
 
-def test_nothing_is_written_where_there_is_nothing_to_evaluate(flags, tmp_path):
-    output = runs.run(tmp_path / "none", *flags, mode="eval", expect=1)
-    assert "holds no checkpoint to evaluate; train there first" in output
+def test_nothing_is_written_where_there_is_nothing_to_evaluate(config, tmp_path):
+    message = refused(evaluate_checkpoint, config, tmp_path / "none")
+    assert "holds no checkpoint to evaluate; train there first" in message
     assert not (tmp_path / "none").exists()
 
 
-def test_checkpoints_of_which_none_can_be_read_are_kept_and_named(flags, copy):
+def test_checkpoints_of_which_none_can_be_read_are_kept_and_named(config, copy):
     steps = sorted(path.name for path in (copy / "checkpoints").glob("[0-9]*"))
     for path in (copy / "checkpoints").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    output = runs.run(copy, *flags, expect=1)
+    message = refused(train, config, copy)
     count = len(steps)
-    assert f"error: none of the {count} checkpoints in {copy}/checkpoints can be read" in output
+    assert f"none of the {count} checkpoints in {copy}/checkpoints can be read" in message
     assert steps == sorted(path.name for path in (copy / "checkpoints").glob("[0-9]*"))
 
 
-def test_a_checkpoint_that_was_never_finished_is_none(flags, tmp_path):
+def test_a_checkpoint_that_was_never_finished_is_none(config, tmp_path):
     (tmp_path / "cut" / "checkpoints" / "5.orbax-checkpoint-tmp-17").mkdir(parents=True)
-    output = runs.run(tmp_path / "cut", *flags, mode="eval", expect=1)
-    assert "holds no checkpoint to evaluate" in output
+    message = refused(evaluate_checkpoint, config, tmp_path / "cut")
+    assert "holds no checkpoint to evaluate" in message
 
 
 def test_slowfast_trains_and_evaluates_as_well(flags, tmp_path):
     settings = [
         "--config.model.name=slowfast",
+        "--config.model.fast_stage_frames=((3,),(3,))",
         "--config.schedule.steps=(1,)",
         "--config.schedule.iterations=3",
         "--config.schedule.warmup_iterations=0",

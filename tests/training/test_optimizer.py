@@ -8,8 +8,8 @@ from mg_jax.errors import UserError
 from mg_jax.models import create_model
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.average import averaged, to_evaluate, with_average
+from mg_jax.training.network_stages import frozen
 from mg_jax.training.optimizer import create_optimizer, decayed, with_learning_rate
-from mg_jax.training.stages import frozen
 from tests import tiny
 
 RATES = (0.1, 0.5, 0.02)

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from configs.base import as_variant, get_base
 from mg_jax.models import create_model
+from mg_jax.runtime import xla_options
 from mg_jax.tools.convert import convert
 from mg_jax.training.state import init_variables
 from mg_jax.weights.files import WeightsError, read_tensors
@@ -88,8 +89,7 @@ def published(tmp_path_factory, torch):
 
 def logits_of(config, variables, clips_BTHWC):
     model = create_model(config.model, train=False)
-    quickly = {"xla_backend_optimization_level": 0}
-    return jax.jit(model.apply, compiler_options=quickly)(variables, clips_BTHWC)
+    return jax.jit(model.apply, compiler_options=xla_options.ONCE)(variables, clips_BTHWC)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,13 +1,16 @@
 """Which checkpoints a work directory keeps, and what an evaluation adds to one."""
 
+import errno
+
 import jax
 import numpy as np
 import pytest
 
 from mg_jax.runtime import parallel
 from mg_jax.runtime.state import TrainState
+from mg_jax.workdir import checkpoint
 from mg_jax.workdir.checkpoint import Checkpoints, read_best
-from mg_jax.workdir.config import steps_in, write_config
+from mg_jax.workdir.config import WorkdirError, steps_in, write_config
 from tests import tiny
 
 
@@ -97,3 +100,28 @@ def test_an_evaluation_that_was_cut_off_leaves_the_checkpoint_as_it_was(workdir,
     best = read_best(workdir)
     np.testing.assert_array_equal(best.variables["batch_stats"]["mean"], np.full(3, 1.25))
     assert (best.step, best.evaluated) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), MemoryError("no memory")], ids=repr
+)
+def test_what_the_machine_cannot_read_is_neither_passed_over_nor_set_aside(
+    workdir, monkeypatch, error
+):
+    write(workdir, {1: None, 2: None}, 2)
+
+    def fails(*args):
+        raise error
+
+    checkpoints = Checkpoints(workdir, keep=2, read_only=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "check_checksums", fails)
+        for read in (
+            lambda: checkpoints.restore(state_at(0), parallel.make_mesh(), repair=True),
+            lambda: read_best(workdir),
+        ):
+            with pytest.raises(WorkdirError, match=rf"checkpoints/2 .*{error.args[-1]}"):
+                read()
+    checkpoints.close()
+    assert steps_in(workdir / "checkpoints") == {1, 2}
+    assert read_best(workdir).step == 2

@@ -1,6 +1,6 @@
 """Starts a run of main.py on some of the machine's cores, which ends when the study does.
 
-    python -m mg_jax.study.child PARENT CORES MAIN ARGUMENTS...
+    python -m mg_jax.study.run_process PARENT CORES MAIN ARGUMENTS...
 
 PARENT is the id of the study's process, CORES are numbers separated by commas. If the study is
 killed and so cannot stop its runs, the kernel sends them SIGTERM, and they write a checkpoint.
