@@ -25,7 +25,7 @@ DATA ?= work/data
 DEMO = $(RUN) main.py --config=configs/demo.py
 TRAIN := --config.seed=$(SEED) --config.schedule.scale=$(LENGTH) --config.data.dir=$(DATA)
 
-.PHONY: demo test test-newest nightly lock clean
+.PHONY: demo test quick test-newest nightly lock clean
 
 demo: $(VENV)/installed
 	$(DEMO) --mode=prepare --config.data.dir=$(DATA)
@@ -39,6 +39,13 @@ test: $(VENV)/installed-dev $(VENV)/compilers
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest -n 2 --dist worksteal
+
+# For whoever is at work: lint, layers, and the tests that start no process and compile little.
+quick: $(VENV)/installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(RUN) -m pytest -n 2 --dist worksteal -m "quick and not nightly"
 
 # What takes too long for every change: each test in its full size.
 nightly: $(VENV)/installed-dev $(VENV)/compilers

@@ -43,6 +43,19 @@ def once(tmp_path_factory, worker_id):
     return made
 
 
+# A test is quick whose file names none of these and which needs none of these fixtures.
+_SLOW_NAMES = {"jax", "jnp", "multiprocessing", "runs", "subprocess", "torch"}
+_SLOW_FIXTURES = {"data_dir", "flags", "once", "undisturbed"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the quick tests, see `make quick`."""
+    for item in items:
+        slow = _SLOW_NAMES & vars(item.module).keys() or _SLOW_FIXTURES & set(item.fixturenames)
+        if not slow:
+            item.add_marker("quick")
+
+
 @pytest.fixture(scope="session")
 def data_dir(once) -> pathlib.Path:
     """A small prepared moving_shapes: 48 videos to train on, 11 to evaluate."""
