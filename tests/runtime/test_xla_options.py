@@ -19,6 +19,11 @@ def test_on_accelerators_only_deterministic_programs_for_gpus_have_options(monke
     assert xla_options.for_run("gpu", deterministic=True) == xla_options.DETERMINISTIC
 
 
+def test_this_version_of_xla_knows_the_options_for_cpus():
+    for options in (xla_options.for_run("cpu", deterministic=False), xla_options.ONCE):
+        jax.jit(jnp.tanh, compiler_options=options)(1.0)
+
+
 @pytest.mark.parametrize("value", ["=4", " 4", ""])
 def test_the_environment_wins(monkeypatch, value):
     monkeypatch.setenv("XLA_FLAGS", f"--xla_some=1 --xla_gpu_autotune_level{value}")
