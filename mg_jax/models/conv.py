@@ -8,7 +8,8 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
  - k x 1 x 1: rows and columns fold into one axis;
  - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k;
  - 5 x 7 x 7 with stride 2, once its frames lie side by side: 2 x 2 pixels do so as well, then as
-   4 x 4 with stride 1.
+   4 x 4 with stride 1; on GPUs for several frames at once, and 1 x 7 x 7 likewise;
+ - 1 x 3 x 3 of few channels on GPUs: neighbouring columns lie side by side as channels.
 """
 
 import math
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 # Bytes of channels come to a multiple of this, or cuDNN makes it so, which takes longer.
-_TENSOR_CORE = 16
+_CHANNEL_BYTES = 16
 # As many output channels fill a product of tensor cores (H200: 4 times 8 as fast as 8 times 8).
 _WIDE = 32
 
@@ -198,7 +199,7 @@ def convolve_7x7_by_2(
     x = stack_frames(x.reshape(B, T, h, w, 4 * C), time + n - 1, n, pad=time // 2)
     kernel = _kernel_of_blocks(kernel_THWIO, n)
     if pad_first:
-        more = ((0, 0), (0, -x.shape[-1] % (_TENSOR_CORE // x.dtype.itemsize)))
+        more = ((0, 0), (0, -x.shape[-1] % (_CHANNEL_BYTES // x.dtype.itemsize)))
         x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), *more))
         kernel = jnp.pad(kernel, ((0, 0), *more, (0, 0)))
     y = _conv2d(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
