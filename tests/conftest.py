@@ -14,7 +14,6 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {environmen
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
 
-import jax
 import pytest
 
 from mg_jax.runtime import program_cache
@@ -22,7 +21,6 @@ from mg_jax.runtime import program_cache
 # Compiled programs are kept between the tests of one checkout, in process and in subprocesses.
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "programs"
 program_cache.cache_programs(CACHE, "cpu")
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture(scope="session")

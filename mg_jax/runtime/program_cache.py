@@ -45,7 +45,7 @@ def cache_programs(folder: str | pathlib.Path, platform: str) -> None:
       platform: cpu, gpu or tpu.
     """
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if platform == "cpu":
         # What is for GPUs alone would make the folder's path a part of each program's key.
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

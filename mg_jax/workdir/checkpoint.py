@@ -33,6 +33,10 @@ from mg_jax.workdir.checkpoint_record import (
 from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_classes, steps_in
 from mg_jax.workdir.kept import NewestAndBest, best_step
 
+# After an error, for how long nothing half written may reappear, and for how long it is removed.
+_SETTLED_S = 1
+_REMOVAL_S = 30
+
 
 class CheckpointError(UserError):
     """A checkpoint could not be written."""
@@ -223,9 +227,15 @@ class Checkpoints:
             ) from error
 
     def _remove_unfinished(self) -> None:
-        if hosts.is_first():
+        """Removes what is half written; Orbax's threads write on for a while after the error."""
+        if not hosts.is_first():
+            return
+        last_seen = start = time.monotonic()
+        while time.monotonic() - last_seen < _SETTLED_S and last_seen - start < _REMOVAL_S:
             for path in list(self.folder.rglob("*.orbax-checkpoint-tmp*")):
+                last_seen = time.monotonic()
                 shutil.rmtree(path, ignore_errors=True)
+            time.sleep(0.05)
 
     def _set_aside(self, steps: list[int]) -> None:
         hosts.on_first(lambda: self._rename(steps))

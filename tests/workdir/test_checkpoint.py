@@ -1,6 +1,10 @@
 """Which checkpoints a work directory keeps, and what an evaluation adds to one."""
 
+import contextlib
 import errno
+import itertools
+import threading
+import time
 
 import jax
 import numpy as np
@@ -100,6 +104,34 @@ def test_an_evaluation_that_was_cut_off_leaves_the_checkpoint_as_it_was(workdir,
     best = read_best(workdir)
     np.testing.assert_array_equal(best.variables["batch_stats"]["mean"], np.full(3, 1.25))
     assert (best.step, best.evaluated) == (1, True)
+
+
+def test_nothing_half_written_stays_though_threads_write_on_after_an_error(workdir, monkeypatch):
+    write(workdir, {1: None}, 2)
+    checkpoints = Checkpoints(workdir, keep=2, read_only=False)
+    part = workdir / "checkpoints" / "2.orbax-checkpoint-tmp" / "state"
+    written = threading.Event()
+
+    def write_on():
+        end = time.monotonic() + 0.7
+        for name in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
+            part.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                (part / str(name)).touch()
+            written.set()
+
+    def fails(*args, **kwargs):
+        thread.start()
+        written.wait()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    thread = threading.Thread(target=write_on)
+    monkeypatch.setattr(checkpoints._manager, "save", fails)
+    with pytest.raises(checkpoint.CheckpointError, match=r"No space left.*step 1 is the newest"):
+        checkpoints.save(state_at(2), 2, {})
+    thread.join()
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"1"}
+    checkpoints.close()
 
 
 @pytest.mark.parametrize(
