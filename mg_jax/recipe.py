@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable
 
-from mg_jax import recipe_checks as checks
+from mg_jax import recipe_settings
 from mg_jax.architectures import check_model
 from mg_jax.errors import UserError
 from mg_jax.grid import FULL, BaseGrid, Shape
@@ -30,8 +30,8 @@ def recipe_from_config(config) -> Recipe:
     """
     check_model(config.model)
     check_training(config)
-    checks.check_base_grid(config)
-    checks.check_steps(config.schedule)
+    recipe_settings.check_base_grid(config)
+    recipe_settings.check_steps(config.schedule)
     scale = config.batch / config.schedule.batch
     if not _keeps_stages(config):
         raise TooShort("a learning-rate stage is left without iterations")
@@ -69,34 +69,34 @@ def schedule_from_config(config) -> Schedule:
 
 def _schedule(config) -> Schedule:
     recipe = recipe_from_config(config)
-    checks.check_evaluation(config)
-    checks.check_run(config)
+    recipe_settings.check_evaluation(config)
+    recipe_settings.check_run(config)
     if is_baseline(config):
         fixed = _fixed_shape(config)
         length = config.baseline.epoch_factor, fixed, config.baseline.iterations
         schedule = baseline_schedule(recipe, *length)
     else:
         schedule = multigrid_schedule(recipe, _cycles(config))
-    checks.check_stages(schedule)
-    checks.check_warmup(schedule)
+    recipe_settings.check_stages(schedule)
+    recipe_settings.check_warmup(schedule)
     return schedule
 
 
 def _fixed_shape(config) -> Shape:
     fixed = config.baseline
     for name in ("time_divisor", "area_divisor"):
-        checks.check_positive(fixed[name], f"baseline.{name}")
-    checks.check_length(fixed, "baseline")
+        recipe_settings.check_positive(fixed[name], f"baseline.{name}")
+    recipe_settings.check_length(fixed, "baseline")
     shape = Shape(fixed.time_divisor, fixed.area_divisor)
-    checks.check_shapes(config, [shape], "baseline.time_divisor and baseline.area_divisor")
+    recipe_settings.check_shapes(config, [shape], "baseline.time_divisor and baseline.area_divisor")
     return shape
 
 
 def _cycles(config) -> Multigrid:
-    checks.check_cycles(config)
+    recipe_settings.check_cycles(config)
     cycles = config.multigrid
     shapes = tuple(Shape(*pair) for pair in cycles.shapes) if cycles.long_cycle else (FULL,)
-    checks.check_shapes(config, shapes, "multigrid.shapes")
+    recipe_settings.check_shapes(config, shapes, "multigrid.shapes")
     return Multigrid(
         shapes=shapes,
         short_shapes=cycles.short_shapes if cycles.short_cycle else 1,
@@ -111,7 +111,7 @@ def _cycles(config) -> Multigrid:
 
 def _advice(config, error: TooShort) -> str:
     """What is too short, and what would do."""
-    section = "baseline" if is_baseline(config) else "multigrid"
+    section = variant(config)
     # Where the baseline itself has lost a stage, no number of iterations brings it back.
     if (given := config[section].iterations) and _keeps_stages(config):
         least = _least(config, f"{section}.iterations", itertools.count(given + 1))
@@ -127,6 +127,11 @@ def _advice(config, error: TooShort) -> str:
 def is_baseline(config) -> bool:
     """Whether a config trains the baseline, that is, has both cycles off."""
     return not (config.multigrid.long_cycle or config.multigrid.short_cycle)
+
+
+def variant(config) -> str:
+    """What a config trains: baseline or multigrid."""
+    return "baseline" if is_baseline(config) else "multigrid"
 
 
 def as_baseline(config):
@@ -159,7 +164,7 @@ def check_devices(schedule: Schedule, devices: int) -> None:
         unit = math.lcm(devices, base.sub_batch or 1)
         raise UserError(
             f"batch={base.batch} cannot be split evenly over {devices} devices; use a batch of "
-            f"{checks.nearest(base.batch, unit)}, or another number of devices: {fitting}"
+            f"{recipe_settings.nearest(base.batch, unit)}, or another number of devices: {fitting}"
         )
     grid = next(grid for grid in schedule.grids_from(0) if grid.batch % devices)
     raise UserError(

@@ -13,7 +13,6 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
 """
 
 import math
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -39,7 +38,6 @@ class Conv(nn.Module):
       use_bias: add a bias, initialised to zero.
       dtype: compute dtype; parameters are stored as float32.
       platform: that it is compiled for: cpu, gpu or tpu.
-      kernel_init: initialiser of the kernel.
 
     Input and output: `B T H W C`.
     """
@@ -50,12 +48,11 @@ class Conv(nn.Module):
     use_bias: bool = False
     dtype: jnp.dtype = jnp.float32
     platform: str = "cpu"
-    kernel_init: Callable = he_fan_out
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         shape = (*self.kernel, x_BTHWC.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = self.param("kernel", he_fan_out, shape, jnp.float32)
         y_BTHWC = convolve(
             x_BTHWC.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.platform
         )
@@ -69,12 +66,11 @@ class Kernel(nn.Module):
     """The kernel `I O` of a 1 x 1 x 1 convolution, stored as Conv stores it, float32."""
 
     features: int
-    kernel_init: Callable = he_fan_out
 
     @nn.compact
     def __call__(self, channels: int) -> jax.Array:
         shape = (1, 1, 1, channels, self.features)
-        return self.param("kernel", self.kernel_init, shape, jnp.float32)[0, 0, 0]
+        return self.param("kernel", he_fan_out, shape, jnp.float32)[0, 0, 0]
 
 
 def convolve(

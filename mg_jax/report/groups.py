@@ -8,7 +8,7 @@ import statistics
 
 from mg_jax.errors import UserError
 from mg_jax.metrics import NAMES
-from mg_jax.recipe import is_baseline
+from mg_jax.recipe import variant
 from mg_jax.report.runs import RunRecord
 from mg_jax.workdir.config import result_settings
 from mg_jax.workdir.finished import CLOCKS
@@ -53,7 +53,7 @@ class Group:
 
     @property
     def method(self) -> str:
-        return "baseline" if is_baseline(self.config) else "multigrid"
+        return variant(self.config)
 
     @property
     def metric(self) -> str:

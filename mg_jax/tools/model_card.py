@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from mg_jax.metrics import NAMES
-from mg_jax.recipe import is_baseline, schedule_from_config
+from mg_jax.recipe import schedule_from_config, variant
 from mg_jax.workdir.checkpoint import Best
 from mg_jax.workdir.checkpoint_record import read_record
 from mg_jax.workdir.config import settings
@@ -61,7 +61,7 @@ def model_card(workdir: pathlib.Path, config, best: Best, kind: str) -> str:
 
 def _data(workdir: pathlib.Path, config, best: Best) -> str:
     schedule = schedule_from_config(config)
-    kind = "baseline" if is_baseline(config) else "multigrid"
+    kind = variant(config)
     lines = [f"- {best.step:,} of {schedule.iterations:,} iterations, {kind} training"]
     trained_on = read_trained_on(workdir)
     if trained_on is not None and (stretch := trained_on.in_force(best.step)):

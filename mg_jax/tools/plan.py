@@ -6,7 +6,7 @@ from typing import Any
 from mg_jax import lengths
 from mg_jax.input.prepared import count_videos
 from mg_jax.machine.atomic_file import write_json
-from mg_jax.recipe import is_baseline, recipe_from_config, schedule_from_config
+from mg_jax.recipe import recipe_from_config, schedule_from_config, variant
 from mg_jax.schedule import Phase, Schedule
 from mg_jax.tools.plan_plot import draw_plan
 
@@ -45,7 +45,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
         }
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "plan.json", plan)
-    title = "baseline" if is_baseline(config) else "multigrid"
+    title = variant(config)
     draw_plan(schedule, title, workdir / "plan.png")
     see = f"see {workdir / 'plan.png'} and {workdir / 'plan.json'}; --mode=train trains it"
     return f"{format_plan(schedule, baseline, title, videos)}\n{epochs}\n{see}"

@@ -14,7 +14,7 @@ from mg_jax.input.pipeline import read_clips
 from mg_jax.input.sampling import Augmentation, training_augmentation
 from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.fonts import Writer, say_missing
-from mg_jax.recipe import is_baseline, schedule_from_config
+from mg_jax.recipe import schedule_from_config, variant
 from mg_jax.schedule import Schedule
 from mg_jax.training.augment.batch import pixels
 from mg_jax.training_settings import check_parts
@@ -175,7 +175,7 @@ def _heading(config, schedule: Schedule, source: DataSource) -> str:
     base = schedule.recipe.base
     return (
         f"{config.data.name}, {config.data.train_split}: {len(source.train.videos):,} videos, "
-        f"{len(source.classes):,} classes · {'baseline' if is_baseline(config) else 'multigrid'}, "
+        f"{len(source.classes):,} classes · {variant(config)}, "
         f"base grid {base.batch} x {base.frames} x {base.size}^2 · the first clips of each grid's "
         "first batch, pixel by pixel as the network sees them"
     )

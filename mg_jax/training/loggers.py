@@ -1,4 +1,4 @@
-"""Where a run's scalars go: what `run.loggers` lists, of `recipe_checks.LOGGERS`."""
+"""Where a run's scalars go: what `run.loggers` lists, of `recipe_settings.LOGGERS`."""
 
 import contextlib
 import importlib
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_text
-from mg_jax.recipe_checks import LOGGERS
+from mg_jax.recipe_settings import LOGGERS
 from mg_jax.training.events import EventFile
 from mg_jax.workdir.config import read_json
 

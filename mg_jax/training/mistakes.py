@@ -21,7 +21,7 @@ _QUALITY = 70  # of WebP
 _LOOP_MS = 1600  # a clip takes
 
 
-def confident_mistakes(scores: VideoScores, count: int = _COUNT) -> list[tuple[int, int]]:
+def confident_mistakes(scores: VideoScores) -> list[tuple[int, int]]:
     """Row and wrong class of the videos that are wrong with the highest scores, those first.
 
     With one label a video is wrong if another class has a higher score; with several, if a class
@@ -34,7 +34,7 @@ def confident_mistakes(scores: VideoScores, count: int = _COUNT) -> list[tuple[i
     if not scores.multi_label:
         threshold_N = np.where(scores.labels_NK > 0, scores.scores_NK, 0).max(1)
     order = np.argsort(-highest_N, kind="stable")
-    return [(int(i), int(worst_N[i])) for i in order if highest_N[i] > threshold_N[i]][:count]
+    return [(int(i), int(worst_N[i])) for i in order if highest_N[i] > threshold_N[i]][:_COUNT]
 
 
 def write_mistakes(

@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 
 from mg_jax.errors import UserError, first_line, text_of
-from mg_jax.machine.atomic_file import replaced
+from mg_jax.machine.atomic_file import write_bytes
 
 _SAFETENSORS_DTYPES = {
     "F64": np.float64,
@@ -55,8 +55,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def write_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
     """Writes a safetensors file that is there whole or not at all."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    with replaced(path) as unfinished:
-        unfinished.write_bytes(safetensors.numpy.save(contiguous, metadata={"format": "pt"}))
+    write_bytes(path, safetensors.numpy.save(contiguous, metadata={"format": "pt"}))
 
 
 def _as_float32(tensor: np.ndarray, name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data.format.video_table import VideoTable
-from mg_jax.machine.atomic_file import replaced, write_json
+from mg_jax.machine.atomic_file import write_bytes, write_json
 from mg_jax.schedule import Schedule
 from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_json, steps_in
 
@@ -194,8 +194,7 @@ def write_trained_on(workdir: pathlib.Path, trained_on: TrainedOn, *tables: Vide
         path = _list_path(workdir, record)
         if not path.exists():
             lines = "".join(json.dumps([name, *row]) + "\n" for name, row in _rows(table).items())
-            with replaced(path) as unfinished:
-                unfinished.write_bytes(gzip.compress(lines.encode(), mtime=0))
+            write_bytes(path, gzip.compress(lines.encode(), mtime=0))
     write_json(workdir / DATA_RECORD, trained_on.rows())
 
 

@@ -91,7 +91,6 @@ def test_calibration_is_how_often_scores_of_a_size_are_right():
 
 def test_mistakes_are_those_with_the_highest_wrong_scores():
     assert confident_mistakes(THREE) == [(2, 0), (4, 2)]
-    assert confident_mistakes(THREE, 1) == [(2, 0)]
     several = scores_of([[0.9, 0.6], [0.4, 0.9], [0.7, 0.8]], [[1, 0], [0, 1], [0, 0]], True)
     assert confident_mistakes(several) == [(2, 1), (0, 1)]
 

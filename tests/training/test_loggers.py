@@ -8,7 +8,7 @@ import pytest
 
 from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
-from mg_jax.recipe_checks import LOGGERS
+from mg_jax.recipe_settings import LOGGERS
 from mg_jax.runtime import parallel
 from mg_jax.training.log import RunLog
 from mg_jax.training.loggers import check_loggers, class_of
