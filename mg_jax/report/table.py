@@ -20,7 +20,7 @@ from mg_jax.report.groups import Group, Spread
 from mg_jax.report.words import state
 
 # Rows of the comparison that the overview takes up.
-_TRAINING, _WALL_CLOCK = "speed-up: training time", "speed-up: wall clock"
+_WALL_CLOCK, _TRAINING = "speed-up: wall clock", "speed-up: training time"
 _ITERATIONS = "fewer iterations"
 
 
@@ -51,10 +51,10 @@ def overview(comparison: Comparison) -> Table:
     chosen = {row.label: row.cells for rows in sections.values() for row in rows}
     metric = NAMES[comparison.groups[0].metric]
     wanted = {
-        f"{metric}, %": f"{metric}, %",
-        _TRAINING: "training faster",
-        f"{metric}, difference": f"{metric} difference",
         _WALL_CLOCK: "wall clock faster",
+        f"{metric}, %": f"{metric}, %",
+        f"{metric}, difference": f"{metric} difference",
+        _TRAINING: "training faster",
         _ITERATIONS: "fewer iterations",
     }
     heads = [head for label, head in wanted.items() if label in chosen]
@@ -185,8 +185,8 @@ def _ratios(comparison: Comparison) -> list[Row]:
         return NOTHING if found is None else f"{signed(found)} points"
 
     rows = {
-        _TRAINING: ratio("train_s"),
         _WALL_CLOCK: ratio("wall_clock_s"),
+        _TRAINING: ratio("train_s"),
         _ITERATIONS: ratio("iterations"),
         "fewer FLOPs": ratio("flops"),
         f"{NAMES[comparison.groups[0].metric]}, difference": difference,
