@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Container
 from typing import Any
 
 from mg_jax.errors import UserError
@@ -12,13 +13,14 @@ from mg_jax.report.cost import with_flops
 from mg_jax.report.formatting import NOTHING, percent, signed, times
 from mg_jax.report.groups import Group
 from mg_jax.report.runs import read_runs
+from mg_jax.study.charts import chart_name, draw_chart
 from mg_jax.study.differences import difference
 from mg_jax.study.figure3 import draw_figure_3, has_figure_3
 from mg_jax.study.paper import Published
 from mg_jax.study.questions import FIGURE_3, QUESTIONS, Answer, Question
 from mg_jax.study.trials import Trial
 
-_PICTURE = "figure3.png"
+_FIGURE_3 = "figure3.png"
 
 
 def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> None:
@@ -44,7 +46,7 @@ def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> N
 def write_results(
     title: str, command: str, trials: list[Trial], at_once: int, workdir: pathlib.Path
 ) -> None:
-    """Writes `study.md`, `study.json` and `figure3.png` of all trials that have ended.
+    """Writes `study.md`, its pictures and `study.json` of all trials that have ended.
 
     Args:
       title: the config's name.
@@ -61,7 +63,11 @@ def write_results(
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": cells})
     if has_figure_3(groups):
-        write_bytes(workdir / _PICTURE, draw_figure_3(groups))
+        write_bytes(workdir / _FIGURE_3, draw_figure_3(groups))
+    by_name = {group.name: group for group in groups}
+    for question, answers in _answered(by_name):
+        if question is not FIGURE_3:
+            write_bytes(workdir / chart_name(question), draw_chart(question, answers, by_name))
     write_text(workdir / "study.md", format_results(title, command, groups, at_once))
 
 
@@ -102,7 +108,7 @@ def format_results(title: str, command: str, groups: list[Group], at_once: int) 
     return "\n".join(lines) + "\n"
 
 
-def _answered(cells: set[str]) -> list[tuple[Question, list[Answer]]]:
+def _answered(cells: Container[str]) -> list[tuple[Question, list[Answer]]]:
     """The questions with an answer among the cells that no question before has shown."""
     found, shown = [], set()
     for question in QUESTIONS:
@@ -143,17 +149,24 @@ def _section(question: Question, answers: list[Answer], groups: list[Group]) -> 
         )
         for answer in answers
     ]
-    drawn = question is FIGURE_3 and has_figure_3(groups)
+    picture = _picture(question, groups)
     return [
         f"## {question.title}",
         "",
         f"The paper: {question.paper}",
         "",
-        *([f"![{FIGURE_3.title}]({_PICTURE})", ""] if drawn else []),
+        *([f"![{question.title}]({picture})", ""] if picture else []),
         _line(heads),
         "|---" * len(heads) + "|",
         *map(_line, rows),
     ]
+
+
+def _picture(question: Question, groups: list[Group]) -> str | None:
+    """The file of a question's picture, if there is one."""
+    if question is not FIGURE_3:
+        return chart_name(question)
+    return _FIGURE_3 if has_figure_3(groups) else None
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -13,8 +13,10 @@ from PIL import Image
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.formatting import NOTHING
 from mg_jax.study.cells import cell_config, cells
+from mg_jax.study.charts import draw_chart
 from mg_jax.study.differences import Difference
 from mg_jax.study.figure3 import draw_figure_3
+from mg_jax.study.questions import SETS
 from mg_jax.study.results import ended_cells, format_results, write_results
 from mg_jax.study.trials import Trial
 from mg_jax.workdir.config import write_config
@@ -167,6 +169,45 @@ def test_the_figure_draws_a_curve_for_each_variant_that_was_trained_for_several_
     page = format_results("demo", "", counted(trials), at_once=1)
     assert "![Accuracy against cost](figure3.png)" in page
     assert re.search(r"^\| multigrid: both, 1.5× epochs \|", page, re.M)
+
+
+def test_a_chart_has_each_score_in_its_row_and_the_papers_where_there_is_one(trial):
+    trials = [trial("multigrid", seed, **finished(0.8, 9)) for seed in (0, 1)]
+    trials += [trial("no_fine_tuning", 0, **finished(0.5, 9)), trial("fine_tuning_half", 0)]
+    trials += [trial("fine_tuning_half", 1, **DIVERGED)]
+    (question,) = SETS["fine_tuning"]
+    groups = {group.name: group for group in counted(trials)}
+    answers = [answer for answer in question.answers if answer.cell in groups]
+    assert len(answers) == 3
+    image = Image.open(io.BytesIO(draw_chart(question, answers, groups))).convert("RGB")
+    ours = np.argwhere((np.asarray(image) == (0, 0x72, 0xB2)).all(-1))  # the means' lines
+    papers = np.argwhere((np.asarray(image) == (0xD5, 0x5E, 0)).all(-1))
+    with_it, without = (np.unique(part[:, 1]) for part in halves(ours))
+    assert without.max() < with_it.min()  # 50 left of 80 %
+    assert papers[:, 1].min() > with_it.max()  # in a panel of their own
+    assert [part[:, 1].mean() for part in halves(papers)] == sorted(
+        (part[:, 1].mean() for part in halves(papers)), reverse=True
+    )  # 76.4 and 76.0 %
+    only = {"fine_tuning_longer": dataclasses.replace(groups["multigrid"])}
+    alone = draw_chart(question, [question.answers[-1]], only)
+    colours = set(
+        map(tuple, np.asarray(Image.open(io.BytesIO(alone)).convert("RGB")).reshape(-1, 3))
+    )
+    assert (0xD5, 0x5E, 0) not in colours
+
+
+def halves(places):
+    """The (row, column) places above and below the middle of their rows."""
+    middle = (places[:, 0].min() + places[:, 0].max()) / 2
+    return places[places[:, 0] < middle], places[places[:, 0] > middle]
+
+
+def test_the_page_shows_the_pictures_that_are_written(trial, tmp_path):
+    trials = [trial(cell, 0, **finished(0.9, 30)) for cell in ("baseline", "no_fine_tuning")]
+    write_results("demo", "", trials, 1, tmp_path)
+    shown = re.findall(r"!\[.*?\]\((.+?)\)", (tmp_path / "study.md").read_text())
+    assert len(shown) == len(set(shown)) > 1
+    assert set(shown) == {path.name for path in tmp_path.glob("*.png")}
 
 
 def test_results_are_kept_by_cell_and_seed(trial, tmp_path):
