@@ -4,7 +4,8 @@ r"""Ablation of multigrid's parts on moving_shapes, in some 70 minutes on two CP
     python -m mg_jax.study --config=configs/study.py --workdir=work/study --at_once=2
 
 trains the paper's comparisons (`mg_jax/study/cells.py`) with three seeds each: the
-baseline for 2,600 iterations, multigrid for 733. How task and length were chosen: `docs/study.md`.
+baseline for 2,600 iterations, multigrid for 733. How task and length were chosen:
+`docs/study_slowfast.md`.
 """
 
 from configs.base import as_variant

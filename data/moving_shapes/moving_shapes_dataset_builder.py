@@ -36,7 +36,7 @@ class Variant:
 PLAIN = Variant({"train": 1024, "validation": 1000}, drawing.MOTIONS)
 VARIANTS = {
     "crowd1": Variant(
-        {"train": 48, "validation": 1000},
+        {"train": 96, "validation": 1000},
         drawing.EIGHT_MOTIONS,
         drawing.Scene(distractors=3),
     ),

@@ -35,6 +35,8 @@ _DEFAULTS = {
     "baseline.time_divisor": 1,
     "baseline.area_divisor": 1,
     "schedule.cosine": False,
+    "augment.rand_layers": 0,
+    "augment.coarse": 1.0,
 }
 
 
@@ -128,6 +130,7 @@ def _variants(iterations: int) -> dict[str, dict[str, Any]]:
         "two_stages": {"multigrid.shapes": ((4, 1), (1, 1))},
     }
     cosine, single = {"schedule.cosine": True}, {"multigrid.single_cycle": True}
+    augmented = {"augment.rand_layers": 2, "augment.rand_magnitude": 5}
     return {
         **variants,  # first, at their usual lengths
         **lengths,
@@ -137,6 +140,9 @@ def _variants(iterations: int) -> dict[str, dict[str, Any]]:
         "cosine_single_cycle": {**single, **cosine},
         "cosine": cosine,
         "short_cycle_rate": {"multigrid.short_cycle_rate": True},
+        "baseline_augmented": {**_NO_CYCLES, **augmented},
+        "augmented": augmented,
+        "augmented_by_grid": {**augmented, "augment.coarse": 0.3},
         "whole_batch_bn": {"sub_batch": 0},
         "baseline_whole_batch_bn": {**_NO_CYCLES, "sub_batch": 0},
     }

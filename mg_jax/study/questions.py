@@ -177,6 +177,22 @@ SETS = {
             reference=MULTIGRID,
         ),
     ),
+    "augmentation": (
+        Question(
+            "Augmentation, and its strength on coarse grids",
+            "not asked. EfficientNetV2 (Tan and Le, ICML 2021), which trains on images of growing "
+            "size, gains by augmentation that grows with them. Here RandAugment of two operations "
+            "of magnitude 5; by the grid means three tenths of that on the coarsest.",
+            (
+                _multigrid("multigrid"),
+                Answer("multigrid, augmented", "augmented"),
+                Answer("multigrid, augmented by the grid", "augmented_by_grid"),
+                _baseline("baseline"),
+                Answer("baseline, augmented", "baseline_augmented"),
+            ),
+            reference=MULTIGRID,
+        ),
+    ),
     "batch_norm": (
         Question(
             "Batch norm",

@@ -26,12 +26,13 @@ def start(workdir, *arguments, config="tests/tiny.py"):
 @pytest.mark.parametrize("base", [get_study(), get_tiny(), get_study("baseline")])
 def test_cells_are_what_they_are_called_whatever_the_config_says(base):
     variants = cells(base)
-    plans = {}
+    plans, pixels = {}, {}
     for name, settings in variants.items():
         schedule = schedule_from_config(cell_config(base, settings, seed=1))
         steps = range(schedule.iterations)
         plans[name] = tuple((schedule.grid(i), schedule.learning_rate(i)) for i in steps)
-    assert len(set(plans.values())) == len(plans)
+        pixels[name] = tuple(item for item in settings.items() if item[0].startswith("augment."))
+    assert len({(plans[name], pixels[name]) for name in plans}) == len(plans)
     for cut, whole in (("1x", "multigrid_1x"), ("1.5x", "multigrid"), ("2x", "multigrid_2x")):
         assert len(plans[f"baseline_cut_{cut}"]) == len(plans[whole])
     for name in variants.keys() & {a.cell for q in SETS["table1"] for a in q.answers}:
