@@ -17,6 +17,8 @@ def get_config(variant: str = ""):
     config = get_demo()
     config.data.name = "moving_shapes/crowd1"
     config.model.num_classes = 8
+    # Clips of the coarsest grid have 2 frames: further apart than 4 they do not show the motion.
+    config.data.stride = 1
     config.schedule.videos = 96
     config.eval.times = 1
     return as_variant(config, variant)
