@@ -1,6 +1,6 @@
-"""Epochs of a schedule, and a warning if its length does not fit the number of videos."""
+"""Epochs of a schedule, and warnings if its length or batches do not fit the number of videos."""
 
-from mg_jax.recipe import least_scale, recipe_from_config
+from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
 from mg_jax.schedule import Schedule
 
 # Warn if epochs differ from the recipe's by more than this factor.
@@ -28,7 +28,9 @@ def describe_stated(config) -> str:
 
 
 def describe_epochs(config, schedule: Schedule, videos: int) -> str:
-    """Text: the epochs, and a warning with advice if they are far from the recipe's.
+    """Text: the epochs, and warnings with advice.
+
+    They are for epochs far from the recipe's, and for batches of more clips than there are videos.
 
     Args:
       config: of the run.
@@ -39,12 +41,38 @@ def describe_epochs(config, schedule: Schedule, videos: int) -> str:
     here, meant = recipe_epochs(config, videos), _stated_epochs(config)
     if schedule.clips != schedule.recipe.iterations * schedule.recipe.base.batch:
         text += f", the baseline {_short(here)}"
-    if meant / _FAR <= here <= meant * _FAR:
-        return text
-    return f"{text}\n{_warning(config, here / meant, videos)}"
+    warnings = (
+        [] if meant / _FAR <= here <= meant * _FAR else [_length(config, here / meant, videos)]
+    )
+    if _largest_batch(schedule) > videos:
+        warnings.append(_repetition(config, schedule, videos))
+    return "\n".join([text, *warnings])
 
 
-def _warning(config, ratio: float, videos: int) -> str:
+def _largest_batch(schedule: Schedule) -> int:
+    return max(grid.batch for grid in schedule.grid_counts())
+
+
+def _repetition(config, schedule: Schedule, videos: int) -> str:
+    """The warning that batches show videos more than once."""
+    largest = max(schedule.grid_counts(), key=lambda grid: grid.batch)
+    way = "--config.batch=N"
+    if config.multigrid.long_cycle:
+        shapes = tuple(map(tuple, config.multigrid.shapes))
+        for finer in (shapes[i:] for i in range(1, len(shapes))):
+            tried = config.copy_and_resolve_references()
+            tried.multigrid.shapes = finer
+            if _largest_batch(schedule_from_config(tried)) <= videos:
+                given = str(finer).replace(" ", "")
+                way = f'"--config.multigrid.shapes={given}" or {way}'
+                break
+    return (
+        f"warning: a batch on {largest} has more clips than there are videos, {videos:,}; so few "
+        f"are learnt by heart there and accuracy may suffer; {way} makes batches smaller"
+    )
+
+
+def _length(config, ratio: float, videos: int) -> str:
     times = f"{_short(ratio)} times" if ratio > 1 else f"1/{_short(1 / ratio)} of"
     warning = (
         f"warning: that is {times} the recipe's epochs, whose lengths are for "

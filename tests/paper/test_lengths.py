@@ -1,5 +1,6 @@
 """Lengths that fit the number of videos: one flag scales them, plans and runs say epochs."""
 
+import ast
 import json
 import re
 
@@ -79,8 +80,25 @@ def test_few_videos_are_warned_of_with_the_flag_that_fits():
     assert said.startswith("901 epochs of 160 videos, the baseline 600\nwarning: that is 31.2 time")
     scale = float(re.search(r"--config\.schedule\.scale=(\S+) fits", said)[1])
     assert scale == 0.032
-    # Which heeded does not warn; 19.2 epochs are the recipe's.
-    assert described(160, **{"schedule.scale": scale}).endswith("160 videos, the baseline 19.2")
+    # Which heeded does not warn of it; 19.2 epochs are the recipe's.
+    epochs, *warnings = described(160, **{"schedule.scale": scale}).splitlines()
+    assert epochs.endswith("160 videos, the baseline 19.2")
+    assert not any("schedule.scale" in warning for warning in warnings)
+
+
+def test_batches_of_more_clips_than_videos_are_warned_of_with_shapes_that_fit():
+    # The largest of 16 clips on 8 times coarser shapes, which the short cycle makes 16 times.
+    assert "warning" not in described(5_000, **{"schedule.videos": 5_000})
+    assert "256 x 8 x 112^2" not in described(256, **{"schedule.videos": 256})
+    said = described(255, **{"schedule.videos": 255}).splitlines()[-1]
+    assert "a batch on 256 x 8 x 112^2 has more clips than there are videos, 255" in said
+    shapes = ast.literal_eval(re.search(r"--config\.multigrid\.shapes=(\S+)\"", said)[1])
+    assert shapes == ((2, 2), (2, 1), (1, 1))
+    heeded = described(255, **{"schedule.videos": 255, "multigrid.shapes": shapes})
+    assert "more clips" not in heeded
+    short_cycle = {"schedule.videos": 60, "multigrid.long_cycle": False}
+    assert "--config.batch=N makes batches smaller" in described(60, **short_cycle)
+    assert "multigrid.shapes" not in described(60, **short_cycle)
 
 
 def test_lengths_that_were_set_by_hand_are_kept_with_the_other_flag():
@@ -92,7 +110,8 @@ def test_lengths_that_were_set_by_hand_are_kept_with_the_other_flag():
     }
     assert "lengths are meant, say --config.schedule.videos=160" in described(160, **own)
     said = described(160, **own, **{"schedule.videos": 160})
-    assert said.endswith("epochs of 160 videos, the baseline 10")
+    assert said.splitlines()[0].endswith("epochs of 160 videos, the baseline 10")
+    assert "schedule.videos" not in said
 
 
 def test_many_videos_are_warned_of_too_and_similar_numbers_are_not():
@@ -128,7 +147,8 @@ def test_the_plan_counts_the_prepared_data_sets_videos(tmp_path, flags):
     said = runs.run(tmp_path, *arguments, config="configs/demo.py", mode="plan")
     # 130 iterations of 8 clips over 48 videos, where the recipe has 2,600 over 1,024.
     assert "of 48 videos, the baseline 21.7\n" in said
-    assert "warning" not in said
+    assert "the recipe's epochs" not in said
+    assert "more clips than there are videos, 48;" in said
     said = runs.run(tmp_path, "--videos=3", config="configs/demo.py", mode="train", expect=1)
     assert "--videos=3 goes with --mode=plan" in said
 
