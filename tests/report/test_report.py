@@ -349,9 +349,9 @@ def test_what_cannot_be_read_or_compared_is_named(reported, tmp_path, spoil, mes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode=report"], "--mode=report and --runs=DIR,DIR,... go together"),
-        (["--mode=report", "--runs="], "--mode=report and --runs=DIR,DIR,... go together"),
-        (["--mode=report", "--runs=a,,b"], "--mode=report and --runs=DIR,DIR,... go together"),
+        (["--mode=report"], "--runs is missing; --mode=report needs --runs=DIR,DIR"),
+        (["--mode=report", "--runs="], "--runs is missing; --mode=report needs --runs=DIR,DIR"),
+        (["--mode=report", "--runs=a,,b"], "--runs has an empty name; --mode=report needs --runs="),
         (["--config=tests/tiny.py", "--runs=a"], "--runs=a goes with --mode=report, not with"),
         (["--config=tests/tiny.py", "--mode=report", "--runs=a"], "takes no --config; each of"),
         (["--mode=report", "--runs=nowhere"], "nowhere is not there; give the work directories"),

@@ -6,7 +6,7 @@ import pytest
 
 from configs import demo
 from mg_jax.errors import UserError
-from mg_jax.tools.checks import check_preparation
+from mg_jax.tools.checks import check_features, check_prediction, check_preparation, check_preview
 
 
 @pytest.fixture
@@ -45,3 +45,31 @@ def test_a_wrong_name_or_source_says_what_would_do(recipe, name, source, message
     with pytest.raises(UserError, match=message):
         check_preparation(recipe)
     assert not pathlib.Path(recipe.data.dir).exists()
+
+
+def test_a_preview_needs_prepared_data(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"no prepared data set in .*prepare it with --mode=prepa"):
+        check_preview(recipe, tmp_path / "run")
+    recipe.data.name = "moving_shaeps"
+    with pytest.raises(UserError, match=r"no builder 'moving_shaeps'.*Did you mean 'moving_shapes"):
+        check_preview(recipe, tmp_path / "run")
+
+
+def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe, tmp_path):
+    def refused(message, workdir=tmp_path, output=None, videos=(tmp_path,)):
+        with pytest.raises(UserError, match=message):
+            check_prediction(recipe, videos, workdir, output)
+
+    refused(r"holds no checkpoint; train there first: main.py --config=CONFIG --workdir=")
+    refused(r"none is not there; train there first", tmp_path / "none")
+    refused(r"give a --workdir with checkpoints, or .*--config.init_from=FILE", None)
+    refused(r"--video=.*a.mp4 is not there", videos=[tmp_path / "a.mp4"])
+    refused(r"must be a file that ends in .csv or .json", output=tmp_path / "a.txt")
+    refused(r"there is no folder .*none", output=tmp_path / "none" / "a.csv")
+    recipe.init_from = "nothing.safetensors"
+    refused(r"--config.init_from=nothing.safetensors is not there", None)
+
+
+def test_features_need_an_output_of_a_known_kind(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"must be a file that ends in .npz or .safetensors"):
+        check_features(recipe, None, tmp_path, tmp_path / "a.csv")
