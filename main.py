@@ -46,7 +46,6 @@ _DEVICE_MEMORY = flags.DEFINE_float(
     "Without --on_device or --gpu they are compiled for the CPU; with --on_device, the devices' "
     "own number is the default. JAX uses XLA_PYTHON_CLIENT_MEM_FRACTION of a GPU's memory, 0.75, "
     "and so does --gpu.",
-    lower_bound=0,
 )
 _VIDEOS = flags.DEFINE_integer(
     "videos",
@@ -219,8 +218,8 @@ def _paths(texts: list[str]) -> list[pathlib.Path]:
 
 def _plan(config, workdir: pathlib.Path) -> None:
     gpu_flags.check_flags("--mode=plan, and without --on_device", wanted=not _ON_DEVICE.value)
-    if _DEVICE_MEMORY.value == 0:
-        sys.exit("error: --device_memory_gb=0 must be positive")
+    if _DEVICE_MEMORY.value is not None and not _DEVICE_MEMORY.value > 0:
+        sys.exit(f"error: --device_memory_gb={_DEVICE_MEMORY.value:g} must be positive")
     check_can_be_made(workdir, "--workdir")
     with held_signals():
         from mg_jax.tools.plan import write_plan

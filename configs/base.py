@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, did_you_mean
 from mg_jax.published import PUBLISHED
 
 
@@ -256,5 +256,6 @@ def as_variant(config: ConfigDict, variant: str) -> ConfigDict:
             raise UserError(
                 f"config variant {word!r} is not known; use multigrid or baseline, and with a "
                 f"comma between them a published network: {', '.join(PUBLISHED)}"
+                f"{did_you_mean(word, ('multigrid', 'baseline', *PUBLISHED))}"
             )
     return config

@@ -227,7 +227,8 @@ def run_main(*arguments):
     [
         (["--config.bach=3"], "error: no such setting in the config: 'bach'. Did you mean"),
         (["--config.model.dept=3"], 'Did you mean "depth"'),
-        (["--config.batch=many"], "error: flag --config.batch=many"),
+        (["--config.batch=many"], "error: flag --config.batch=many must be a whole number"),
+        (["--config.multigrid.shapes=((4,2)"], "shapes=((4,2) has 2 '(' and 1 ')'"),
         (
             ["--config.frames=12"],
             "error: frames=12 does not fit: the coarsest grid has 1/4 of them",
@@ -236,8 +237,8 @@ def run_main(*arguments):
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
-        (["--mode=fly"], "should be one of <train|eval|plan|preview|prepare|predict|report|"),
-        (["extra"], "unexpected arguments ['extra']"),
+        (["--mode=pln"], "export>. Did you mean 'plan'?"),
+        (["plan"], "unexpected arguments ['plan']; write --mode=plan"),
         (["--mode=prepare"], "error: --mode=prepare takes no --workdir; it writes"),
     ],
 )

@@ -129,10 +129,7 @@ def test_a_finished_run_is_left_alone(undisturbed, flags, copy):
 
 def test_nothing_is_written_where_there_is_nothing_to_evaluate(config, tmp_path):
     message = refused(evaluate_checkpoint, config, tmp_path / "none")
-    assert (
-        f"none is not there; train there first: main.py --config=CONFIG --workdir={tmp_path}"
-        in (message)
-    )
+    assert "none is not there; train there first: main.py --config=CONFIG --workdir=" in message
     assert not (tmp_path / "none").exists()
 
 
