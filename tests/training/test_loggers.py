@@ -10,10 +10,10 @@ from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.recipe_settings import LOGGERS
 from mg_jax.runtime import parallel
-from mg_jax.training.log import RunLog
 from mg_jax.training.loggers import check_loggers, class_of
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
+from mg_jax.training.run_log import RunLog
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
 
