@@ -10,7 +10,9 @@ import pytest
 
 from configs import base, demo, kinetics_i3d, kinetics_slowfast
 from mg_jax.errors import UserError
+from mg_jax.grid import SHORT_CYCLE_AREAS
 from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
+from mg_jax.schedule import Multigrid
 from mg_jax.tools.plan import format_plan, plan_dict, write_plan
 from mg_jax.tools.plan_plot import plan_figure
 from tests.runs import config_of
@@ -214,6 +216,15 @@ def test_variants_of_a_recipe_are_multigrid_and_baseline():
     assert not demo.get_config("baseline").multigrid.short_cycle
     with pytest.raises(UserError, match="config variant 'coarse' is not known"):
         base.as_variant(base.get_base(), "coarse")
+
+
+def test_more_areas_make_a_longer_short_cycle(monkeypatch):
+    config = kinetics_slowfast.get_config()
+    assert config.multigrid.short_shapes == Multigrid().short_shapes == len(SHORT_CYCLE_AREAS) + 1
+    monkeypatch.setattr("mg_jax.grid.SHORT_CYCLE_AREAS", (8, *SHORT_CYCLE_AREAS))
+    monkeypatch.setattr("mg_jax.recipe_settings.SHORT_SHAPES", 4)
+    config.multigrid.short_shapes = 4
+    assert len(schedule_from_config(config).phases[-1].grids) == 4
 
 
 def run_main(*arguments):
