@@ -44,7 +44,7 @@ def test_each_name_stands_for_a_class_that_writes_scalars(name):
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("loggers", ("jsonl", "tensorbord"), r"'tensorbord'; there are jsonl, tensorboard, wandb"),
+        ("loggers", ("jsonl", "tensorbord"), f"'tensorbord'; there are {', '.join(LOGGERS)}"),
         ("profile_steps", (5,), r"profile_steps=\(5,\) must be the first iteration"),
         ("profile_steps", (5, 5), r"such as \(100, 105\)"),
         ("profile_steps", (1.5, 3), r"such as \(100, 105\)"),
