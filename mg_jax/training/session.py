@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
+from mg_jax.errors import UserError
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
 from mg_jax.machine.progress import say, waiting
@@ -266,6 +267,8 @@ def _weights(config, data: DataSource) -> Loaded | None:
     if not config.init_from:
         return None
     path = pathlib.Path(config.init_from).expanduser()
+    if not path.exists():
+        raise UserError(f"--config.init_from={config.init_from} is not there")
     shapes = jax.eval_shape(lambda: init_variables(config))
     return load_weights(path, shapes, data.classes, config)
 
