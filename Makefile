@@ -31,7 +31,7 @@ demo: $(VENV)/installed
 	$(DEMO) --mode=prepare --config.data.dir=$(DATA)
 	$(DEMO):baseline --workdir=$(WORK)_baseline $(TRAIN)
 	$(DEMO):multigrid --workdir=$(WORK)_multigrid $(TRAIN)
-	$(RUN) -m mg_jax.report.compare $(WORK)_baseline $(WORK)_multigrid
+	$(RUN) -m mg_jax.report.terminal_table $(WORK)_baseline $(WORK)_multigrid
 	$(RUN) main.py --mode=report --runs=$(WORK)_baseline,$(WORK)_multigrid --workdir=$(WORK)_report
 
 test: $(VENV)/installed-dev $(VENV)/compilers

@@ -12,10 +12,12 @@ from absl import app, flags, logging
 
 from mg_jax.errors import first_line
 from mg_jax.machine import environment
+from mg_jax.machine.folder import check_can_be_made
 from mg_jax.machine.held_signals import held_signals
 from mg_jax.machine.launcher import launched_process
 from mg_jax.runtime.allocator import keep_freed_memory
 from mg_jax.tools import command_line, gpu_flags
+from mg_jax.workdir.config import check_has_checkpoint, has_checkpoint
 
 flags.adopt_module_key_flags(command_line)
 flags.adopt_module_key_flags(gpu_flags)
@@ -44,7 +46,6 @@ _DEVICE_MEMORY = flags.DEFINE_float(
     "Without --on_device or --gpu they are compiled for the CPU; with --on_device, the devices' "
     "own number is the default. JAX uses XLA_PYTHON_CLIENT_MEM_FRACTION of a GPU's memory, 0.75, "
     "and so does --gpu.",
-    lower_bound=0,
 )
 _VIDEOS = flags.DEFINE_integer(
     "videos",
@@ -92,7 +93,6 @@ class _Mode:
       config_of: whose config it takes instead of --config.
       needs_workdir: whether --workdir must be given.
       writes_to: where it writes instead of --workdir.
-      on_cpu: whether it leaves accelerators alone.
       again: what the same command does after this one was stopped.
     """
 
@@ -103,14 +103,14 @@ class _Mode:
     config_of: str = ""
     needs_workdir: bool = True
     writes_to: str = ""
-    on_cpu: bool = False
     again: str = ""
 
 
 def main(argv: list[str]) -> None:
     """Runs the mode; a setting that cannot work ends with its message, not a traceback."""
     if len(argv) > 1:
-        sys.exit(f"error: unexpected arguments {argv[1:]}; settings are --config.KEY=VALUE")
+        meant = f"--mode={argv[1]}" if argv[1] in _MODES else "--config.KEY=VALUE for settings"
+        sys.exit(f"error: unexpected arguments {argv[1:]}; write {meant}")
     mode, config = _MODES[_MODE.value], command_line.CONFIG.value
     _check_flags(_MODE.value, mode)
     workdir = _path(_WORKDIR.value)
@@ -121,9 +121,6 @@ def main(argv: list[str]) -> None:
         command_line.signals_as_statuses(lambda: mode.again),
         command_line.errors_as_messages(),
     ):
-        if mode.on_cpu:
-            with held_signals():
-                command_line.stay_on_cpu()
         if said := mode.run(config, workdir):
             print(said)
 
@@ -141,16 +138,21 @@ def _check_flags(name: str, mode: _Mode) -> None:
     for flag, given_as in mode.needs:
         values = flag.value if isinstance(flag.value, list) else [flag.value]
         if not values or not all(values):
-            sys.exit(f"error: --mode={name} and --{flag.name}={given_as} go together")
+            lacks = "is missing" if values in ([], [None]) else "has an empty name"
+            sys.exit(f"error: --{flag.name} {lacks}; --mode={name} needs --{flag.name}={given_as}")
     command_line.check_flags(_MODE, {other: _MODES[other].own_flags for other in _MODES})
 
 
-# Each mode imports only what it needs: a plan starts at once, training loads TensorFlow. Signals
-# wait meanwhile: raised in an extension's import, their exceptions crash Python.
+# Each mode imports only what it needs, and checks what it can before TensorFlow and JAX, which take
+# seconds. Signals wait meanwhile: raised in an extension's import, their exceptions crash Python.
 
 
 def _prepare(config, workdir: None) -> None:
     with held_signals():
+        from mg_jax.tools import checks
+    checks.check_preparation(config)
+    with held_signals():
+        command_line.stay_on_cpu()
         from mg_jax.tools.prepare import prepare
     # The others need not be met, only the folder that all share.
     prepare(config, launched_process(_PROCESSES.value, _PROCESS.value))
@@ -158,37 +160,52 @@ def _prepare(config, workdir: None) -> None:
 
 def _preview(config, workdir: pathlib.Path) -> str:
     with held_signals():
+        from mg_jax.tools import checks
+    checks.check_preview(config, workdir)
+    with held_signals():
+        command_line.stay_on_cpu()
         from mg_jax.tools.preview import write_preview
     return write_preview(config, workdir)
 
 
 def _report(config: None, workdir: pathlib.Path) -> str:
+    check_can_be_made(workdir, "--workdir")
     with held_signals():
+        command_line.stay_on_cpu()
         from mg_jax.report.write import write_report
     page = write_report(_paths(_RUNS.value), workdir)
     return f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs"
 
 
 def _export(config: None, workdir: pathlib.Path) -> str:
+    check_has_checkpoint(workdir)
     with held_signals():
+        command_line.stay_on_cpu()
         from mg_jax.tools.export import export_run
     return export_run(workdir, _FORMAT.value)
 
 
 def _predict(config, workdir: pathlib.Path | None) -> str:
+    given = config, _paths(_VIDEO.value), workdir, _path(_OUTPUT.value)
+    with held_signals():
+        from mg_jax.tools import checks
+    checks.check_prediction(*given)
     keep_freed_memory()  # which has no effect once JAX and TensorFlow are loaded
     with held_signals():
         from mg_jax.tools.predict_many import predict_videos
-    return predict_videos(config, _paths(_VIDEO.value), workdir, _path(_OUTPUT.value))
+    return predict_videos(*given)
 
 
 def _features(config, workdir: pathlib.Path | None) -> str:
+    videos = None if _VIDEO.value is None else _paths(_VIDEO.value)
+    given = config, videos, workdir, _path(_OUTPUT.value)
+    with held_signals():
+        from mg_jax.tools import checks
+    checks.check_features(*given)
     keep_freed_memory()
     with held_signals():
         from mg_jax.tools.features import write_features
-    videos = None if _VIDEO.value is None else _paths(_VIDEO.value)
-    output, each = _path(_OUTPUT.value), _EACH_CLIP.value
-    return write_features(config, videos, workdir, output, each_clip=each)
+    return write_features(*given, each_clip=_EACH_CLIP.value)
 
 
 def _path(text: str | None) -> pathlib.Path | None:
@@ -201,8 +218,9 @@ def _paths(texts: list[str]) -> list[pathlib.Path]:
 
 def _plan(config, workdir: pathlib.Path) -> None:
     gpu_flags.check_flags("--mode=plan, and without --on_device", wanted=not _ON_DEVICE.value)
-    if _DEVICE_MEMORY.value == 0:
-        sys.exit("error: --device_memory_gb=0 must be positive")
+    if _DEVICE_MEMORY.value is not None and not _DEVICE_MEMORY.value > 0:
+        sys.exit(f"error: --device_memory_gb={_DEVICE_MEMORY.value:g} must be positive")
+    check_can_be_made(workdir, "--workdir")
     with held_signals():
         from mg_jax.tools.plan import write_plan
 
@@ -285,7 +303,6 @@ def _train_or_evaluate(mode: str, config, workdir: pathlib.Path) -> None:
 def _stopped(how: str, mode: str, workdir: pathlib.Path) -> str:
     """The message of a run that was stopped."""
     from mg_jax.runtime.stops import CONTINUES
-    from mg_jax.workdir.config import has_checkpoint
 
     if mode != "train":
         return f"{how}; the same command starts it again"
@@ -313,14 +330,13 @@ _MODES = {
             *(gpu_flags.GPU, gpu_flags.GPUS, gpu_flags.HOSTS),
         ),
     ),
-    "preview": _Mode("draw the first clips of its grids", _preview, on_cpu=True),
+    "preview": _Mode("draw the first clips of its grids", _preview),
     "prepare": _Mode(
         "prepare the data set",
         _prepare,
         own_flags=(_PROCESSES, _PROCESS),
         needs_workdir=False,
         writes_to="--config.data.dir",
-        on_cpu=True,
         again="the same command continues from what is prepared so far",
     ),
     "predict": _Mode(
@@ -336,7 +352,6 @@ _MODES = {
         own_flags=(_RUNS,),
         needs=((_RUNS, "DIR,DIR,..."),),
         config_of="each of its --runs",
-        on_cpu=True,
     ),
     "features": _Mode(
         "write what the network pools before its classifier",
@@ -351,7 +366,6 @@ _MODES = {
         own_flags=(_FORMAT,),
         needs=((_FORMAT, "stablehlo, savedmodel or onnx"),),
         config_of="its --workdir",
-        on_cpu=True,
     ),
 }
 _MODE = flags.DEFINE_enum(

@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, did_you_mean
+from mg_jax.grid import SHORT_SHAPES
 from mg_jax.published import PUBLISHED
 
 
@@ -34,7 +35,7 @@ def get_base() -> ConfigDict:
 def _model() -> ConfigDict:
     """The network."""
     model = ConfigDict()
-    model.name = "slowfast"  # or i3d
+    model.name = "slowfast"  # one of MODELS in mg_jax/architectures.py
     model.depth = 50
     model.width = 64
     model.alpha = 4  # SlowFast: frames of the fast pathway per frame of the slow one
@@ -135,7 +136,7 @@ def _multigrid() -> ConfigDict:
     multigrid.short_cycle = True
     # The long cycle's shapes from coarse to fine: divisors of the frames and of the area.
     multigrid.shapes = ((4, 2), (2, 2), (2, 1), (1, 1))
-    multigrid.short_shapes = 3  # the cycle has the last 1, 2 or 3 of H/2, H/sqrt 2, base size
+    multigrid.short_shapes = SHORT_SHAPES  # how many, from the end, of H/2, H/sqrt 2, base size
     multigrid.single_cycle = False  # one long cycle over the run, not one per stage
     multigrid.fine_tuning = True  # the last stage on the full shape
     multigrid.fine_tuning_share = 1.0  # fine-tuning's length relative to the last stage's
@@ -214,7 +215,7 @@ def _run() -> ConfigDict:
     """How a run works, not what it computes: a run may continue with other values."""
     run = ConfigDict()
     run.log_every = 20  # iterations
-    run.loggers = ("jsonl", "tensorboard")  # and wandb; reports read what jsonl writes
+    run.loggers = ("jsonl", "tensorboard")  # names of LOGGERS in mg_jax/recipe_settings.py
     run.log_norms = False  # of gradients and parameters, among the scalars of training
     run.profile_steps = ()  # the first iteration of a trace and the one after its last, if any
     run.checkpoint_every = 1000  # iterations
@@ -256,5 +257,6 @@ def as_variant(config: ConfigDict, variant: str) -> ConfigDict:
             raise UserError(
                 f"config variant {word!r} is not known; use multigrid or baseline, and with a "
                 f"comma between them a published network: {', '.join(PUBLISHED)}"
+                f"{did_you_mean(word, ('multigrid', 'baseline', *PUBLISHED))}"
             )
     return config

@@ -1,6 +1,7 @@
 """What went wrong, for the person who started a command, and what its messages are made of."""
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 
 
 class UserError(Exception):
@@ -26,3 +27,10 @@ def some(names: Iterable[object], most: int = 5) -> str:
     names = list(map(str, names))
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def did_you_mean(given: str, names: Collection[str]) -> str:
+    """The name that is nearest to a given one, as the end of a message; empty if none is near."""
+    longer = [name for name in names if given and name.startswith(given)]
+    near = longer or difflib.get_close_matches(given, names, n=1)
+    return f". Did you mean {near[0]!r}?" if near else ""

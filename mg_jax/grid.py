@@ -38,8 +38,9 @@ FULL = Shape(time=1, area=1)
 # The long cycle's base shapes, coarse to fine (Sec. 3.2, Fig. 2).
 LONG_CYCLE = (Shape(4, 2), Shape(2, 2), Shape(2, 1), FULL)
 
-# The short cycle's areas for i mod 3 = 0 and 1; the third shape is the base shape itself.
+# The short cycle's areas for i mod 3 = 0 and 1; the last shape is the base shape itself.
 SHORT_CYCLE_AREAS = (4, 2)
+SHORT_SHAPES = len(SHORT_CYCLE_AREAS) + 1
 
 
 @dataclasses.dataclass(frozen=True)

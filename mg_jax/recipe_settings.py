@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from mg_jax.architectures import MODELS, frame_unit
 from mg_jax.errors import UserError
-from mg_jax.grid import LONG_CYCLE, Shape
+from mg_jax.grid import LONG_CYCLE, SHORT_SHAPES, Shape
 from mg_jax.schedule import Schedule, TooShort
 
 SAMPLINGS = ("stride", "segments")
@@ -154,8 +154,10 @@ def check_cycles(config) -> None:
             "baseline.time_divisor and baseline.area_divisor fix one grid and exclude the cycles; "
             "set multigrid.long_cycle=False and multigrid.short_cycle=False as well"
         )
-    if not 1 <= cycles.short_shapes <= 3:
-        raise UserError(f"multigrid.short_shapes={cycles.short_shapes} must lie in 1 ... 3")
+    if not 1 <= cycles.short_shapes <= SHORT_SHAPES:
+        raise UserError(
+            f"multigrid.short_shapes={cycles.short_shapes} must lie in 1 ... {SHORT_SHAPES}"
+        )
     if cycles.single_cycle and not cycles.long_cycle:
         raise UserError("multigrid.single_cycle=True needs multigrid.long_cycle=True")
     if cycles.short_cycle_rate and not cycles.short_cycle:

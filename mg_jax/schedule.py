@@ -64,7 +64,8 @@ class Multigrid:
 
     Attributes:
       shapes: of the long cycle, from coarse to fine; the full shape alone means no long cycle.
-      short_shapes: the short cycle has the last 1, 2 or 3 of its shapes. 1 means no short cycle.
+      short_shapes: how many of its shapes, the last ones, the short cycle has; 1 means no short
+        cycle.
       single_cycle: one long cycle over the whole run, without fine-tuning, instead of one per
         stage.
       fine_tuning: train the last stage on the full shape; otherwise all L stages are cycled.
@@ -77,7 +78,7 @@ class Multigrid:
     """
 
     shapes: tuple[Shape, ...] = grid_lib.LONG_CYCLE
-    short_shapes: int = 3
+    short_shapes: int = grid_lib.SHORT_SHAPES
     single_cycle: bool = False
     fine_tuning: bool = True
     epoch_factor: float = 1.5

@@ -29,8 +29,10 @@ def read_result(path: pathlib.Path) -> dict[str, Any]:
         result = json.loads(path.read_text("utf-8"))
         if all("bytes_per_clip" in row and "kinds" in row for row in result["grids"]):
             return result
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--against={path} cannot be read ({error})") from error
+    except OSError as error:
+        raise UserError(f"--against={path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError):
+        pass
     raise UserError(f"--against={path} is no program.json of --what=program")
 
 

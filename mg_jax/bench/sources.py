@@ -13,6 +13,7 @@ from sklearn.datasets import load_sample_images
 from data.preparation.workers import Pool, Tally
 from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.cores import usable_cores
+from mg_jax.machine.progress import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,8 @@ def make_videos(
         split = "train" if i < count - 2 else "validation"
         paths.append(folder / split / ("china", "flower")[i % 2] / f"{i:04d}{form.suffix}")
     todo = [(path, i) for i, path in enumerate(paths) if not path.exists()]
+    if todo:
+        say(f"making {len(todo)} videos of {frames} frames, {form}, in {folder}; they are kept")
     Pool(usable_cores(), lambda tally: None).run(
         functools.partial(_make, frames=frames, form=form), todo
     )

@@ -1,6 +1,7 @@
-"""Per-class settings: which swap when a clip is mirrored, and their weights.
+"""Reads the CSV files of `data.flip_pairs` and `loss.class_weights`.
 
-Both are CSV files without a header, of two columns each, and name classes as the data set does.
+They say which classes swap when a clip is mirrored, and how much each class weighs in the loss.
+They have no header and two columns each, and name classes as the data set does.
 """
 
 import csv

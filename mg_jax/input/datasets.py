@@ -8,20 +8,17 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from data.builder import VERSION
 from data.format.records import DamagedVideos, FrameRecords, UnreadableFile, read_records
 from data.format.video_table import Actions, VideoTable
 from data.preparation.parts import Stored
 from data.preparation.prepare import settings_from_config
 from mg_jax.errors import UserError
 from mg_jax.input.class_files import ClassFiles, read_class_files
-from mg_jax.input.prepared import data_folder, is_prepared
+from mg_jax.input.prepared import check_prepared, data_folder, is_prepared
 from mg_jax.input.readers import Readers, shared_readers
 
 # Only tf.data runs in TensorFlow; left alone it takes all of a GPU's memory.
 tf.config.set_visible_devices([], "GPU")
-
-DATA_SETS = ("kinetics", "ssv2", "charades", "video_folder", "moving_shapes")
 
 _LISTS = ("labels", "starts", "ends")
 _NUMBERS = ("first_frame", "source_frames", "height", "width")
@@ -101,26 +98,8 @@ def open_data_set(config) -> tfds.core.DatasetBuilder:
     Raises:
       UserError: if it is not prepared, or by another version, saying what to do.
     """
-    if is_prepared(config):
-        return tfds.builder_from_directory(data_folder(config))
-    folder = data_folder(config).parent
-    others = sorted(path.parent.name for path in folder.glob("*/dataset_info.json"))
-    if others:
-        raise UserError(
-            f"{folder} was prepared by version {', '.join(others)} of the format; this mg_jax "
-            f"reads {VERSION}. Prepare it again with --mode=prepare and the same --config flags, "
-            "then the old folder can go"
-        )
-    prepare_it = (
-        "prepare it with --mode=prepare and the same --config flags"
-        if config.data.name.split("/")[0] in DATA_SETS
-        else f"data/ has no builder for it, only for {', '.join(DATA_SETS)}"
-    )
-    raise UserError(
-        f"no prepared data set in {folder} (data.dir={config.data.dir}, "
-        f"data.name={config.data.name}); {prepare_it}, or point --config.data.dir at the "
-        "folder that holds it"
-    )
+    check_prepared(config)
+    return tfds.builder_from_directory(data_folder(config))
 
 
 def open_split(config, data_set: tfds.core.DatasetBuilder, name: str) -> Split:

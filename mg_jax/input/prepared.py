@@ -4,8 +4,11 @@ import json
 import pathlib
 
 from data.listing.videos import FORMAT
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, did_you_mean
 from mg_jax.workdir.config import has_classes, read_classes
+
+# The folders of data/ that have a builder.
+DATA_SETS = ("kinetics", "ssv2", "charades", "video_folder", "moving_shapes")
 
 
 def data_folder(config) -> pathlib.Path:
@@ -16,6 +19,38 @@ def data_folder(config) -> pathlib.Path:
 def is_prepared(config) -> bool:
     """Whether the config's data set is prepared."""
     return (data_folder(config) / "dataset_info.json").exists()
+
+
+def check_prepared(config) -> None:
+    """Checks that the config's data set is prepared.
+
+    Raises:
+      UserError: if it is not, or by another version, saying what to do.
+    """
+    if is_prepared(config):
+        return
+    folder = data_folder(config).parent
+    others = sorted(path.parent.name for path in folder.glob("*/dataset_info.json"))
+    if others:
+        raise UserError(
+            f"{folder} was prepared by version {', '.join(others)} of the format; this mg_jax "
+            f"reads {FORMAT}. Prepare it again with --mode=prepare and the same --config flags, "
+            "then the old folder can go"
+        )
+    where = (
+        f"no prepared data set in {folder} (data.dir={config.data.dir}, "
+        f"data.name={config.data.name})"
+    )
+    name = config.data.name.split("/")[0]
+    if name not in DATA_SETS:
+        raise UserError(
+            f"{where}, and data/ has no builder {name!r}; there are {', '.join(DATA_SETS)}"
+            f"{did_you_mean(name, DATA_SETS)}"
+        )
+    raise UserError(
+        f"{where}; prepare it with --mode=prepare and the same --config flags, or point "
+        "--config.data.dir at the folder that holds it"
+    )
 
 
 def count_videos(config, split: str) -> int | None:

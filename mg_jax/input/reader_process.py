@@ -1,4 +1,4 @@
-"""Starts a reader, and says how it has ended."""
+"""Starts a process that reads clips, and tells why it ended."""
 
 import dataclasses
 import os

@@ -41,8 +41,7 @@ def launched_process(count: int | None, index: int | None) -> Process | None:
       UserError: for arguments that do not fit.
     """
     if (count, index) != (None, None):
-        if None in (count, index):
-            raise UserError("--num_processes and --process_id go together")
+        check_all_given({"num_processes": count, "process_id": index})
         check_index(count, index)
         return Process(index, count) if count > 1 else None
     for name, count in _counts():
@@ -50,6 +49,24 @@ def launched_process(count: int | None, index: int | None) -> Process | None:
         if ranked.isdecimal():
             return Process(int(ranked), count)
     return Process(int(os.environ[_KUBERNETES[1]]), None) if _in_pod() else None
+
+
+def check_all_given(values: dict[str, object]) -> None:
+    """Checks that flags of which one needs the others are all given.
+
+    Args:
+      values: by the flags' names; None for one that is missing.
+
+    Raises:
+      UserError: naming those that are missing.
+    """
+    missing = [f"--{name}" for name, value in values.items() if value is None]
+    given = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    if missing and given:
+        raise UserError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; "
+            f"{given[0]} needs {'it' if len(missing) == 1 else 'them'}"
+        )
 
 
 def check_index(count: int, index: int) -> None:

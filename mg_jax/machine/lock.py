@@ -1,7 +1,7 @@
-"""Folders and files for one process at a time, however the process before it ended.
+"""Folders and files that one process at a time may use.
 
-The lock is flock(2): the kernel releases it however the process ends, and NFS and SMB pass it on to
-the server, so that it holds for all hosts.
+The lock is flock(2): the kernel releases it when the process that holds it ends, even if it is
+killed, and NFS and SMB pass it on to the server, so that it holds for all hosts.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def claimed(path: pathlib.Path) -> Iterator[bool]:
       path: of a file that is there for the lock alone, created if need be.
 
     Raises:
-      OSError: if the folder cannot be written to.
+      OSError: if the folder cannot be made or written to.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -76,6 +76,7 @@ def claimed(path: pathlib.Path) -> Iterator[bool]:
             return
         except OSError as error:
             if error.errno in _GONE:
+                path.parent.mkdir(parents=True, exist_ok=True)  # raises if that is why
                 yield False
                 return
             if error.errno not in _NO_LOCKS:

@@ -5,7 +5,7 @@ import re
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from mg_jax.report import words
+from mg_jax.report import sentences
 from mg_jax.report.class_sections import ClassSection
 from mg_jax.report.comparison import Comparison
 from mg_jax.report.figures import line_style
@@ -34,11 +34,11 @@ def format_page(
     groups, others = comparison.groups, comparison.others
     return _template().render(
         css=(_FOLDER / "page.css").read_text("utf-8"),
-        headline=words.headline(comparison),
+        headline=sentences.headline(comparison),
         overview=overview(comparison) if len(others) > 1 else None,
-        details=words.details(comparison, others[0]) if len(others) == 1 else "",
+        details=sentences.details(comparison, others[0]) if len(others) == 1 else "",
         about=_about(comparison, written),
-        caveats=words.caveats(comparison),
+        caveats=sentences.caveats(comparison),
         names=[group.name for group in groups],
         styles=[line_style(index) for index in range(len(groups))],
         comparison=main_table(comparison),

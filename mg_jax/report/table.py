@@ -17,7 +17,7 @@ from mg_jax.report.formatting import (
     times,
 )
 from mg_jax.report.groups import Group, Spread
-from mg_jax.report.words import state
+from mg_jax.report.sentences import state
 
 # Rows of the comparison that the overview takes up.
 _WALL_CLOCK, _TRAINING = "speed-up: wall clock", "speed-up: training time"

@@ -12,7 +12,7 @@ import jax
 
 from mg_jax.errors import UserError, first_line
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
-from mg_jax.machine.launcher import check_index, launched_together
+from mg_jax.machine.launcher import check_all_given, check_index, launched_together
 from mg_jax.runtime import hosts
 
 # Seconds without a sign of life after which a process counts as dead, and the others end.
@@ -94,8 +94,7 @@ def _exiting_on_signals() -> Iterator[None]:
 
 
 def _check_arguments(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    if None in (coordinator, processes, process):
-        raise UserError("--coordinator, --num_processes and --process_id go together")
+    check_all_given({"coordinator": coordinator, "num_processes": processes, "process_id": process})
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise UserError(f"--coordinator={coordinator} must be HOST:PORT of process 0 (1 ... 65535)")

@@ -15,8 +15,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mg_jax.errors import UserError
-from mg_jax.input.prepared import with_classes
+from mg_jax.errors import UserError, did_you_mean
+from mg_jax.input.prepared import check_prepared, with_classes
 from mg_jax.recipe import schedule_from_config
 from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
@@ -70,6 +70,7 @@ def _so_far(workdir: pathlib.Path) -> str:
 
 
 def _study(config, workdir: pathlib.Path) -> None:
+    check_prepared(config)
     trials = _trials(with_classes(config), workdir)
     check_at_once(_AT_ONCE.value, trials, workdir)
     free = shares(_AT_ONCE.value)
@@ -154,7 +155,8 @@ def _check_names(flag: str, what: str, names: list[str], known: list[str]) -> No
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         wrong = f"no {what} is called {', '.join(unknown)}" if unknown else f"no {what} is given"
-        raise UserError(f"{flag}: {wrong}; there are {', '.join(known)}")
+        near = did_you_mean(unknown[0], known) if unknown else ""
+        raise UserError(f"{flag}: {wrong}; there are {', '.join(known)}{near}")
 
 
 def _flags(settings: dict) -> tuple[str, ...]:

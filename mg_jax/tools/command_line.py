@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from absl import flags
 from ml_collections import config_flags
 
-from mg_jax.errors import UserError, text_of
+from mg_jax.errors import UserError, did_you_mean, text_of
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
 
 # Where files lie that are neither recipes nor ours; Python's frozen modules have names like <...>.
@@ -71,7 +71,30 @@ def _fault_of_arguments(error: Exception) -> str:
         return f"--config={missing[1]} is not there; recipes are configs/*.py"
     # In between ml_collections shows a traceback.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(dict.fromkeys((lines[0], lines[-1])))
+    return _plain(" ".join(dict.fromkeys((lines[0], lines[-1]))))
+
+
+# What Python and absl say of a value of the wrong kind, and what is said here.
+_KINDS = {
+    r": invalid literal for int\(\) with base 10: .*": " must be a whole number",
+    r": could not convert string to float: .*": " must be a number",
+    r": \('Non-boolean argument to boolean flag', .*\)": " must be True or False",
+    r": \S+ is not a non-negative number": " must not be negative",
+    r": Error while parsing string: .*": " must be a tuple, such as (1, 2) or ('a', 'b')",
+}
+
+
+def _plain(said: str) -> str:
+    """What is wrong with a flag's value, in plain words."""
+    if tuple_ := re.search(r"Error while parsing string: (.*) as tuple\.", said):
+        opened, closed = (tuple_[1].count(bracket) for bracket in "()")
+        if opened != closed:
+            return f"{said.partition(': ')[0]} has {opened} '(' and {closed} ')'"
+    if one_of := re.search(r"=(.*): value should be one of <(.*)>", said):
+        return said + did_you_mean(one_of[1], one_of[2].split("|"))
+    for theirs, ours in _KINDS.items():
+        said = re.sub(theirs, ours, said)
+    return said
 
 
 def _words(error: BaseException) -> str:

@@ -55,6 +55,8 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
       UserError: if the source cannot be read or holds another network, or the target has another
         suffix than .safetensors.
     """
+    if not source.exists():
+        raise UserError(f"--input={source} is not there")
     check_model(config.model)
     config = with_classes(config, source)
     if target.suffix != ".safetensors" or target.is_dir():

@@ -19,12 +19,11 @@ from mg_jax.machine.atomic_file import replaced
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.progress import shown
 from mg_jax.models import create_model
+from mg_jax.tools.checks import ARRAYS, check_output
 from mg_jax.tools.predict import CLASSIFIER, checked, weights
-from mg_jax.tools.predict_many import account, check_output, scored
+from mg_jax.tools.predict_many import account, scored
 from mg_jax.tools.raw_videos import RawVideo, find_videos, read_videos
 from mg_jax.training.preprocess import normalize
-
-SUFFIXES = (".npz", ".safetensors")
 
 
 def write_features(
@@ -55,7 +54,7 @@ def write_features(
     Raises:
       UserError: if no video, or the weights, settings or output cannot be used.
     """
-    check_output(output, SUFFIXES)
+    check_output(output, ARRAYS)
     config = checked(_any_classes(config, workdir), workdir)
     if given is None:
         data_set = open_data_set(config)

@@ -13,30 +13,19 @@ from mg_jax.input.datasets import class_names, open_data_set, stored
 from mg_jax.input.prepared import is_prepared, with_classes
 from mg_jax.input.sampling import all_views
 from mg_jax.models import create_model
-from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime.program_cache import cache_programs
+from mg_jax.tools.checks import check_weights
 from mg_jax.tools.raw_videos import read_video
 from mg_jax.training.evaluation_step import view_scores
 from mg_jax.training.state import init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
 from mg_jax.workdir.checkpoint import read_best
-from mg_jax.workdir.config import check_config, read_classes
+from mg_jax.workdir.config import read_classes
 from mg_jax.workdir.video_scores import TOP
 
 # Path of the layer that classifies.
 CLASSIFIER = ("head", "projection")
-# Settings that must be as in training when a model is applied.
-_APPLIED = (
-    "model.",
-    "frames",
-    "data.name",
-    "data.stride",
-    "data.sampling",
-    "data.multi_label",
-    "data.mean",
-    "data.std",
-)
 
 
 def predict(config, video: pathlib.Path, workdir: pathlib.Path | None) -> str:
@@ -75,12 +64,7 @@ def checked(config, workdir: pathlib.Path | None):
     Raises:
       UserError: if there are no weights, or a setting is invalid.
     """
-    schedule_from_config(config)
-    if workdir is None and not config.init_from:
-        raise UserError(
-            "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
-            "as --config.init_from=FILE"
-        )
+    check_weights(config, workdir)
     # The classes of weights that name theirs come before the data set's.
     path = pathlib.Path(config.init_from).expanduser() if workdir is None else workdir
     return with_classes(config, path)
@@ -116,7 +100,6 @@ def weights(
     """
     cache_programs(config.run.cache_dir, jax.default_backend())
     if workdir is not None:
-        check_config(workdir, config, _APPLIED)
         best = read_best(workdir)
         return f"{workdir}, {best}", best.variables, best.classes
     shapes = jax.eval_shape(lambda: init_variables(config))

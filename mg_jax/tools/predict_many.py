@@ -12,11 +12,10 @@ from mg_jax.input.sampling import all_views
 from mg_jax.machine.atomic_file import replaced, write_json
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.progress import shown
+from mg_jax.tools.checks import TABLES, check_output
 from mg_jax.tools.predict import checked, predict, scorer, weights
 from mg_jax.tools.raw_videos import RawVideo, find_videos, read_videos
 from mg_jax.workdir.video_scores import TOP, top_classes, top_columns
-
-SUFFIXES = (".csv", ".json")
 
 
 def predict_videos(
@@ -48,7 +47,7 @@ def predict_videos(
                 "classes go"
             )
         return predict(config, paths[0], workdir)
-    check_output(output, SUFFIXES)
+    check_output(output, TABLES)
     config = checked(config, workdir)
     source, variables, classes = weights(config, workdir)
     classes = classes or [f"class {k}" for k in range(config.model.num_classes)]
@@ -71,14 +70,6 @@ def scored(
         found = None if video.error else score(video.views_VTHWC)
         rows.append((video.without_views(), found))
     return rows
-
-
-def check_output(output: pathlib.Path, suffixes: Sequence[str]) -> None:
-    """Raises UserError unless a file of one of the suffixes can be written there."""
-    if output.suffix not in suffixes or output.is_dir():
-        raise UserError(f"--output={output} must be a file that ends in {' or '.join(suffixes)}")
-    if not output.parent.is_dir():
-        raise UserError(f"--output={output}: there is no folder {output.parent}")
 
 
 def account(videos: Sequence[RawVideo], output: pathlib.Path) -> str:

@@ -10,13 +10,14 @@ import tensorflow_datasets as tfds
 
 from data.builder import VERSION, VideoBuilder
 from data.preparation.parts import REMARKS, SKIPPED
-from data.preparation.prepare import Settings, settings_from_config
+from data.preparation.prepare import Settings
 from data.preparation.provenance import SOURCES
 from data.preparation.replacement import Replacement
 from mg_jax.errors import UserError
-from mg_jax.input.datasets import DATA_SETS, class_names, open_data_set
+from mg_jax.input.datasets import class_names, open_data_set
 from mg_jax.input.prepared import data_folder, is_prepared
 from mg_jax.machine.launcher import Process
+from mg_jax.tools.checks import check_preparation
 
 _SHOWN = 10  # of the skipped videos and of the remarks
 
@@ -33,7 +34,7 @@ def prepare(config, process: Process | None = None) -> None:
       UserError: for an invalid name, setting, list or video; the message says what is valid.
     """
     tfds.disable_progress_bar()  # VideoBuilder shows its own
-    settings = settings_from_config(config)
+    settings = check_preparation(config)
     root = pathlib.Path(config.data.dir).expanduser()
     is_first = process is None or process.index == 0
     if settings.dry_run:
@@ -197,15 +198,6 @@ def _listed_settings(settings: dict[str, object]) -> str:
 def _builder(config, settings: Settings, root: pathlib.Path) -> VideoBuilder:
     """The builder of the config's data set, under the folder `root`."""
     name, _, variant = config.data.name.partition("/")
-    if name not in DATA_SETS:
-        raise UserError(
-            f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
-        )
-    is_read = settings.renew or settings.dry_run or not is_prepared(config)
-    if name != "moving_shapes" and not config.prepare.source and is_read:
-        raise UserError(
-            f"prepare.source is not set; --config.prepare.source=DIR says where {name} lies"
-        )
     if variant == "NAME":
         raise UserError(
             f"data.name={config.data.name!r} is a placeholder; give the data set a name of your "

@@ -20,7 +20,11 @@ _WANDB_ID = "wandb_id"
 
 
 class Logger(Protocol):
-    """Writes scalars; made when a run begins or continues, with its `Start`."""
+    """Writes scalars.
+
+    A class that `LOGGERS` names is called with (workdir, start, evaluated) when a run begins or
+    continues, see `JsonLines`.
+    """
 
     def scalars(self, step: int, values: dict[str, Any], kind: str) -> None:
         """Writes scalars by name after so many iterations; kind is train, eval or test.

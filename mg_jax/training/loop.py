@@ -16,11 +16,11 @@ from mg_jax.runtime.stops import Preempted, Stops
 from mg_jax.training.average import to_evaluate
 from mg_jax.training.compile_ahead import compile_ahead
 from mg_jax.training.evaluation import evaluate, with_precise_statistics
-from mg_jax.training.log import RunLog, open_log
 from mg_jax.training.loggers import check_loggers
 from mg_jax.training.meter import Meter
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
+from mg_jax.training.run_log import RunLog, open_log
 from mg_jax.training.session import Session, open_session
 from mg_jax.training.summary import describe_end, describe_start, summarize
 from mg_jax.training.upcoming import describe_upcoming, evaluation_steps, upcoming_programs

@@ -12,7 +12,7 @@ from mg_jax.input.pipeline import DeviceBatches
 from mg_jax.runtime import memory
 from mg_jax.runtime.executables import Executables
 from mg_jax.runtime.memory import DEVICE_AHEAD
-from mg_jax.training.log import RunLog
+from mg_jax.training.run_log import RunLog
 from mg_jax.workdir.diverged import Diverged
 
 # Share of the time that devices wait for input; more of it is worth a word.

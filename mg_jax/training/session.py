@@ -29,7 +29,13 @@ from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir.checkpoint import Checkpoints
 from mg_jax.workdir.checkpoint_record import state_checksums
 from mg_jax.workdir.class_files import check_class_files
-from mg_jax.workdir.config import check_classes, check_config, has_checkpoint, shared_settings
+from mg_jax.workdir.config import (
+    check_classes,
+    check_config,
+    check_has_checkpoint,
+    has_checkpoint,
+    shared_settings,
+)
 from mg_jax.workdir.lock import locked_workdir
 from mg_jax.workdir.trained_on import TrainedOn, check_videos, read_trained_on
 
@@ -169,9 +175,9 @@ def _open(
     config = with_class_count(config, len(data.classes))
     trained_on = _check_workdir(config, workdir, data, trains=trains)
     weights = None
-    if not hosts.on_first(lambda: has_checkpoint(workdir)):
-        if not trains:
-            raise UserError(f"{workdir} holds no checkpoint to evaluate; train there first")
+    if not trains:
+        hosts.on_first(lambda: check_has_checkpoint(workdir))
+    elif not hosts.on_first(lambda: has_checkpoint(workdir)):
         weights = hosts.on_all(lambda: _weights(config, data))
     stops.check_alone()
     if trains:
@@ -261,6 +267,8 @@ def _weights(config, data: DataSource) -> Loaded | None:
     if not config.init_from:
         return None
     path = pathlib.Path(config.init_from).expanduser()
+    if not path.exists():
+        raise UserError(f"--config.init_from={config.init_from} is not there")
     shapes = jax.eval_shape(lambda: init_variables(config))
     return load_weights(path, shapes, data.classes, config)
 

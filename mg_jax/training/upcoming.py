@@ -1,4 +1,4 @@
-"""What the rest of a run needs: evaluations, and compiled programs in the order of their use."""
+"""When a run evaluates, and which programs it needs from a step on, in the order of their use."""
 
 from mg_jax.input.sampling import all_views, centre_view
 from mg_jax.runtime.executables import Program

@@ -30,7 +30,7 @@ from mg_jax.workdir.checkpoint_record import (
     state_checksums,
     with_checksum,
 )
-from mg_jax.workdir.config import WorkdirError, has_checkpoint, read_classes, steps_in
+from mg_jax.workdir.config import WorkdirError, check_has_checkpoint, read_classes, steps_in
 from mg_jax.workdir.kept import NewestAndBest, best_step
 
 # After an error, for how long nothing half written may reappear, and for how long it is removed.
@@ -313,8 +313,7 @@ def read_best(workdir: pathlib.Path) -> Best:
       WorkdirError: if there is no readable checkpoint, or if one may be whole and the machine
         cannot read it.
     """
-    if not has_checkpoint(workdir):
-        raise WorkdirError(f"{workdir} holds no checkpoint; train there first")
+    check_has_checkpoint(workdir)
     folder, classes = workdir.absolute() / "checkpoints", read_classes(workdir)
     scores = score_by_step(folder)
     steps = steps_in(folder)

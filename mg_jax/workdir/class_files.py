@@ -1,4 +1,4 @@
-"""What files say of single classes, kept in the work directory of the run that uses them."""
+"""`class_files.json`: the flip pairs and class weights that a work directory's run trains with."""
 
 import json
 import pathlib

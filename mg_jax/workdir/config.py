@@ -32,6 +32,18 @@ def has_checkpoint(workdir: pathlib.Path) -> bool:
     return bool(steps_in(workdir / "checkpoints"))
 
 
+def check_has_checkpoint(workdir: pathlib.Path) -> None:
+    """Checks that a work directory holds a completely written checkpoint.
+
+    Raises:
+      WorkdirError: if not, saying what writes one.
+    """
+    if has_checkpoint(workdir):
+        return
+    there = f"{workdir} holds no checkpoint" if workdir.is_dir() else f"{workdir} is not there"
+    raise WorkdirError(f"{there}; train there first: main.py --config=CONFIG --workdir={workdir}")
+
+
 def steps_in(folder: pathlib.Path) -> set[int]:
     """The steps of the completely written checkpoints in a folder."""
     return {int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()}
@@ -72,8 +84,8 @@ def check_config(
     differing = _differences(there, here)
     if differing:
         raise WorkdirError(
-            f"{workdir} holds checkpoints of another config; continue it with the same settings "
-            "or choose another --workdir. Differing: " + "; ".join(differing)
+            f"{workdir} holds checkpoints of another config; give the settings that it was trained "
+            "with, or choose another --workdir. Differing: " + "; ".join(differing)
         )
 
 

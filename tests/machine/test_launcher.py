@@ -52,7 +52,7 @@ def test_arguments_go_before_the_environment(monkeypatch):
 @pytest.mark.parametrize(
     ("count", "index", "message"),
     [
-        (2, None, "--num_processes and --process_id go together"),
+        (2, None, "--process_id is missing; --num_processes=2 needs it"),
         (0, 0, "--num_processes=0 must be positive"),
         (2, 2, "--process_id=2 must lie in 0 ... 1"),
     ],

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -97,6 +98,11 @@ def test_who_waits_for_a_turn_gets_it_when_the_one_before_is_killed(tmp_path):
     with in_turn(tmp_path / "lock"):
         assert holder.wait() == -signal.SIGKILL
     holder.communicate()
+
+
+def test_nobody_waits_for_a_turn_in_a_folder_that_cannot_be_made():
+    with pytest.raises(FileNotFoundError), in_turn(pathlib.Path("/proc/nowhere/lock")):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 
 from configs import base, demo, kinetics_i3d, kinetics_slowfast
 from mg_jax.errors import UserError
+from mg_jax.grid import SHORT_CYCLE_AREAS
 from mg_jax.recipe import check_devices, recipe_from_config, schedule_from_config
+from mg_jax.schedule import Multigrid
 from mg_jax.tools.plan import format_plan, plan_dict, write_plan
 from mg_jax.tools.plan_plot import plan_figure
 from tests.runs import config_of
@@ -216,6 +218,15 @@ def test_variants_of_a_recipe_are_multigrid_and_baseline():
         base.as_variant(base.get_base(), "coarse")
 
 
+def test_more_areas_make_a_longer_short_cycle(monkeypatch):
+    config = kinetics_slowfast.get_config()
+    assert config.multigrid.short_shapes == Multigrid().short_shapes == len(SHORT_CYCLE_AREAS) + 1
+    monkeypatch.setattr("mg_jax.grid.SHORT_CYCLE_AREAS", (8, *SHORT_CYCLE_AREAS))
+    monkeypatch.setattr("mg_jax.recipe_settings.SHORT_SHAPES", 4)
+    config.multigrid.short_shapes = 4
+    assert len(schedule_from_config(config).phases[-1].grids) == 4
+
+
 def run_main(*arguments):
     return subprocess.run(
         [sys.executable, "main.py", *arguments], cwd=ROOT, capture_output=True, text=True
@@ -227,7 +238,8 @@ def run_main(*arguments):
     [
         (["--config.bach=3"], "error: no such setting in the config: 'bach'. Did you mean"),
         (["--config.model.dept=3"], 'Did you mean "depth"'),
-        (["--config.batch=many"], "error: flag --config.batch=many"),
+        (["--config.batch=many"], "error: flag --config.batch=many must be a whole number"),
+        (["--config.multigrid.shapes=((4,2)"], "shapes=((4,2) has 2 '(' and 1 ')'"),
         (
             ["--config.frames=12"],
             "error: frames=12 does not fit: the coarsest grid has 1/4 of them",
@@ -236,8 +248,8 @@ def run_main(*arguments):
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py"),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
-        (["--mode=fly"], "should be one of <train|eval|plan|preview|prepare|predict|report|"),
-        (["extra"], "unexpected arguments ['extra']"),
+        (["--mode=pln"], "export>. Did you mean 'plan'?"),
+        (["plan"], "unexpected arguments ['plan']; write --mode=plan"),
         (["--mode=prepare"], "error: --mode=prepare takes no --workdir; it writes"),
     ],
 )

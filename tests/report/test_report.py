@@ -18,8 +18,8 @@ from mg_jax.report.curves import Axis, accuracy_curves, training_curve
 from mg_jax.report.figures import line_style
 from mg_jax.report.groups import Spread, group_runs
 from mg_jax.report.runs import read_runs, run_names
+from mg_jax.report.sentences import caveats, headline
 from mg_jax.report.table import main_table
-from mg_jax.report.words import caveats, headline
 from mg_jax.report.write import write_report
 from mg_jax.tools.complexity import multiply_adds
 from tests import runs
@@ -349,9 +349,9 @@ def test_what_cannot_be_read_or_compared_is_named(reported, tmp_path, spoil, mes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode=report"], "--mode=report and --runs=DIR,DIR,... go together"),
-        (["--mode=report", "--runs="], "--mode=report and --runs=DIR,DIR,... go together"),
-        (["--mode=report", "--runs=a,,b"], "--mode=report and --runs=DIR,DIR,... go together"),
+        (["--mode=report"], "--runs is missing; --mode=report needs --runs=DIR,DIR"),
+        (["--mode=report", "--runs="], "--runs is missing; --mode=report needs --runs=DIR,DIR"),
+        (["--mode=report", "--runs=a,,b"], "--runs has an empty name; --mode=report needs --runs="),
         (["--config=tests/tiny.py", "--runs=a"], "--runs=a goes with --mode=report, not with"),
         (["--config=tests/tiny.py", "--mode=report", "--runs=a"], "takes no --config; each of"),
         (["--mode=report", "--runs=nowhere"], "nowhere is not there; give the work directories"),
@@ -372,7 +372,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path, arguments, message):
 
 def test_finished_runs_are_printed_side_by_side(reported):
     folders = [str(reported / name) for name in ("baseline_seed1", "multigrid_seed1")]
-    command = [sys.executable, "-m", "mg_jax.report.compare"]
+    command = [sys.executable, "-m", "mg_jax.report.terminal_table"]
     done = subprocess.run([*command, *folders], cwd=runs.ROOT, capture_output=True, text=True)
     assert "2.00× less training time without compilation, top-1 +0.0 points" in done.stdout
     rows = [line.split() for line in done.stdout.splitlines()]

@@ -94,7 +94,10 @@ def test_a_process_that_waits_for_the_others_ends_with_the_signals_status(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num_processes=2"], "--coordinator, --num_processes and --process_id go together"),
+        (
+            ["--num_processes=2"],
+            "--coordinator and --process_id are missing; --num_processes=2 needs them",
+        ),
         (
             ["--coordinator=here", "--num_processes=2", "--process_id=0"],
             "--coordinator=here must be HOST:PORT of process 0",

@@ -10,8 +10,8 @@ import pytest
 from mg_jax.runtime import parallel
 from mg_jax.runtime.stops import Stops
 from mg_jax.training.compile_ahead import when_to_compile
-from mg_jax.training.log import open_log
 from mg_jax.training.loop import _iterate
+from mg_jax.training.run_log import open_log
 from mg_jax.training.session import open_session
 from mg_jax.training.upcoming import upcoming_programs
 from mg_jax.workdir.trained_on import stretch_of

@@ -10,10 +10,10 @@ from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.recipe_settings import LOGGERS
 from mg_jax.runtime import parallel
-from mg_jax.training.log import RunLog
 from mg_jax.training.loggers import check_loggers, class_of
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
+from mg_jax.training.run_log import RunLog
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
 
@@ -44,7 +44,7 @@ def test_each_name_stands_for_a_class_that_writes_scalars(name):
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("loggers", ("jsonl", "tensorbord"), r"'tensorbord'; there are jsonl, tensorboard, wandb"),
+        ("loggers", ("jsonl", "tensorbord"), f"'tensorbord'; there are {', '.join(LOGGERS)}"),
         ("profile_steps", (5,), r"profile_steps=\(5,\) must be the first iteration"),
         ("profile_steps", (5, 5), r"such as \(100, 105\)"),
         ("profile_steps", (1.5, 3), r"such as \(100, 105\)"),

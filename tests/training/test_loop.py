@@ -129,7 +129,7 @@ def test_a_finished_run_is_left_alone(undisturbed, flags, copy):
 
 def test_nothing_is_written_where_there_is_nothing_to_evaluate(config, tmp_path):
     message = refused(evaluate_checkpoint, config, tmp_path / "none")
-    assert "holds no checkpoint to evaluate; train there first" in message
+    assert "none is not there; train there first: main.py --config=CONFIG --workdir=" in message
     assert not (tmp_path / "none").exists()
 
 
@@ -147,7 +147,7 @@ def test_checkpoints_of_which_none_can_be_read_are_kept_and_named(config, copy):
 def test_a_checkpoint_that_was_never_finished_is_none(config, tmp_path):
     (tmp_path / "cut" / "checkpoints" / "5.orbax-checkpoint-tmp-17").mkdir(parents=True)
     message = refused(evaluate_checkpoint, config, tmp_path / "cut")
-    assert "holds no checkpoint to evaluate" in message
+    assert "cut holds no checkpoint; train there first" in message
 
 
 def test_slowfast_trains_and_evaluates_as_well(flags, tmp_path):

@@ -1,4 +1,4 @@
-"""Prints finished runs side by side: `python -m mg_jax.report.compare DIR DIR ...`."""
+"""Prints finished runs side by side: `python -m mg_jax.report.terminal_table DIR DIR ...`."""
 
 import dataclasses
 import pathlib
@@ -9,8 +9,8 @@ from mg_jax.errors import UserError
 from mg_jax.report.comparison import Comparison, compared_with_first
 from mg_jax.report.groups import Group, check_comparable
 from mg_jax.report.runs import RunRecord, read_runs
+from mg_jax.report.sentences import difference, saved
 from mg_jax.report.table import Row, clocks, costs, results
-from mg_jax.report.words import difference, saved
 from mg_jax.tools.command_line import errors_as_messages
 
 
@@ -71,7 +71,7 @@ def _against(comparison: Comparison, group: Group) -> str:
 def main(folders: list[str]) -> None:
     """Compares the runs of the work directories."""
     if not folders or any(folder.startswith("-") for folder in folders):
-        sys.exit("usage: python -m mg_jax.report.compare DIR DIR ...")
+        sys.exit("usage: python -m mg_jax.report.terminal_table DIR DIR ...")
     with errors_as_messages():
         print(format_comparison(compare_finished([pathlib.Path(folder) for folder in folders])))
 

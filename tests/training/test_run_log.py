@@ -11,7 +11,7 @@ import pytest
 
 def write_log(folder):
     """The log of a run of 40 iterations."""
-    from mg_jax.training.log import RunLog
+    from mg_jax.training.run_log import RunLog
 
     log = RunLog(folder, 0, 40, False, ("jsonl", "tensorboard"))
     for step in range(1, 41):
@@ -65,7 +65,7 @@ def test_a_pipe_gets_plain_lines(tmp_path, capfd):
 
 @pytest.mark.parametrize("evaluated", [True, False])
 def test_a_continued_run_drops_what_it_will_log_again(tmp_path, evaluated):
-    from mg_jax.training.log import RunLog
+    from mg_jax.training.run_log import RunLog
 
     def line(step, kind):
         return json.dumps({"step": step, "kind": kind})

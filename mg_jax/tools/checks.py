@@ -1,0 +1,132 @@
+"""What can be refused at once, before TensorFlow and JAX are imported, which takes seconds."""
+
+import pathlib
+from collections.abc import Sequence
+
+from data.preparation.prepare import Settings, settings_from_config
+from mg_jax.errors import UserError, did_you_mean
+from mg_jax.input.prepared import DATA_SETS, check_prepared, is_prepared
+from mg_jax.machine.folder import check_can_be_made
+from mg_jax.recipe import schedule_from_config
+from mg_jax.training_settings import check_parts
+from mg_jax.workdir.config import check_config, check_has_checkpoint
+
+TABLES = (".csv", ".json")  # what --mode=predict writes
+ARRAYS = (".npz", ".safetensors")  # what --mode=features writes
+# Settings that must be as in training when a model is applied.
+_APPLIED = (
+    "model.",
+    "frames",
+    "data.name",
+    "data.stride",
+    "data.sampling",
+    "data.multi_label",
+    "data.mean",
+    "data.std",
+)
+
+
+def check_preparation(config) -> Settings:
+    """The checked settings of preparation.
+
+    Raises:
+      UserError: for an invalid setting or name, a source that is not there, or a data.dir that
+        cannot be written to.
+    """
+    settings = settings_from_config(config)
+    name, is_read = config.data.name.partition("/")[0], settings.renew or not is_prepared(config)
+    if name not in DATA_SETS:
+        raise UserError(
+            f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
+            f"{did_you_mean(name, DATA_SETS)}"
+        )
+    if name != "moving_shapes" and (is_read or settings.dry_run):
+        if not config.prepare.source:
+            raise UserError(
+                f"prepare.source is not set; --config.prepare.source=DIR says where {name} lies"
+            )
+        if not settings.source.is_dir():
+            raise UserError(
+                f"prepare.source={settings.source} is no folder; set --config.prepare.source=DIR "
+                f"to where {name} lies"
+            )
+    if is_read and not settings.dry_run:
+        check_can_be_made(pathlib.Path(config.data.dir).expanduser(), "--config.data.dir")
+    return settings
+
+
+def check_preview(config, workdir: pathlib.Path) -> None:
+    """Checks settings, data and work directory of a preview.
+
+    Raises:
+      UserError: if the data set is not prepared, or for what else does not fit.
+    """
+    check_parts(config, schedule_from_config(config), devices=1)
+    check_prepared(config)
+    check_can_be_made(workdir, "--workdir")
+
+
+def check_prediction(
+    config,
+    videos: Sequence[pathlib.Path],
+    workdir: pathlib.Path | None,
+    output: pathlib.Path | None,
+) -> None:
+    """Checks output, weights and a single video; arguments as of `predict_many.predict_videos`.
+
+    Raises:
+      UserError: for what is not there or does not fit.
+    """
+    if output is not None:
+        check_output(output, TABLES)
+    elif len(videos) == 1 and not videos[0].exists():
+        raise UserError(f"--video={videos[0]} is not there")
+    check_weights(config, workdir)
+
+
+def check_features(
+    config,
+    videos: Sequence[pathlib.Path] | None,
+    workdir: pathlib.Path | None,
+    output: pathlib.Path,
+) -> None:
+    """Checks output, weights and data; arguments as of `features.write_features`.
+
+    Raises:
+      UserError: for what is not there or does not fit.
+    """
+    check_output(output, ARRAYS)
+    check_weights(config, workdir)
+    if videos is None:
+        check_prepared(config)
+
+
+def check_output(output: pathlib.Path, suffixes: Sequence[str]) -> None:
+    """Raises UserError unless a file of one of the suffixes can be written there."""
+    if output.suffix not in suffixes or output.is_dir():
+        raise UserError(f"--output={output} must be a file that ends in {' or '.join(suffixes)}")
+    if not output.parent.is_dir():
+        raise UserError(f"--output={output}: there is no folder {output.parent}")
+
+
+def check_weights(config, workdir: pathlib.Path | None) -> None:
+    """Checks that there are weights to apply, of a network with the config's settings.
+
+    Args:
+      config: of the model.
+      workdir: whose best checkpoint is used; without one, the weights of config.init_from.
+
+    Raises:
+      UserError: if there are none, or a setting is invalid or differs from training.
+    """
+    schedule_from_config(config)
+    if workdir is not None:
+        check_has_checkpoint(workdir)
+        check_config(workdir, config, _APPLIED)
+    elif not config.init_from:
+        raise UserError(
+            "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
+            "as --config.init_from=FILE"
+        )
+    elif not pathlib.Path(config.init_from).expanduser().exists():
+        raise UserError(f"--config.init_from={config.init_from} is not there")

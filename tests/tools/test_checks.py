@@ -1,0 +1,75 @@
+"""What cannot work is refused before anything slow begins or anything is written."""
+
+import pathlib
+
+import pytest
+
+from configs import demo
+from mg_jax.errors import UserError
+from mg_jax.tools.checks import check_features, check_prediction, check_preparation, check_preview
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    config = demo.get_config()
+    config.data.dir = str(tmp_path / "data")
+    return config
+
+
+def test_a_data_dir_that_cannot_be_made_is_named_with_the_reason(recipe, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for folder, reason in [
+        ("/proc/nowhere/data", "No such file or directory"),
+        (tmp_path / "file" / "data", "Not a directory"),
+        (tmp_path / "link", "links to nothing"),
+    ]:
+        recipe.data.dir = str(folder)
+        with pytest.raises(UserError, match=rf"--config.data.dir={folder} cannot .*{reason}.*choo"):
+            check_preparation(recipe)
+    recipe.data.dir = str(tmp_path / "new" / "data")
+    check_preparation(recipe)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("moving_shaeps", "", r"no builder in data/; there are .*Did you mean 'moving_shapes'"),
+        ("ssv2", "", r"prepare.source is not set; --config.prepare.source=DIR"),
+        ("ssv2", "nowhere", r"prepare.source=nowhere is no folder; set --config.prepare.source="),
+    ],
+)
+def test_a_wrong_name_or_source_says_what_would_do(recipe, name, source, message):
+    recipe.data.name, recipe.prepare.source = name, source
+    with pytest.raises(UserError, match=message):
+        check_preparation(recipe)
+    assert not pathlib.Path(recipe.data.dir).exists()
+
+
+def test_a_preview_needs_prepared_data(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"no prepared data set in .*prepare it with --mode=prepa"):
+        check_preview(recipe, tmp_path / "run")
+    recipe.data.name = "moving_shaeps"
+    with pytest.raises(UserError, match=r"no builder 'moving_shaeps'.*Did you mean 'moving_shapes"):
+        check_preview(recipe, tmp_path / "run")
+
+
+def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe, tmp_path):
+    def refused(message, workdir=tmp_path, output=None, videos=(tmp_path,)):
+        with pytest.raises(UserError, match=message):
+            check_prediction(recipe, videos, workdir, output)
+
+    refused(r"holds no checkpoint; train there first: main.py --config=CONFIG --workdir=")
+    refused(r"none is not there; train there first", tmp_path / "none")
+    refused(r"give a --workdir with checkpoints, or .*--config.init_from=FILE", None)
+    refused(r"--video=.*a.mp4 is not there", videos=[tmp_path / "a.mp4"])
+    refused(r"must be a file that ends in .csv or .json", output=tmp_path / "a.txt")
+    refused(r"there is no folder .*none", output=tmp_path / "none" / "a.csv")
+    recipe.init_from = "nothing.safetensors"
+    refused(r"--config.init_from=nothing.safetensors is not there", None)
+
+
+def test_features_need_an_output_of_a_known_kind(recipe, tmp_path):
+    with pytest.raises(UserError, match=r"must be a file that ends in .npz or .safetensors"):
+        check_features(recipe, None, tmp_path, tmp_path / "a.csv")
