@@ -1,5 +1,6 @@
 """Epochs of a schedule, and warnings if its length or batches do not fit the number of videos."""
 
+from mg_jax.errors import UserError
 from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
 from mg_jax.schedule import Schedule
 
@@ -41,11 +42,11 @@ def describe_epochs(config, schedule: Schedule, videos: int) -> str:
     here, meant = recipe_epochs(config, videos), _stated_epochs(config)
     if schedule.clips != schedule.recipe.iterations * schedule.recipe.base.batch:
         text += f", the baseline {_short(here)}"
-    warnings = (
-        [] if meant / _FAR <= here <= meant * _FAR else [_length(config, here / meant, videos)]
-    )
+    warnings = []
+    if not meant / _FAR <= here <= meant * _FAR:
+        warnings.append(_length_warning(config, here / meant, videos))
     if _largest_batch(schedule) > videos:
-        warnings.append(_repetition(config, schedule, videos))
+        warnings.append(_repetition_warning(config, schedule, videos))
     return "\n".join([text, *warnings])
 
 
@@ -53,7 +54,7 @@ def _largest_batch(schedule: Schedule) -> int:
     return max(grid.batch for grid in schedule.grid_counts())
 
 
-def _repetition(config, schedule: Schedule, videos: int) -> str:
+def _repetition_warning(config, schedule: Schedule, videos: int) -> str:
     """The warning that batches show videos more than once."""
     largest = max(schedule.grid_counts(), key=lambda grid: grid.batch)
     way = "--config.batch=N"
@@ -62,7 +63,11 @@ def _repetition(config, schedule: Schedule, videos: int) -> str:
         for finer in (shapes[i:] for i in range(1, len(shapes))):
             tried = config.copy_and_resolve_references()
             tried.multigrid.shapes = finer
-            if _largest_batch(schedule_from_config(tried)) <= videos:
+            try:
+                fits = _largest_batch(schedule_from_config(tried)) <= videos
+            except UserError:  # of other lengths, which may not fit the warm-up
+                continue
+            if fits:
                 given = str(finer).replace(" ", "")
                 way = f'"--config.multigrid.shapes={given}" or {way}'
                 break
@@ -72,7 +77,7 @@ def _repetition(config, schedule: Schedule, videos: int) -> str:
     )
 
 
-def _length(config, ratio: float, videos: int) -> str:
+def _length_warning(config, ratio: float, videos: int) -> str:
     times = f"{_short(ratio)} times" if ratio > 1 else f"1/{_short(1 / ratio)} of"
     warning = (
         f"warning: that is {times} the recipe's epochs, whose lengths are for "

@@ -30,6 +30,8 @@ def main(argv: list[str]) -> None:
         count = draw_class_folders(folder, videos, _SEED.value)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: --to={folder} cannot be written ({error.strerror or error})")
     print(f"{folder}: {count} videos")
 
 

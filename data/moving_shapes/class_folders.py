@@ -6,6 +6,7 @@ import numpy as np
 
 from data.moving_shapes.drawing import EIGHT_MOTIONS, Scene, draw_video
 from mg_jax.errors import UserError
+from mg_jax.machine.atomic_file import replaced_folder
 
 SCENE = Scene(distractors=3)
 
@@ -23,6 +24,7 @@ def draw_class_folders(folder: pathlib.Path, videos: list[int], seed: int) -> in
 
     Raises:
       UserError: for a folder that holds something, or numbers of videos that do not fit.
+      OSError: if the folder cannot be written; then there is nothing of it.
     """
     each = videos * len(EIGHT_MOTIONS) if len(videos) == 1 else videos
     if len(each) != len(EIGHT_MOTIONS) or min(each) < 1:
@@ -32,9 +34,11 @@ def draw_class_folders(folder: pathlib.Path, videos: list[int], seed: int) -> in
         )
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--to={folder} is there already; give a new folder, or remove it")
-    for label, (name, motion) in enumerate(EIGHT_MOTIONS.items()):
-        (folder / name).mkdir(parents=True)
-        for i in range(each[label]):
-            rng = np.random.default_rng((seed, label, i))
-            draw_video(folder / name / f"{i:03d}.mp4", motion, rng, SCENE)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_folder(folder) as unfinished:
+        for label, (name, motion) in enumerate(EIGHT_MOTIONS.items()):
+            (unfinished / name).mkdir()
+            for i in range(each[label]):
+                rng = np.random.default_rng((seed, label, i))
+                draw_video(unfinished / name / f"{i:03d}.mp4", motion, rng, SCENE)
     return sum(each)

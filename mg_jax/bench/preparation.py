@@ -8,7 +8,7 @@ from typing import Any
 
 from mg_jax.bench import sources
 from mg_jax.bench.preparation_cost import measure_costs
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, some
 from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.launcher import Process
 from mg_jax.tools.prepare import prepare
@@ -66,9 +66,9 @@ def _seconds(config, workdir: pathlib.Path, count: int, workers: int, processes:
     seconds = time.perf_counter() - start
     for other in others:
         other.join()
-        if other.exitcode:
-            raise UserError(f"a process that prepared ended with status {other.exitcode}")
     shutil.rmtree(config.data.dir)
+    if failed := [other.exitcode for other in others if other.exitcode]:
+        raise UserError(f"processes that prepared ended with status {some(failed)}")
     return seconds
 
 

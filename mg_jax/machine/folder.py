@@ -25,4 +25,5 @@ def check_can_be_made(folder: pathlib.Path, flag: str) -> None:
             pass
     except OSError as error:
         reason = error.strerror if nearest.exists() else f"{nearest} links to nothing"
-        raise UserError(f"{flag}={folder} cannot be made ({reason}); choose another") from error
+        way = "written to" if folder.is_dir() else "made"
+        raise UserError(f"{flag}={folder} cannot be {way} ({reason}); choose another") from error

@@ -36,6 +36,7 @@ _DEFAULTS = {
     "baseline.area_divisor": 1,
     "schedule.cosine": False,
     "augment.rand_layers": 0,
+    "augment.rand_magnitude": 7,
     "augment.coarse": 1.0,
 }
 
@@ -43,7 +44,8 @@ _DEFAULTS = {
 def cells(config, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """For each cell, by name, the settings that make it of a config.
 
-    They set everything that the paper varies, whatever the config itself says of it. Runs of fewer
+    They set everything in which cells differ, whatever the config itself says of it: all but those
+    called augmented go without RandAugment. Runs of fewer
     epochs than the recipe's have a warm-up that is shorter by as much, otherwise it might be longer
     than the run. Cells are left out that would leave a learning-rate stage without iterations.
 

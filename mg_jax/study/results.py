@@ -66,7 +66,7 @@ def write_results(
         write_bytes(workdir / _FIGURE_3, draw_figure_3(groups))
     by_name = {group.name: group for group in groups}
     for question, answers in _answered(by_name):
-        if question is not FIGURE_3:
+        if question is not FIGURE_3 and _picture(question, groups):
             write_bytes(workdir / chart_name(question), draw_chart(question, answers, by_name))
     write_text(workdir / "study.md", format_results(title, command, groups, at_once))
 
@@ -165,7 +165,9 @@ def _section(question: Question, answers: list[Answer], groups: list[Group]) -> 
 def _picture(question: Question, groups: list[Group]) -> str | None:
     """The file of a question's picture, if there is one."""
     if question is not FIGURE_3:
-        return chart_name(question)
+        finished = {group.name for group in groups if group.finished}
+        there = any(answer.cell in finished for answer in question.answers)
+        return chart_name(question) if there else None
     return _FIGURE_3 if has_figure_3(groups) else None
 
 

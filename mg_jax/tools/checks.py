@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from data.preparation.prepare import Settings, settings_from_config
 from mg_jax.errors import UserError, did_you_mean
-from mg_jax.input.prepared import DATA_SETS, check_prepared, is_prepared
+from mg_jax.input.prepared import DATA_SETS, check_prepared, is_prepared, with_classes
 from mg_jax.machine.folder import check_can_be_made
 from mg_jax.recipe import schedule_from_config
 from mg_jax.training_settings import check_parts
@@ -122,7 +122,8 @@ def check_weights(config, workdir: pathlib.Path | None) -> None:
     schedule_from_config(config)
     if workdir is not None:
         check_has_checkpoint(workdir)
-        check_config(workdir, config, _APPLIED)
+        # There the number of classes is known, where model.num_classes is 0 here.
+        check_config(workdir, with_classes(config, workdir), _APPLIED)
     elif not config.init_from:
         raise UserError(
             "no weights to predict with; give a --workdir with checkpoints, or a file of weights "

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import fnmatch
+import os
 import pathlib
 import shutil
 import time
@@ -34,7 +36,7 @@ from mg_jax.workdir.config import WorkdirError, check_has_checkpoint, read_class
 from mg_jax.workdir.kept import NewestAndBest, best_step
 
 # After an error, for how long nothing half written may reappear, and for how long it is removed.
-_SETTLED_S = 1
+_SETTLED_S = 3
 _REMOVAL_S = 30
 
 
@@ -228,13 +230,15 @@ class Checkpoints:
 
     def _remove_unfinished(self) -> None:
         """Removes what is half written; Orbax's threads write on for a while after the error."""
-        if not hosts.is_first():
+        if self._read_only or not hosts.is_first():
             return
         last_seen = start = time.monotonic()
         while time.monotonic() - last_seen < _SETTLED_S and last_seen - start < _REMOVAL_S:
-            for path in list(self.folder.rglob("*.orbax-checkpoint-tmp*")):
-                last_seen = time.monotonic()
-                shutil.rmtree(path, ignore_errors=True)
+            # Unlike rglob it bears folders that vanish meanwhile.
+            for folder, names, _ in os.walk(self.folder):
+                for name in fnmatch.filter(names, "*.orbax-checkpoint-tmp*"):
+                    last_seen = time.monotonic()
+                    shutil.rmtree(pathlib.Path(folder, name), ignore_errors=True)
             time.sleep(0.05)
 
     def _set_aside(self, steps: list[int]) -> None:

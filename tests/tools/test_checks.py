@@ -7,6 +7,7 @@ import pytest
 from configs import demo
 from mg_jax.errors import UserError
 from mg_jax.tools.checks import check_features, check_prediction, check_preparation, check_preview
+from mg_jax.workdir.config import write_config
 
 
 @pytest.fixture
@@ -73,3 +74,15 @@ def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe
 def test_features_need_an_output_of_a_known_kind(recipe, tmp_path):
     with pytest.raises(UserError, match=r"must be a file that ends in .npz or .safetensors"):
         check_features(recipe, None, tmp_path, tmp_path / "a.csv")
+
+
+def test_a_number_of_classes_that_is_left_open_is_the_work_directorys(recipe, tmp_path):
+    recipe.model.num_classes = 2
+    write_config(tmp_path, recipe, ["left", "right"])
+    (tmp_path / "checkpoints" / "7").mkdir(parents=True)
+    recipe.model.num_classes = 0
+    check_prediction(recipe, [tmp_path], tmp_path, tmp_path / "a.csv")
+    check_features(recipe, [tmp_path], tmp_path, tmp_path / "a.npz")
+    recipe.model.num_classes = 3
+    with pytest.raises(UserError, match=r"model.num_classes is 2 there and 3 here"):
+        check_prediction(recipe, [tmp_path], tmp_path, tmp_path / "a.csv")
