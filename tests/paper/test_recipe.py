@@ -218,13 +218,13 @@ def test_variants_of_a_recipe_are_multigrid_and_baseline():
         base.as_variant(base.get_base(), "coarse")
 
 
-def test_more_areas_make_a_longer_short_cycle(monkeypatch):
+def test_the_short_cycle_has_all_its_areas_by_default():
     config = kinetics_slowfast.get_config()
-    assert config.multigrid.short_shapes == Multigrid().short_shapes == len(SHORT_CYCLE_AREAS) + 1
-    monkeypatch.setattr("mg_jax.grid.SHORT_CYCLE_AREAS", (8, *SHORT_CYCLE_AREAS))
-    monkeypatch.setattr("mg_jax.recipe_settings.SHORT_SHAPES", 4)
-    config.multigrid.short_shapes = 4
-    assert len(schedule_from_config(config).phases[-1].grids) == 4
+    shapes = len(SHORT_CYCLE_AREAS) + 1
+    assert config.multigrid.short_shapes == Multigrid().short_shapes == shapes
+    config.multigrid.short_shapes = shapes + 1
+    with pytest.raises(UserError, match=rf"short_shapes={shapes + 1}"):
+        schedule_from_config(config)
 
 
 def run_main(*arguments):
