@@ -79,6 +79,7 @@ def _schedule(config) -> Schedule:
         schedule = multigrid_schedule(recipe, _cycles(config))
     recipe_settings.check_stages(schedule)
     recipe_settings.check_warmup(schedule)
+    recipe_settings.check_profile(config, schedule)
     return schedule
 
 

@@ -140,6 +140,16 @@ def check_run(config) -> None:
         raise UserError(f"seed={config.seed} must be at most {_LARGEST_SEED}")
 
 
+def check_profile(config, schedule: Schedule) -> None:
+    """Checks that the iterations to profile are of the run."""
+    steps = tuple(config.run.profile_steps)
+    if steps and steps[1] > schedule.iterations:
+        raise UserError(
+            f"run.profile_steps={steps} are not all of the run, which has {schedule.iterations:,} "
+            "iterations"
+        )
+
+
 def check_cycles(config) -> None:
     """Checks the settings of the cycles, one of which is on."""
     cycles, fixed = config.multigrid, config.baseline

@@ -21,6 +21,7 @@ def check_training(config) -> None:
       UserError: for an invalid value, naming the valid ones.
     """
     _check_optimizer(config.optimizer)
+    _check_freeze(config)
     _check_share(config.model.drop_path, "model.drop_path")
     _check_share(config.loss.label_smoothing, "loss.label_smoothing")
     if not 0 <= config.data.class_exponent <= 1:
@@ -107,16 +108,20 @@ def _check_optimizer(optimizer) -> None:
         raise UserError(
             f"optimizer.layer_decay={optimizer.layer_decay} must be above 0 and at most 1"
         )
-    if optimizer.freeze not in ("", *STAGES):
-        raise UserError(
-            f"optimizer.freeze={optimizer.freeze!r} is not a stage; use {', '.join(STAGES)}, or "
-            "'' to train all"
-        )
     for name in ("weight_decay", "clip_norm"):
         if not 0 <= optimizer[name] < math.inf:
             raise UserError(f"optimizer.{name}={optimizer[name]} must be positive, or 0 for none")
     for name in ("momentum", "average"):
         _check_share(optimizer[name], f"optimizer.{name}")
+
+
+def _check_freeze(config) -> None:
+    stages = STAGES[: len(config.model.stage_frames) + 1]
+    if config.optimizer.freeze not in ("", *stages):
+        raise UserError(
+            f"optimizer.freeze={config.optimizer.freeze!r} is not a stage of the network; use "
+            f"{', '.join(stages)}, or '' to train all"
+        )
 
 
 def _check_augment(augment) -> None:

@@ -18,7 +18,7 @@ from jax.extend import mlir
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import chlo, sdy, stablehlo
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, first_line
 from mg_jax.input.prepared import with_class_count
 from mg_jax.machine.atomic_file import replaced_folder
 from mg_jax.models import create_model
@@ -73,10 +73,17 @@ def export_run(workdir: pathlib.Path, kind: str) -> str:
 
 
 def check_library(kind: str) -> None:
-    """Raises UserError if the library that writes a format is not installed."""
+    """Raises UserError if the library that writes a format is not installed or is broken."""
     module, install = _NEEDS.get(kind, ("jax", ""))
     if importlib.util.find_spec(module) is None:
         raise UserError(f"--format={kind} needs {module}, which is not installed: {install}")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"--format={kind} needs {module}, which cannot be imported ({first_line(error)}): "
+            f"{install}"
+        ) from error
 
 
 def clip_shape(config) -> tuple[int, int, int, int]:

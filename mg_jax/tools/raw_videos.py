@@ -71,7 +71,7 @@ def find_videos(given: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         if path.is_dir():
             found |= dict.fromkeys(_in_folder(path))
         elif path.suffix.lower() in LISTS:
-            found |= dict.fromkeys(path.parent / name for name in _in_list(path))
+            found |= dict.fromkeys(_listed(path))
         else:
             found[path] = None
     if not found:
@@ -87,6 +87,16 @@ def _in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
     # A folder of images is a video itself.
     is_video = not videos and any(findings.left_out.values())
     return [folder] if is_video else videos
+
+
+def _listed(path: pathlib.Path) -> list[pathlib.Path]:
+    videos = [path.parent / name for name in _in_list(path)]
+    if videos and not any(video.exists() for video in videos):
+        raise UserError(
+            f"--video={path} is read as a list of paths, and none of them is there, the first "
+            f"{videos[0]}"
+        )
+    return videos
 
 
 def _in_list(path: pathlib.Path) -> list[str]:

@@ -133,7 +133,8 @@ class WeightsAndBiases:
 
 def check_loggers(names: Iterable[str]) -> None:
     """Raises UserError if the library of a logger is not installed."""
-    for name in names:
+    # Unknown names are refused with the other settings.
+    for name in filter(LOGGERS.__contains__, names):
         library = LOGGERS[name][1]
         if library and importlib.util.find_spec(library) is None:
             others = " and ".join(other for other in LOGGERS if other != name)

@@ -16,6 +16,7 @@ from mg_jax.weights import names as names_lib
 from mg_jax.weights.files import WeightsError, read_tensors
 from mg_jax.weights.layout import to_tensors, to_variables
 from mg_jax.workdir.checkpoint import read_best
+from mg_jax.workdir.config import check_config
 
 _HEAD = "head.projection."
 # What only their training needed: PyTorch counts the batches that a batch norm has seen, Caffe2
@@ -113,7 +114,7 @@ def load_weights(
       shapes: of the model's `params` and `batch_stats`, leaves with `shape` and `dtype`.
       classes: that the model is to tell apart; the classifier of a work directory with others is
         left out.
-      config: of the model, for the account's remark.
+      config: of the model, for the account's remark and the settings that differ.
 
     Raises:
       UserError: if they cannot be read or are another network's.
@@ -123,7 +124,12 @@ def load_weights(
         tensors = to_tensors(best.variables)
         if classes not in (None, best.classes):
             tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_HEAD)}
-        return fit(f"{path}, {best}", tensors, shapes)
+        try:
+            return fit(f"{path}, {best}", tensors, shapes)
+        except WeightsError:
+            if config is not None:  # it names the settings that differ
+                check_config(path, config, ("model.",), ("model.num_classes",))
+            raise
     content = _without_prefix(path, read_tensors(path))
     tensors = {n: tensor for n, tensor in content.items() if not _TRAINING_ONLY.fullmatch(n)}
     source = names_lib.scheme(tensors, _places(shapes))

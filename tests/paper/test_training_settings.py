@@ -1,6 +1,6 @@
 import pytest
 
-from configs import charades_slowfast, kinetics_slowfast
+from configs import charades_slowfast, demo, kinetics_slowfast
 from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.training_settings import changes_pixels, check_parts
@@ -37,6 +37,12 @@ def test_a_setting_out_of_range_is_refused_by_name(setting, value, words):
     with pytest.raises(UserError) as error:
         schedule_from_config(config)
     assert all(word in str(error.value) for word in [setting, *words])
+
+
+def test_a_stage_that_a_small_network_lacks_cannot_be_frozen():
+    schedule_from_config(runs.config_of(demo, **{"optimizer.freeze": "res3"}))
+    with pytest.raises(UserError, match=r"freeze='res4' is not a stage.*use stem, res2, res3, or"):
+        schedule_from_config(runs.config_of(demo, **{"optimizer.freeze": "res4"}))
 
 
 def test_clips_with_several_labels_are_not_mixed():

@@ -134,6 +134,12 @@ def test_what_cannot_be_exported_says_why_before_anything_is_written(tmp_path, m
     assert status == 1 and "error:" in output
     assert "holds no checkpoint; train there first" in output
     assert not list(tmp_path.iterdir())
+    (tmp_path / "onnx.py").write_text("raise ImportError('it is broken')")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        patch.delitem(sys.modules, "onnx", raising=False)
+        with pytest.raises(UserError, match=r"onnx, which cannot be imported \(it is broken\)"):
+            check_library("onnx")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"onnx, which is not installed: pip install onnx"):
         check_library("onnx")

@@ -18,13 +18,14 @@ from mg_jax.tools.convert import convert
 from mg_jax.tools.predict import predict, scorer
 from mg_jax.tools.raw_videos import read_video
 from mg_jax.training.session import start_from
-from mg_jax.training.state import create_state
+from mg_jax.training.state import create_state, init_variables
 from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights
 from mg_jax.workdir.checkpoint import read_best
 from tests import runs
 from tests.published import GOLDEN
+from tests.tiny import get_config as get_tiny
 from tests.videos import write
 
 
@@ -221,3 +222,11 @@ def test_weights_of_another_network_are_refused_before_anything_is_written(flags
     output = runs.run(tmp_path / "run", *flags, f"--config.init_from={wrong}", expect=1)
     assert re.search(r"error: .* holds 2 pathway.* the config's model has 1 pathway", output)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_network_is_refused_with_the_setting_that_differs(trained):
+    config = get_tiny()
+    config.model.width *= 2
+    shapes = jax.eval_shape(lambda: init_variables(config))
+    with pytest.raises(UserError, match=r"model\.width is 8 there and 16 here"):
+        load_weights(trained, shapes, config=config)

@@ -36,6 +36,9 @@ def test_files_folders_and_lists_name_each_video_once(folder, tmp_path):
     (folder / "list.csv").write_text('path,label\n"more/b, of two.mp4",up\nc.mp4,down\n')
     assert find_videos([folder / "list.txt"]) == [a, b]
     assert find_videos([folder / "list.csv", a, folder / "more"]) == [b, c, a]
+    (tmp_path / "words.txt").write_text("hello\nworld\n")
+    with pytest.raises(UserError, match=r"words.txt is read as a list .* the first .*hello"):
+        find_videos([tmp_path / "words.txt"])
     with pytest.raises(UserError, match=r"no videos in .*empty"):
         (tmp_path / "empty").mkdir()
         find_videos([tmp_path / "empty"])

@@ -45,6 +45,7 @@ def test_each_name_stands_for_a_class_that_writes_scalars(name):
     ("setting", "value", "message"),
     [
         ("loggers", ("jsonl", "tensorbord"), f"'tensorbord'; there are {', '.join(LOGGERS)}"),
+        ("profile_steps", (5, 10_000_000), r"not all of the run, which has [\d,]+ iterations"),
         ("profile_steps", (5,), r"profile_steps=\(5,\) must be the first iteration"),
         ("profile_steps", (5, 5), r"such as \(100, 105\)"),
         ("profile_steps", (1.5, 3), r"such as \(100, 105\)"),
@@ -59,6 +60,7 @@ def test_wrong_settings_say_what_would_do(config, setting, value, message):
 
 def test_a_logger_that_is_not_installed_says_what_installs_it(monkeypatch):
     check_loggers(["jsonl", "tensorboard"])
+    check_loggers(["mlflow"])  # which is refused with the other settings
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"wandb, which is not installed: pip install wandb"):
         check_loggers(["jsonl", "wandb"])
