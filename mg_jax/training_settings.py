@@ -81,7 +81,7 @@ def check_parts(config, schedule: Schedule, devices: int) -> None:
             raise UserError(
                 f"run.accumulate={parts} does not divide the {clips} clips that each of {devices} "
                 f"devices has of grid {grid} into parts of whole sub-batches of {grid.sub_batch} "
-                f"clips; use {' or '.join(map(str, valid))}"
+                f"clips; for all grids of the schedule use {' or '.join(map(str, valid))}"
             )
         if mixes(config.augment) and clips // parts % 2:
             raise UserError(
