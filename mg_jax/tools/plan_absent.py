@@ -20,9 +20,10 @@ from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.progress import say, shown
 from mg_jax.recipe import check_devices, schedule_from_config, schedules_of
 from mg_jax.runtime.executables import Program
-from mg_jax.tools.plan_memory import ahead_bytes, what_fits
+from mg_jax.tools.plan_memory import LESS, ahead_bytes, what_fits
 from mg_jax.training.programs import train_program
 from mg_jax.training.state import state_shapes
+from mg_jax.training_settings import check_parts
 
 # Of a GPU's memory, what JAX takes unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
 _GPU_SHARE = 0.75
@@ -88,7 +89,9 @@ def absent_devices(config, name: str, gpus: int, hosts: int) -> tuple[Any, Accel
     """
     accelerator, config = find_accelerator(name), with_classes(config)
     mesh = topology.make_mesh(accelerator, gpus, hosts)
-    check_devices(schedule_from_config(config), mesh.size)
+    schedule = schedule_from_config(config)
+    check_devices(schedule, mesh.size)
+    check_parts(config, schedule, mesh.size)
     return config, accelerator, mesh
 
 
@@ -137,7 +140,7 @@ def _check_memory(
         f"{worst} needs {needed / 1e9:.3g} GB of each {accelerator.title}, of which "
         f"{limit / 1e9:.3g} GB are used"
     )
-    advice = "--config.run.remat=True and --config.model.dtype=bfloat16 need less, so do more GPUs"
+    advice = f"{LESS} need less, so do more GPUs"
     if worst.kind != "train":
         raise UserError(f"{message}; a smaller --config.batch needs less. {advice}")
     print(f"more than {limit / 1e9:.3g} GB; looking for the largest batch that fits", flush=True)

@@ -21,6 +21,10 @@ from mg_jax.runtime.memory import DEVICE_AHEAD
 from mg_jax.runtime.program_cache import cache_programs
 from mg_jax.training.programs import batch_bytes, compile_lowered, lower_program, train_program
 from mg_jax.training.state import state_shapes
+from mg_jax.training_settings import check_parts
+
+# What makes a batch need less memory.
+LESS = "--config.run.remat=True, --config.run.accumulate and --config.model.dtype=bfloat16"
 
 
 def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> None:
@@ -61,7 +65,7 @@ def write_memory_plan(config, workdir: pathlib.Path, limit_gb: float | None) -> 
     raise UserError(
         f"grid {worst} needs {needs[worst] / 1e9:.3g} GB of each device, which has "
         f"{limit / 1e9:.3g} GB; {fits}. "
-        "--config.run.remat=True and --config.model.dtype=bfloat16 need less"
+        f"{LESS} need less"
     )
 
 
@@ -69,10 +73,13 @@ def present_devices(config) -> tuple[Any, Mesh]:
     """The config with its number of classes, and this machine's devices.
 
     Raises:
-      UserError: for invalid settings, or a batch that the number of devices does not divide.
+      UserError: for invalid settings, or a batch that the number of devices does not divide, or
+        run.accumulate.
     """
     config, mesh = with_classes(config), parallel.make_mesh()
-    check_devices(schedule_from_config(config), mesh.size)
+    schedule = schedule_from_config(config)
+    check_devices(schedule, mesh.size)
+    check_parts(config, schedule, mesh.size)
     return config, mesh
 
 
@@ -108,10 +115,16 @@ def what_fits(
       limit: bytes that a device has.
       needed_of: bytes of a device that training on a grid needs.
     """
-    unit = math.lcm(mesh.size, config.sub_batch or 1)
+    parts = config.run.accumulate
+
+    def whole(sub_batch: int) -> int:
+        """What batches are multiples of; parts are whole sub-batches of a device."""
+        return mesh.size * parts * sub_batch if parts > 1 else math.lcm(mesh.size, sub_batch)
+
+    unit = whole(config.sub_batch or 1)
 
     def needed(units: int) -> int:
-        part = math.lcm(mesh.size, worst.sub_batch if config.sub_batch else 1)
+        part = whole(worst.sub_batch if config.sub_batch else 1)
         batch = max(round(worst.batch * units * unit / config.batch / part), 1) * part
         sub_batch = worst.sub_batch if config.sub_batch else batch
         return needed_of(dataclasses.replace(worst, batch=batch, sub_batch=sub_batch))

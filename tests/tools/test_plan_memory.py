@@ -1,7 +1,9 @@
 """What grids need of memory, and what fits."""
 
+import dataclasses
 import json
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mg_jax.errors import UserError
+from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime.executables import Executables, Program
-from mg_jax.tools.plan_memory import largest_within
+from mg_jax.tools.plan_memory import largest_within, present_devices, what_fits
 from tests import runs
+from tests.tiny import get_config as get_tiny
 
 
 @given(
@@ -69,6 +73,31 @@ def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(
     assert re.search(r"error: grid \d+ x 8 x \d+\^2 needs [\d.]+ GB of each device", output)
     assert "--config.batch=16 is the largest that fits" in output
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_batches_that_are_tried_divide_into_parts_of_whole_sub_batches():
+    config = get_tiny()
+    config.batch, config.run.accumulate = 64, 2
+    asked = []
+
+    def needed(grid):
+        asked.append(grid.batch)
+        return grid.batch
+
+    grid = next(iter(schedule_from_config(config).grids_from(0)))
+    worst = dataclasses.replace(grid, batch=128, sub_batch=16)
+    said = what_fits(config, types.SimpleNamespace(size=2), worst, 80, needed)
+    # 2 devices, 2 parts, 16 clips.
+    assert asked and not any(batch % 64 for batch in asked)
+    assert said == "--config.batch=32 is the largest that fits"
+
+
+def test_an_accumulation_that_does_not_divide_is_refused_by_the_plan():
+    config = get_tiny()
+    config.batch = config.schedule.batch = 64
+    config.run.accumulate = 3
+    with pytest.raises(UserError, match=r"run\.accumulate=3 does not divide .* use 1"):
+        present_devices(config)
 
 
 def test_a_program_that_does_not_fit_is_refused_before_it_is_needed():
