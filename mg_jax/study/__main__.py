@@ -70,13 +70,13 @@ def _so_far(workdir: pathlib.Path) -> str:
 
 
 def _study(config, workdir: pathlib.Path) -> None:
-    check_prepared(config)
     trials = _trials(with_classes(config), workdir)
     check_at_once(_AT_ONCE.value, trials, workdir)
     free = shares(_AT_ONCE.value)
     for trial in trials:
         check_same_config(trial.folder, trial.config)
     asked = _asked_for(config, trials)
+    check_prepared(config)
 
     def report() -> None:
         write_results(_config_file().stem, shlex.join(_flags({})), trials, _AT_ONCE.value, workdir)

@@ -175,7 +175,8 @@ def test_a_kinetics_list_is_refused_that_has(source, what):
 def test_kinetics_without_lists_and_folders_says_what_it_looks_for(source):
     message = r"holds neither train.csv, val.csv or test.csv .* nor folders train, val or test"
     refused(videos.config_for(source, "kinetics/400"), message)
-    refused(videos.config_for(source / "nowhere", "kinetics/400"), message)
+    nowhere = r"nowhere is no folder; set --config.prepare.source=DIR to where kinetics lies"
+    refused(videos.config_for(source / "nowhere", "kinetics/400"), nowhere)
 
 
 @pytest.mark.parametrize(

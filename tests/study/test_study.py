@@ -144,12 +144,21 @@ def test_a_study_goes_on_only_as_it_began(stopped, change, message):
     assert message in output
 
 
-def test_a_run_that_cannot_train_ends_the_study_and_says_why(tmp_path):
-    study = start(tmp_path, f"--config.data.dir={tmp_path}", "--cells=multigrid,baseline")
+def test_a_run_that_cannot_train_ends_the_study_and_says_why(tmp_path, flags):
+    missing = f"--config.init_from={tmp_path / 'weights.pth'}"
+    study = start(tmp_path, *flags, missing, "--cells=multigrid,baseline")
     status, output = runs.ended(study)
     assert status == 1
-    assert f"error: a run ended before it trained: {tmp_path}/baseline_seed0: no" in output
+    assert f"error: a run ended before it trained: {tmp_path}/baseline_seed0: {missing}" in output
     assert not (tmp_path / "multigrid_seed0").exists()
+
+
+def test_a_study_without_data_ends_before_anything_is_made(tmp_path):
+    study = start(tmp_path / "study", f"--config.data.dir={tmp_path}", "--cells=baseline")
+    status, output = runs.ended(study)
+    assert status == 1
+    assert "error: no prepared data set in" in output and "--mode=prepare" in output
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_run_that_diverges_is_a_result(tmp_path, flags):

@@ -50,6 +50,7 @@ def test_without_data_a_work_directory_tells_and_else_it_is_refused(nowhere, und
     nowhere.init_from = str(undisturbed[0])
     assert with_classes(nowhere).model.num_classes == 4
     nowhere.init_from = ""
+    (tmp_path / "w.pkl").touch()
     for use in (
         format_complexity,
         lambda config: write_memory_plan(config, tmp_path, None),
