@@ -30,7 +30,12 @@ def some(names: Iterable[object], most: int = 5) -> str:
 
 
 def did_you_mean(given: str, names: Collection[str]) -> str:
-    """The name that is nearest to a given one, as the end of a message; empty if none is near."""
+    """The end of a message, ". Did you mean 'plan'?"; empty if no name is near.
+
+    Args:
+      given: the beginning of a name, or a name that was misspelt.
+      names: those that are known.
+    """
     longer = [name for name in names if given and name.startswith(given)]
     near = longer or difflib.get_close_matches(given, names, n=1)
     return f". Did you mean {near[0]!r}?" if near else ""

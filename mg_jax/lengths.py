@@ -1,6 +1,7 @@
 """Epochs of a schedule, and warnings if its length or batches do not fit the number of videos."""
 
 from mg_jax.errors import UserError
+from mg_jax.grid import Grid
 from mg_jax.recipe import least_scale, recipe_from_config, schedule_from_config
 from mg_jax.schedule import Schedule
 
@@ -45,18 +46,18 @@ def describe_epochs(config, schedule: Schedule, videos: int) -> str:
     warnings = []
     if not meant / _FAR <= here <= meant * _FAR:
         warnings.append(_length_warning(config, here / meant, videos))
-    if _largest_batch(schedule) > videos:
+    if _largest(schedule).batch > videos:
         warnings.append(_repetition_warning(config, schedule, videos))
     return "\n".join([text, *warnings])
 
 
-def _largest_batch(schedule: Schedule) -> int:
-    return max(grid.batch for grid in schedule.grid_counts())
+def _largest(schedule: Schedule) -> Grid:
+    """The grid with the most clips in a batch."""
+    return max(schedule.grid_counts(), key=lambda grid: grid.batch)
 
 
 def _repetition_warning(config, schedule: Schedule, videos: int) -> str:
     """The warning that batches show videos more than once."""
-    largest = max(schedule.grid_counts(), key=lambda grid: grid.batch)
     way = "--config.batch=N"
     if config.multigrid.long_cycle:
         shapes = tuple(map(tuple, config.multigrid.shapes))
@@ -64,7 +65,7 @@ def _repetition_warning(config, schedule: Schedule, videos: int) -> str:
             tried = config.copy_and_resolve_references()
             tried.multigrid.shapes = finer
             try:
-                fits = _largest_batch(schedule_from_config(tried)) <= videos
+                fits = _largest(schedule_from_config(tried)).batch <= videos
             except UserError:  # of other lengths, which may not fit the warm-up
                 continue
             if fits:
@@ -72,8 +73,9 @@ def _repetition_warning(config, schedule: Schedule, videos: int) -> str:
                 way = f'"--config.multigrid.shapes={given}" or {way}'
                 break
     return (
-        f"warning: a batch on {largest} has more clips than there are videos, {videos:,}; so few "
-        f"are learnt by heart there and accuracy may suffer; {way} makes batches smaller"
+        f"warning: a batch on {_largest(schedule)} has more clips than there are videos, "
+        f"{videos:,}; it shows some more than once, and accuracy may suffer; {way} makes batches "
+        "smaller"
     )
 
 
