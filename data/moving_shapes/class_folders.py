@@ -4,11 +4,9 @@ import pathlib
 
 import numpy as np
 
-from data.moving_shapes.drawing import EIGHT_MOTIONS, Scene, draw_video
+from data.moving_shapes.drawing import CROWD, EIGHT_MOTIONS, draw_video
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import replaced_folder
-
-SCENE = Scene(distractors=3)
 
 
 def draw_class_folders(folder: pathlib.Path, videos: list[int], seed: int) -> int:
@@ -40,5 +38,5 @@ def draw_class_folders(folder: pathlib.Path, videos: list[int], seed: int) -> in
             (unfinished / name).mkdir()
             for i in range(each[label]):
                 rng = np.random.default_rng((seed, label, i))
-                draw_video(unfinished / name / f"{i:03d}.mp4", motion, rng, SCENE)
+                draw_video(unfinished / name / f"{i:03d}.mp4", motion, rng, CROWD)
     return sum(each)

@@ -42,6 +42,7 @@ class Scene:
 
 
 THREE_SHAPES = Scene()
+CROWD = Scene(distractors=3)
 
 
 @dataclasses.dataclass(frozen=True)

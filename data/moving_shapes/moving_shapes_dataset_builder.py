@@ -34,10 +34,9 @@ class Variant:
 
 
 PLAIN = Variant({"train": 1024, "validation": 1000}, drawing.MOTIONS)
-_CROWD = drawing.Scene(distractors=3)
 VARIANTS = {
-    "crowd1": Variant({"train": 256, "validation": 1000}, drawing.EIGHT_MOTIONS, _CROWD),
-    "crowd1_few": Variant({"train": 96, "validation": 1000}, drawing.EIGHT_MOTIONS, _CROWD),
+    "crowd1": Variant({"train": 256, "validation": 1000}, drawing.EIGHT_MOTIONS, drawing.CROWD),
+    "crowd1_few": Variant({"train": 96, "validation": 1000}, drawing.EIGHT_MOTIONS, drawing.CROWD),
 }
 
 
