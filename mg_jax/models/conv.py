@@ -10,6 +10,9 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
  - 5 x 7 x 7 with stride 2, once its frames lie side by side: 2 x 2 pixels do so as well, then as
    4 x 4 with stride 1; on GPUs for several frames at once, and 1 x 7 x 7 likewise;
  - 1 x 3 x 3 of few channels on GPUs: neighbouring columns lie side by side as channels.
+
+On CPUs XLA's convolutions are as slow in the gradient of a flat kernel, a product of two long thin
+matrices, so there 1 x 1 x 1 and k x 1 x 1 are products.
 """
 
 import math
@@ -91,18 +94,29 @@ def convolve(
       `B T' H' W' O`, with T' = ceil(T / stride) and so on.
     """
     time, height, width = kernel_THWIO.shape[:3]
-    if time == height == width == 1 and strides == (1, 1, 1):
-        return lax.dot_general(x_BTHWC, kernel_THWIO[0, 0, 0], (((4,), (0,)), ((), ())))
+    if time == height == width == 1 and (strides == (1, 1, 1) or platform == "cpu"):
+        return multiply(
+            x_BTHWC[:, :: strides[0], :: strides[1], :: strides[2]], kernel_THWIO[0, 0, 0]
+        )
     if height == width == 1 and strides[1:] == (1, 1):
+        if platform == "cpu":
+            return multiply_frames(x_BTHWC, kernel_THWIO[:, 0, 0], strides[0])
         return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
     even = x_BTHWC.shape[2] % 2 == x_BTHWC.shape[3] % 2 == 0
-    if (height, width) == (7, 7) and strides == (1, 2, 2) and even:
-        if platform != "cpu":
-            wide = max(1, _WIDE // kernel_THWIO.shape[-1]) if time > 1 else 1
-            at_once = math.gcd(x_BTHWC.shape[1], wide)
-            return convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=True, frames_at_once=at_once)
-        if time > 1:  # of one frame it does not pay
-            return convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=False)
+    # On CPUs it does not pay of one frame.
+    if (
+        (height, width) == (7, 7)
+        and strides == (1, 2, 2)
+        and even
+        and (time > 1 or platform != "cpu")
+    ):
+        wide = max(1, _WIDE // kernel_THWIO.shape[-1]) if time > 1 else 1
+        return convolve_7x7_by_2(
+            x_BTHWC,
+            kernel_THWIO,
+            pad_first=platform != "cpu",
+            frames_at_once=math.gcd(x_BTHWC.shape[1], wide),
+        )
     if platform != "cpu" and kernel_THWIO.shape[:3] == (1, 3, 3) and strides == (1, 1, 1):
         columns = math.gcd(x_BTHWC.shape[3], max(1, _WIDE // kernel_THWIO.shape[-1]))
         if columns > 1:
@@ -122,6 +136,29 @@ def convolve_3d(
     pads = tuple((k // 2, k // 2) for k in kernel_THWIO.shape[:3])
     numbers = ("NDHWC", "DHWIO", "NDHWC")
     return lax.conv_general_dilated(x_BTHWC, kernel_THWIO, strides, pads, dimension_numbers=numbers)
+
+
+def multiply(x_BTHWC: jax.Array, kernel_IO: jax.Array) -> jax.Array:
+    """A 1 x 1 x 1 convolution, of merged axes, since XLA on CPUs copies what it contracts else."""
+    I, features = kernel_IO.shape
+    return (x_BTHWC.reshape(-1, I) @ kernel_IO).reshape(*x_BTHWC.shape[:-1], features)
+
+
+def multiply_frames(x_BTHWC: jax.Array, kernel_TIO: jax.Array, stride: int) -> jax.Array:
+    """A k x 1 x 1 convolution as one product.
+
+    Without stride it is that of each frame with all k parts of the kernel, of which each is added
+    to the frame that it belongs to: the kernels of the paper's networks have fewer features than
+    inputs. With a stride it is that of k frames side by side.
+    """
+    B, T, H, W, C = x_BTHWC.shape
+    time, _, features = kernel_TIO.shape
+    if stride > 1:
+        return multiply(stack_frames(x_BTHWC, time, stride), kernel_TIO.reshape(-1, features))
+    y = multiply(x_BTHWC, kernel_TIO.transpose(1, 0, 2).reshape(C, -1))
+    y = y.reshape(B, T, H, W, time, features)
+    y = jnp.pad(y, ((0, 0), (time // 2, time // 2), *(4 * ((0, 0),))))
+    return sum(y[:, i : i + T, ..., i, :] for i in range(time))
 
 
 def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:
