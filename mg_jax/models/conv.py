@@ -94,29 +94,21 @@ def convolve(
       `B T' H' W' O`, with T' = ceil(T / stride) and so on.
     """
     time, height, width = kernel_THWIO.shape[:3]
-    if time == height == width == 1 and (strides == (1, 1, 1) or platform == "cpu"):
-        return multiply(
-            x_BTHWC[:, :: strides[0], :: strides[1], :: strides[2]], kernel_THWIO[0, 0, 0]
-        )
+    if platform == "cpu" and height == width == 1:
+        x_BTHWC = x_BTHWC[:, :, :: strides[1], :: strides[2]]
+        return multiply_frames(x_BTHWC, kernel_THWIO[:, 0, 0], strides[0])
+    if time == height == width == 1 and strides == (1, 1, 1):
+        return multiply(x_BTHWC, kernel_THWIO[0, 0, 0])
     if height == width == 1 and strides[1:] == (1, 1):
-        if platform == "cpu":
-            return multiply_frames(x_BTHWC, kernel_THWIO[:, 0, 0], strides[0])
         return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
     even = x_BTHWC.shape[2] % 2 == x_BTHWC.shape[3] % 2 == 0
-    # On CPUs it does not pay of one frame.
-    if (
-        (height, width) == (7, 7)
-        and strides == (1, 2, 2)
-        and even
-        and (time > 1 or platform != "cpu")
-    ):
+    # On CPUs it does not pay for kernels of one frame.
+    pays = time > 1 or platform != "cpu"
+    if (height, width) == (7, 7) and strides == (1, 2, 2) and even and pays:
         wide = max(1, _WIDE // kernel_THWIO.shape[-1]) if time > 1 else 1
-        return convolve_7x7_by_2(
-            x_BTHWC,
-            kernel_THWIO,
-            pad_first=platform != "cpu",
-            frames_at_once=math.gcd(x_BTHWC.shape[1], wide),
-        )
+        at_once = math.gcd(x_BTHWC.shape[1], wide)
+        pad_first = platform != "cpu"
+        return convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=pad_first, frames_at_once=at_once)
     if platform != "cpu" and kernel_THWIO.shape[:3] == (1, 3, 3) and strides == (1, 1, 1):
         columns = math.gcd(x_BTHWC.shape[3], max(1, _WIDE // kernel_THWIO.shape[-1]))
         if columns > 1:
