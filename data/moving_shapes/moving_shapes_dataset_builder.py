@@ -35,8 +35,8 @@ class Variant:
 
 PLAIN = Variant({"train": 1024, "validation": 1000}, drawing.MOTIONS)
 VARIANTS = {
-    "crowd1": Variant({"train": 256, "validation": 1000}, drawing.EIGHT_MOTIONS, drawing.CROWD),
-    "crowd1_few": Variant({"train": 96, "validation": 1000}, drawing.EIGHT_MOTIONS, drawing.CROWD),
+    name: Variant({"train": videos, "validation": 1000}, drawing.EIGHT_MOTIONS, drawing.CROWD)
+    for name, videos in {"crowd1": 160, "crowd1_more": 256, "crowd1_few": 96}.items()
 }
 
 
@@ -44,7 +44,8 @@ class Builder(VideoBuilder):
     """Draws and encodes the videos, then prepares their frames.
 
     `moving_shapes` alone has four classes, and a trained network hardly confuses them. The variant
-    `crowd1` has eight, distractors, and 256 instead of 1,024 training videos; `crowd1_few` has 96.
+    `crowd1` has eight, distractors, and 160 instead of 1,024 training videos; `crowd1_more` has 256
+    and `crowd1_few` 96.
     """
 
     VARIANTS: ClassVar = f"{', '.join(VARIANTS)}, or no variant"
