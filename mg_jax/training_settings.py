@@ -68,28 +68,34 @@ def check_parts(config, schedule: Schedule, devices: int) -> None:
       UserError: naming valid settings.
     """
     parts, grids = config.run.accumulate, list(schedule.grids_from(0))
+    paired = mixes(config.augment)  # clips are mixed with their neighbours
 
     def divides(count: int, grid: Grid) -> bool:
         clips = grid.batch // devices
         return count == 1 or (clips % count == 0 and clips // count % grid.sub_batch == 0)
 
-    for grid in grids:
-        clips = grid.batch // devices
-        if not divides(parts, grid):
-            counts = range(1, config.batch // devices + 1)
-            valid = [n for n in counts if all(divides(n, other) for other in grids)]
-            raise UserError(
-                f"run.accumulate={parts} does not divide the {clips} clips that each of {devices} "
-                f"devices has of grid {grid} into parts of whole sub-batches of {grid.sub_batch} "
-                f"clips; for all grids of the schedule use {' or '.join(map(str, valid))}"
-            )
-        if mixes(config.augment) and clips // parts % 2:
-            raise UserError(
-                f"augment.mixup and augment.cutmix mix neighbouring clips, and each of {devices} "
-                f"devices has {clips} of grid {grid}"
-                + (f" in {parts} parts" if parts > 1 else "")
-                + "; use an even number: another batch, sub_batch or number of devices"
-            )
+    def fits(count: int, grid: Grid) -> bool:
+        return divides(count, grid) and not (paired and grid.batch // devices // count % 2)
+
+    wrong = next((grid for grid in grids if not fits(parts, grid)), None)
+    if wrong is None:
+        return
+    clips = f"the {wrong.batch // devices} clips that each of {devices} devices has of grid {wrong}"
+    mixing = "augment.mixup and augment.cutmix mix neighbouring clips"
+    counts = range(1, config.batch // devices + 1)
+    valid = [n for n in counts if all(fits(n, grid) for grid in grids)]
+    if not valid:
+        raise UserError(
+            f"{mixing}, and {clips} are not an even number; use another batch, sub_batch or number "
+            "of devices"
+        )
+    reason = f"does not divide {clips} into parts of whole sub-batches of {wrong.sub_batch} clips"
+    if divides(parts, wrong):
+        reason = f"divides {clips} into parts of an odd number, and {mixing}"
+    raise UserError(
+        f"run.accumulate={parts} {reason}; for all grids of the schedule use "
+        f"{' or '.join(map(str, valid))}"
+    )
 
 
 def _check_optimizer(optimizer) -> None:

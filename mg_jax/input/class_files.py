@@ -12,6 +12,11 @@ import pathlib
 
 from mg_jax.errors import UserError
 
+_ROWS = {
+    "data.flip_pairs": "two classes a row that swap when a clip is mirrored",
+    "loss.class_weights": "a class and its weight a row",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassFiles:
@@ -73,10 +78,14 @@ def _weights(name: str, classes: list[str]) -> tuple[float, ...]:
 
 
 def _rows(name: str, of: str) -> list[tuple[int, list[str]]]:
+    path = pathlib.Path(name).expanduser()
+    wanted = f"it names a CSV file of {_ROWS[of.partition('=')[0]]}, or is '' for none"
+    if not path.exists():
+        raise UserError(f"{of}: there is no {path.absolute()}; {wanted}")
     try:
-        text = pathlib.Path(name).expanduser().read_text("utf-8-sig")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{of} cannot be read: {error}") from error
+        raise UserError(f"{of} cannot be read: {error}; {wanted}") from error
     reader = csv.reader(text.splitlines(), skipinitialspace=True)
     rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
     for line, row in rows:
@@ -85,7 +94,7 @@ def _rows(name: str, of: str) -> list[tuple[int, list[str]]]:
                 f"{of}, line {line} has {len(row)} columns and must have two, separated by a comma"
             )
     if not rows:
-        raise UserError(f"{of} is empty")
+        raise UserError(f"{of} is empty; {wanted}")
     return rows
 
 

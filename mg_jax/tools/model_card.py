@@ -95,12 +95,19 @@ def _input(config) -> str:
     T, h = config.frames, config.eval.size
     frames = f"{T} frames, one from the middle of each of {T} equal parts of the video"
     if config.data.sampling == "stride":
-        frames = f"{T} frames, {config.data.stride} source frames apart"
+        frames = (
+            f"{T} frames, {config.data.stride} source frames apart, the last one of the video "
+            "again where it ends; before the middle clip is half of what is left of the video, "
+            "rounded down"
+        )
     return (
         f"`clips`, uint8, `B x {T} x {h} x {h} x 3`, any B: RGB, 0 ... 255, not normalised. A clip "
-        f"is {frames}; each is scaled to a short side of {config.eval.short_side} pixels, then "
-        f"{h} x {h} are cut out of its centre. Stored frames had a short side of at most "
-        f"{config.prepare.short_side} pixels and were JPEGs of quality {config.prepare.quality}."
+        f"is {frames}. Of each, the square in its centre is taken whose side is {h}/"
+        f"{config.eval.short_side} of the frame's short side, its edges rounded to whole pixels, "
+        f"and resampled bilinearly to {h} x {h}. The evaluation above did so with frames that "
+        f"were stored as JPEGs of quality {config.prepare.quality}, 4:2:0, with a short side of at "
+        f"most {config.prepare.short_side} pixels, and decoded without interpolating colours; "
+        "scores of others differ slightly."
     )
 
 

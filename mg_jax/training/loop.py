@@ -127,7 +127,8 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
                 session.stops.check()
                 checkpoints.check()
                 profile.start(step, state)
-                state = _train_step(session, state, step, batches, meter)
+                with profile.iteration(step):
+                    state = _train_step(session, state, step, batches, meter)
     except Preempted:
         if step > saved:
             _save(session, state, step, meter)

@@ -25,6 +25,9 @@ _SAFETENSORS_DTYPES = {
 SUFFIXES = (".safetensors", ".pyth", ".pth", ".pt", ".pkl")
 
 
+_AGAIN = "; copy or download it again"
+
+
 class WeightsError(UserError):
     """A weight file that cannot be used, with the reason."""
 
@@ -71,7 +74,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         entries = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file: {error}") from error
+        raise WeightsError(f"{path} is damaged or no safetensors file: {error}{_AGAIN}") from error
     tensors = {}
     for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_DTYPES:
@@ -101,7 +104,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:  # PyTorch raises whatever the damage causes.
         raise WeightsError(
-            f"{path} is damaged or no PyTorch checkpoint: {first_line(error)}"
+            f"{path} is damaged or no PyTorch checkpoint: {first_line(error)}{_AGAIN}"
         ) from error
     for key in ("model_state", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -153,7 +156,9 @@ def _read_caffe2(path: pathlib.Path) -> dict[str, np.ndarray]:
             # The zoo's pickles were written by Python 2.
             content = _ArraysOnly(file, encoding="latin1").load()
     except Exception as error:  # Unpickling raises whatever the damage causes.
-        raise WeightsError(f"{path} is damaged or no Caffe2 pickle: {text_of(error)}") from error
+        raise WeightsError(
+            f"{path} is damaged or no Caffe2 pickle: {text_of(error)}{_AGAIN}"
+        ) from error
     blobs = content.get("blobs") if isinstance(content, dict) else None
     if not isinstance(blobs, dict):
         raise WeightsError(f"{path} is no Caffe2 model: it has no 'blobs'")

@@ -1,3 +1,5 @@
+import pathlib
+
 import pytest
 
 from configs.base import get_base
@@ -65,11 +67,18 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, text, words):
     assert all(word in message for word in words), message
 
 
-def test_a_file_that_is_not_there_is_named():
+@pytest.mark.parametrize(
+    ("setting", "rows"),
+    [("data.flip_pairs", "two classes a row"), ("loss.class_weights", "a class and its weight")],
+)
+def test_a_file_that_is_not_there_is_named_with_where_it_was_looked_for(setting, rows):
     config = get_base()
-    config.data.flip_pairs = "nowhere.csv"
-    with pytest.raises(UserError, match=r"nowhere\.csv"):
+    config.update_from_flattened_dict({setting: "nowhere.csv"})
+    with pytest.raises(UserError) as error:
         read_class_files(config, CLASSES)
+    said = str(error.value)
+    assert said.startswith(f"{setting}='nowhere.csv'") and rows in said
+    assert str(pathlib.Path.cwd() / "nowhere.csv") in said
 
 
 def test_a_run_is_continued_with_the_same_content_only(tmp_path):

@@ -75,6 +75,22 @@ def test_a_batch_divides_into_parts_of_whole_sub_batches():
         assert str(error.value).endswith(f"use {valid}")
 
 
+def test_a_grid_that_alone_does_not_divide_is_named_with_what_all_do():
+    """Coarse grids have 16 times the clips, and only the base grid too few."""
+    with pytest.raises(UserError) as error:
+        parts_checked(2, **{"run.accumulate": 8})
+    said = str(error.value)
+    assert "the 32 clips that each of 2 devices has of grid 64 x 32 x 224^2 " in said
+    assert said.endswith("for all grids of the schedule use 1 or 2 or 4")
+
+
+def test_parts_of_one_clip_cannot_be_mixed_where_fewer_parts_can():
+    changes = {"sub_batch": 1, "augment.mixup": 1.0, "multigrid.long_cycle": False}
+    parts_checked(8, **changes, **{"run.accumulate": 4})
+    with pytest.raises(UserError, match=r"accumulate=8 .*augment\.mixup.* use 1 or 2 or 4$"):
+        parts_checked(8, **changes, **{"run.accumulate": 8})
+
+
 def test_clips_are_mixed_where_each_device_has_an_even_number():
     parts_checked(32, **{"augment.cutmix": 1.0})
     with pytest.raises(UserError, match=r"augment\.mixup and augment\.cutmix .* 64 devices"):

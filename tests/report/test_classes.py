@@ -21,8 +21,9 @@ from mg_jax.report.groups import group_runs
 from mg_jax.report.runs import read_runs
 from mg_jax.report.write import write_report
 from mg_jax.training.mistakes import confident_mistakes, write_animation
-from mg_jax.workdir.video_scores import VideoScores, read_scores
+from mg_jax.workdir.video_scores import VideoScores, read_scores, write_scores
 from tests import browser, runs
+from tests.reports import change, copied
 
 
 def scores_of(scores_NK, labels_NK, multi_label=False):
@@ -147,6 +148,40 @@ def test_the_page_shows_classes_and_mistakes_that_move(undisturbed, tmp_path):
         text = page.locator(".clip").first.inner_text()
     for word in (listed[0]["label"][0], listed[0]["predicted"], listed[0]["path"]):
         assert word in text
+
+
+def test_of_400_classes_the_page_shows_the_worst_and_of_several_labels_no_accuracy(
+    undisturbed, tmp_path
+):
+    rng = np.random.default_rng(0)
+    label_N = np.repeat(np.arange(400), 4)
+    best_N = label_N.copy()
+    best_N[label_N == 17] = 333  # one class is always taken for another one
+    best_N[rng.choice(1600, 200, replace=False)] = 5
+    write_scores(copied(undisturbed[0], tmp_path / "many"), of_labels(np.eye(400)[best_N], label_N))
+    several = scores_of([[0.9, 0.2, 0], [0.8, 0.7, 0], [0.1, 0.6, 0]], np.eye(3), True)
+    write_scores(copied(undisturbed[0], tmp_path / "labels"), several)
+    change(tmp_path / "labels" / "config.json", schedule__learning_rate=0.5)
+    path = write_report([tmp_path / "many", tmp_path / "labels"], tmp_path / "out")
+    with browser.shown(path, 390, 844) as (page, _):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        many, labels = (
+            page.locator("section").filter(has_text=f"What {name} gets wrong")
+            for name in ("many", "labels")
+        )
+        # What is folded is not in the text.
+        texts = [section.inner_text() for section in (many, labels)]
+        pairs, worst = (many.locator("table").nth(n).locator("tr").all() for n in range(2))
+        shown = [row.locator("th, td").all_inner_texts() for row in (pairs[1], worst[1])]
+    assert shown == [["class 17", "class 333", "4", "100.0"], ["class 17", "4", "0.0", "0.2"]]
+    assert len(pairs) == len(worst) == 1 + 20
+    assert "1,600 videos of validation, 400 classes" in texts[0]
+    assert "All 400 classes, the worst first" in texts[0]
+    assert texts[0].count("class ") < 100
+    assert "average precision, %" in texts[1] and "accuracy, %" not in texts[1]
+    assert "confused" not in texts[1] and "class 2" in texts[1]
+    names = {picture.name for picture in (tmp_path / "out").glob("c*_*.png")}
+    assert names == {"confusion_many.png", "calibration_many.png", "calibration_labels.png"}
 
 
 def test_damaged_scores_say_what_writes_them_again(copy):

@@ -1,6 +1,7 @@
 """Loggers by name, norms among the scalars, and traces of some iterations."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -73,22 +74,42 @@ def test_only_the_loggers_that_are_listed_write(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
 
 
+def log_to_wandb(folder, start):
+    """Logs the iteration after `start` to Weights & Biases, in a work directory."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"batch": 8}))
+    log = RunLog(folder, start, 5, False, ["wandb"])
+    log.scalars(start + 1, {"loss": 0.5})
+    log.close()
+
+
 def test_a_run_that_goes_on_is_one_run_of_weights_and_biases(tmp_path, monkeypatch):
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "wandb.py").write_text(WANDB)
     monkeypatch.syspath_prepend(str(tmp_path / "library"))
+    monkeypatch.setitem(sys.modules, "wandb", None)  # so that what is imported goes afterwards
+    del sys.modules["wandb"]
     check_loggers(["wandb"])
     folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"batch": 8}))
-    for start in (0, 2):
-        log = RunLog(folder, start, 5, False, ["wandb"])
-        log.scalars(start + 1, {"loss": 0.5})
-        log.close()
+    log_to_wandb(folder, 0)
+    log_to_wandb(folder, 2)
     first, one, second, three = map(json.loads, (folder / "told").read_text().splitlines())
     assert first["id"] == second["id"] and first["resume"] == "allow"
     assert (first["name"], first["config"]) == ("run", {"batch": 8})
     assert one == {"step": 1, "train/loss": 0.5} and three["step"] == 3
+
+
+def test_weights_and_biases_itself_takes_a_run_that_goes_on(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="no Weights & Biases: pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder, kept = tmp_path / "run", []
+    for start in (0, 2):
+        log_to_wandb(folder, start)
+        wandb.teardown()  # as at the end of a process, which waits until all is written
+        (path,) = (folder / "wandb" / "latest-run").glob("run-*.wandb")
+        assert b"train/loss" in path.read_bytes()
+        kept.append(path.name)
+    assert kept[0] == kept[1] == f"run-{(folder / 'wandb_id').read_text()}.wandb"
 
 
 def test_norms_are_those_of_the_gradients_and_change_no_bit(config):

@@ -1,5 +1,6 @@
 """Whole runs on real videos: real processes, killed for real."""
 
+import gzip
 import json
 import re
 import shutil
@@ -150,7 +151,7 @@ def test_a_checkpoint_that_was_never_finished_is_none(config, tmp_path):
     assert "cut holds no checkpoint; train there first" in message
 
 
-def test_slowfast_trains_and_evaluates_as_well(flags, tmp_path):
+def test_slowfast_trains_and_evaluates_as_well_and_leaves_a_trace(flags, tmp_path):
     settings = [
         "--config.model.name=slowfast",
         "--config.model.fast_stage_frames=((3,),(3,))",
@@ -158,8 +159,14 @@ def test_slowfast_trains_and_evaluates_as_well(flags, tmp_path):
         "--config.schedule.iterations=3",
         "--config.schedule.warmup_iterations=0",
         "--config.eval.times=1",
+        "--config.run.profile_steps=(1,3)",
     ]
     output = runs.run(tmp_path, *flags, *settings, config="tests/tiny.py:baseline")
+    assert f"trace of iterations 1 to 2 in {tmp_path}/profile" in output
+    (trace,) = (tmp_path / "profile").rglob("*.trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    numbers = [event.get("args", {}).get("step_num") for event in events]
+    assert sorted(filter(None, numbers)) == ["1", "2"]
     assert "3 iterations, top-1" in output.splitlines()[-1]
     assert all(np.isfinite(list(runs.losses(tmp_path).values())))
     assert all(np.all(np.isfinite(array)) for array in runs.final_arrays(tmp_path))

@@ -1,16 +1,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from configs import charades_slowfast
 from configs.base import get_base
 from mg_jax.errors import UserError
 from mg_jax.models import create_model
+from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.average import averaged, to_evaluate, with_average
 from mg_jax.training.network_stages import frozen
 from mg_jax.training.optimizer import create_optimizer, decayed, with_learning_rate
-from tests import tiny
+from tests import runs, tiny
 
 RATES = (0.1, 0.5, 0.02)
 
@@ -131,3 +134,27 @@ def test_only_scales_and_biases_of_batch_norms_escape_weight_decay():
     for path, decays in jax.tree_util.tree_leaves_with_path(decayed(params)):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         assert decays == (name.endswith("kernel") or name == "head/projection/bias"), name
+
+
+@pytest.mark.parametrize(("variant", "factors"), [("baseline", {1}), ("multigrid", {8, 4, 2, 1})])
+def test_a_cosine_with_warm_up_is_optaxs_over_the_clips_times_the_long_cycles_factors(
+    variant, factors
+):
+    changes = {"cosine": True, "warmup_iterations": 2000, "warmup_learning_rate": 1e-4}
+    changes = {f"schedule.{name}": value for name, value in changes.items()}
+    config = runs.config_of(
+        charades_slowfast, variant, **changes, **{"multigrid.single_cycle": True}
+    )
+    schedule = schedule_from_config(config)
+    steps = range(schedule.iterations)
+    clips_N = np.array([schedule.position(step) for step in steps])
+    factor_N = np.array([schedule.phase(step).grids[-1].batch / config.batch for step in steps])
+    assert set(factor_N) == factors
+    peak = config.schedule.learning_rate
+    falling_N = factor_N * optax.cosine_decay_schedule(peak, schedule.clips)(clips_N)
+    warmup = 2000 * config.batch
+    reached = float(falling_N[np.searchsorted(clips_N, warmup)])
+    rising_N = optax.linear_schedule(1e-4, reached, warmup)(clips_N)
+    expected_N = np.where(clips_N < warmup, rising_N, falling_N)
+    rate_N = [schedule.learning_rate(step) for step in steps]
+    np.testing.assert_allclose(rate_N, expected_N, rtol=1e-4, atol=1e-7 * peak)
