@@ -122,13 +122,14 @@ class Recognizer3D(nn.Module):
 
 
 class SlowFast(nn.Module):
-    """ResNet3dSlowFast and SlowFastHead."""
+    """ResNet3dSlowFast and SlowFastHead, which joins the fast pathway's features to the slow's."""
 
-    def __init__(self, alpha, fusion):
+    def __init__(self, alpha, fusion, depth=50):
         super().__init__()
         self.alpha = alpha
-        slow = ResNet3d(1, ([1], [1], [3], [3]), lateral=(fusion, alpha))
-        fast = ResNet3d(5, ([3], [3], [3], [3]), width=THIN)
+        lateral = (fusion, alpha)
+        slow = ResNet3d(1, ([1], [1], [3], [3]), depth=depth, lateral=lateral)
+        fast = ResNet3d(5, ([3], [3], [3], [3]), depth=depth, width=THIN)
         self.backbone = nn.ModuleDict({"slow_path": slow, "fast_path": fast})
         self.cls_head = nn.ModuleDict({"fc_cls": nn.Linear(32 * (WIDTH + THIN), CLASSES)})
 
@@ -141,7 +142,7 @@ class SlowFast(nn.Module):
             slow, fast = getattr(slow_path, name)(slow), getattr(fast_path, name)(fast)
             if name != "layer4":
                 slow = torch.cat((slow, getattr(slow_path, f"{name}_lateral")(fast)), 1)
-        features = torch.cat((slow.mean((2, 3, 4)), fast.mean((2, 3, 4))), 1)
+        features = torch.cat((fast.mean((2, 3, 4)), slow.mean((2, 3, 4))), 1)
         return self.cls_head["fc_cls"](features)
 
 
@@ -163,20 +164,42 @@ class Bottleneck2d(nn.Module):
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class C2D(nn.Module):
-    """The backbone of images with pooling of frames after its first stage."""
+class ResNet(nn.Module):
+    """The backbone of images."""
 
-    def __init__(self):
+    def __init__(self, depth=50):
         super().__init__()
         stem = nn.Conv2d(3, WIDTH, 7, 2, 3, bias=False)
         self.conv1 = ConvModule(stem, nn.BatchNorm2d, relu=True)
         inputs = WIDTH
-        for i, count in enumerate(BLOCKS[50]):
+        for i, count in enumerate(BLOCKS[depth]):
             inner, layer = WIDTH * 2**i, []
             for j in range(count):
                 layer.append(Bottleneck2d(inputs, inner, 2 if i and not j else 1))
                 inputs = 4 * inner
             setattr(self, f"layer{i + 1}", nn.Sequential(*layer))
+
+    def forward(self, x):
+        x = F.max_pool2d(self.conv1(x), 3, 2, 1)
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+class Recognizer2D(nn.Module):
+    """TSN: images on their own, whose features TSNHead averages; C2D without pooling is one."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.cls_head = nn.ModuleDict({"fc_cls": nn.Linear(32 * WIDTH, CLASSES)})
+
+    def forward(self, x):
+        images = x.transpose(1, 2).flatten(0, 1)
+        features = self.backbone(images).mean((2, 3)).view(x.shape[0], x.shape[2], -1)
+        return self.cls_head["fc_cls"](features.mean(1))
+
+
+class C2D(ResNet):
+    """That backbone with pooling of frames after its first stage and another first pooling."""
 
     def forward(self, x):
         clips = x.shape[0]

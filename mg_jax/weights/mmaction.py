@@ -37,6 +37,9 @@ _BACKBONE = (
     ),
 )
 _PATHWAYS = {"slow_path.": "0", "fast_path.": "1", "": "0"}
+# Whose outputs are the fast pathway's share of the features.
+_FAST_OUTPUT = "s5.pathway1_res0.branch2.c.weight"
+_CLASSIFIER = "head.projection.weight"
 
 
 def to_pyslowfast(name: str) -> str | None:
@@ -54,11 +57,15 @@ def completed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Tensors, by PySlowFast's names, as its networks have them.
 
     C2D's kernels are those of images, which become kernels over one frame; the last convolution of
-    a non-local block has no bias, which is a bias of zero.
+    a non-local block has no bias, which is a bias of zero; SlowFast's classifier has the columns of
+    the fast pathway's features first (its `slowfast_head.py`), which come last here.
     """
     whole = {n: t[:, :, None] if t.ndim == 4 else t for n, t in tensors.items()}
     for name, tensor in tensors.items():
         if name.endswith(".conv_out.weight"):
             bias = name.replace(".weight", ".bias")
             whole.setdefault(bias, np.zeros(tensor.shape[0], np.float32))
+    if _FAST_OUTPUT in whole and _CLASSIFIER in whole:
+        fast = whole[_FAST_OUTPUT].shape[0]
+        whole[_CLASSIFIER] = np.roll(whole[_CLASSIFIER], -fast, axis=-1)
     return whole
