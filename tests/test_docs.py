@@ -1,9 +1,13 @@
-"""What the documents name: files of the repository, modules to run, and pages and pictures."""
+"""What the documents name: files, modules, pages and pictures, and the settings of commands."""
 
 import importlib.util
 import pathlib
 import re
+import shlex
 
+import pytest
+
+from tests.paper.test_configs import config_of
 from tests.runs import ROOT
 
 DOCUMENTS = [
@@ -42,3 +46,36 @@ def missing(document: pathlib.Path) -> list[str]:
 
 def test_files_modules_and_links_that_the_documents_name_exist():
     assert {path.name: names for path in DOCUMENTS if (names := missing(path))} == {}
+
+
+# main.py's commands in a page, each with the lines that it goes on in.
+COMMAND = re.compile(r"^    (?:\$ )?python (?=main\.py )((?:.*\\\n)*.*)", re.M)
+VARIABLE = re.compile(r'^ *([A-Z]+)="([^"]*)"$', re.M)
+FLAG = re.compile(r'DEFINE_\w+\(\s*"(\w+)"')
+PAGES = [path for path in DOCUMENTS if path.suffix == ".md" and "main.py" in path.read_text()]
+
+
+def commands(document: pathlib.Path) -> list[list[str]]:
+    """The words of each command, with the page's shell variables put in."""
+    text = document.read_text()
+    lines = COMMAND.findall(text)
+    for name, value in reversed(VARIABLE.findall(text)):
+        lines = [line.replace(f"${name}", value) for line in lines]
+    return [shlex.split(line.replace("\\\n", " ").replace("...", "")) for line in lines]
+
+
+# ml_collections loads files as Python 3.11 still allows.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+def test_main_knows_the_flags_and_settings_of_commands(document, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    sources = (ROOT / "main.py", *(ROOT / "mg_jax" / "tools").glob("*.py"))
+    known = {name for path in sources for name in FLAG.findall(path.read_text())}
+    for program, *words in commands(document):
+        names = {word.partition("=")[0][2:] for word in words if word.startswith("--")}
+        assert {name for name in names if not name.startswith("config.")} <= known
+        settings = [w for w in words if w.startswith("--config") and not re.search(r"\.[A-Z]", w)]
+        file = re.sub(r"^--config=CONFIG\b", "--config=configs/demo.py", " ".join(settings[:1]))
+        if not settings or PLACEHOLDER.search(file):
+            continue
+        config_of([program, file, *settings[1:]])  # raises for what the config does not have
