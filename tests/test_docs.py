@@ -1,9 +1,13 @@
 """What the documents name: files, modules, pages and pictures, and the settings of commands."""
 
 import importlib.util
+import os
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -79,3 +83,15 @@ def test_main_knows_the_flags_and_settings_of_commands(document, monkeypatch):
         if not settings or PLACEHOLDER.search(file):
             continue
         config_of([program, file, *settings[1:]])  # raises for what the config does not have
+
+
+def test_the_stand_in_for_a_published_file_is_written_as_the_page_says(torch, tmp_path):
+    text = (ROOT / "docs" / "own_videos.md").read_text()
+    (code,) = re.findall(r"<<'END'\n((?:(?!END).*\n)*?.*torch_networks(?:.*\n)*?) *END\n", text)
+    (printed,) = re.findall(r"END\n +(\d+ tensors, .* parameters)", text)
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    path = {"PYTHONPATH": str(ROOT), **os.environ}
+    result = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == (printed, "")
+    assert [file.name for file in (tmp_path / "work").iterdir()] == ["stand_in.pyth"]
