@@ -96,7 +96,8 @@ def convolve(
     """
     time, height, width = kernel_THWIO.shape[:3]
     if platform == "cpu" and height == width == 1:
-        x_BTHWC = x_BTHWC[:, :, :: strides[1], :: strides[2]]
+        for axis in (2, 3):
+            x_BTHWC = lax.slice_in_dim(x_BTHWC, 0, None, strides[axis - 1], axis)
         return _convolve_time_by_products(x_BTHWC, kernel_THWIO[:, 0, 0], strides[0])
     if time == height == width == 1 and strides == (1, 1, 1):
         return pointwise(x_BTHWC, kernel_THWIO[0, 0, 0])
@@ -150,7 +151,8 @@ def _convolve_time_by_products(x_BTHWC: jax.Array, kernel_TIO: jax.Array, stride
     y = pointwise(x_BTHWC, kernel_TIO.transpose(1, 0, 2).reshape(C, -1))
     y = y.reshape(B, T, H, W, time, features)
     y = jnp.pad(y, ((0, 0), (time // 2, time // 2), *(4 * ((0, 0),))))
-    return sum(y[:, i : i + T, ..., i, :] for i in range(time))
+    taps = [lax.index_in_dim(y, i, 4, keepdims=False) for i in range(time)]
+    return sum(lax.slice_in_dim(tap, i, i + T, axis=1) for i, tap in enumerate(taps))
 
 
 def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:
