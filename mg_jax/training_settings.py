@@ -69,6 +69,7 @@ def check_parts(config, schedule: Schedule, devices: int) -> None:
     """
     parts, grids = config.run.accumulate, list(schedule.grids_from(0))
     paired = mixes(config.augment)  # clips are mixed with their neighbours
+    mixing = "augment.mixup and augment.cutmix mix neighbouring clips"
 
     def divides(count: int, grid: Grid) -> bool:
         clips = grid.batch // devices
@@ -77,25 +78,26 @@ def check_parts(config, schedule: Schedule, devices: int) -> None:
     def fits(count: int, grid: Grid) -> bool:
         return divides(count, grid) and not (paired and grid.batch // devices // count % 2)
 
-    wrong = next((grid for grid in grids if not fits(parts, grid)), None)
-    if wrong is None:
-        return
-    clips = f"the {wrong.batch // devices} clips that each of {devices} devices has of grid {wrong}"
-    mixing = "augment.mixup and augment.cutmix mix neighbouring clips"
-    counts = range(1, config.batch // devices + 1)
-    valid = [n for n in counts if all(fits(n, grid) for grid in grids)]
-    if not valid:
+    def clips_of(grid: Grid) -> str:
+        clips = grid.batch // devices
+        return f"the {clips} clips that each of {devices} devices has of grid {grid}"
+
+    if odd := next((grid for grid in grids if not fits(1, grid)), None):
         raise UserError(
-            f"{mixing}, and {clips} are not an even number; use another batch, sub_batch or number "
-            "of devices"
+            f"{mixing}, and {clips_of(odd)} are not an even number; use another batch, sub_batch "
+            "or number of devices"
         )
-    reason = f"does not divide {clips} into parts of whole sub-batches of {wrong.sub_batch} clips"
-    if divides(parts, wrong):
-        reason = f"divides {clips} into parts of an odd number, and {mixing}"
-    raise UserError(
-        f"run.accumulate={parts} {reason}; for all grids of the schedule use "
-        f"{' or '.join(map(str, valid))}"
-    )
+    if wrong := next((grid for grid in grids if not fits(parts, grid)), None):
+        whole = f"parts of whole sub-batches of {wrong.sub_batch} clips"
+        reason = f"does not divide {clips_of(wrong)} into {whole}"
+        if divides(parts, wrong):
+            reason = f"divides {clips_of(wrong)} into parts of an odd number, and {mixing}"
+        counts = range(1, config.batch // devices + 1)
+        valid = [n for n in counts if all(fits(n, grid) for grid in grids)]
+        raise UserError(
+            f"run.accumulate={parts} {reason}; for all grids of the schedule use "
+            f"{' or '.join(map(str, valid))}"
+        )
 
 
 def _check_optimizer(optimizer) -> None:

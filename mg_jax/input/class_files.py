@@ -12,7 +12,7 @@ import pathlib
 
 from mg_jax.errors import UserError
 
-_ROWS = {
+_WANTED = {
     "data.flip_pairs": "two classes a row that swap when a clip is mirrored",
     "loss.class_weights": "a class and its weight a row",
 }
@@ -47,7 +47,7 @@ def read_class_files(config, classes: list[str]) -> ClassFiles:
 
 def _mirrored(name: str, classes: list[str]) -> tuple[int, ...]:
     mirrored, of = {}, f"data.flip_pairs={name!r}"
-    for line, row in _rows(name, of):
+    for line, row in _rows("data.flip_pairs", name):
         here = f"{of}, line {line}"
         left, right = (_index(text, classes, here) for text in row)
         for one, other in ((left, right), (right, left)):
@@ -62,7 +62,7 @@ def _mirrored(name: str, classes: list[str]) -> tuple[int, ...]:
 
 def _weights(name: str, classes: list[str]) -> tuple[float, ...]:
     weights, of = {}, f"loss.class_weights={name!r}"
-    for line, (label, text) in _rows(name, of):
+    for line, (label, text) in _rows("loss.class_weights", name):
         here = f"{of}, line {line}"
         k = _index(label, classes, here)
         try:
@@ -77,9 +77,10 @@ def _weights(name: str, classes: list[str]) -> tuple[float, ...]:
     return tuple(weights.get(k, 1.0) for k in range(len(classes)))
 
 
-def _rows(name: str, of: str) -> list[tuple[int, list[str]]]:
-    path = pathlib.Path(name).expanduser()
-    wanted = f"it names a CSV file of {_ROWS[of.partition('=')[0]]}, or is '' for none"
+def _rows(setting: str, name: str) -> list[tuple[int, list[str]]]:
+    """Line numbers and columns of the file that a setting names."""
+    path, of = pathlib.Path(name).expanduser(), f"{setting}={name!r}"
+    wanted = f"it names a CSV file of {_WANTED[setting]}, or is '' for none"
     if not path.exists():
         raise UserError(f"{of}: there is no {path.absolute()}; {wanted}")
     try:

@@ -8,11 +8,11 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
  - k x 1 x 1: rows and columns fold into one axis;
  - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k;
  - 5 x 7 x 7 with stride 2, once its frames lie side by side: 2 x 2 pixels do so as well, then as
-   4 x 4 with stride 1; on GPUs for several frames at once, and 1 x 7 x 7 likewise;
+   4 x 4 with stride 1, for several frames at once; on GPUs 1 x 7 x 7 likewise;
  - 1 x 3 x 3 of few channels on GPUs: neighbouring columns lie side by side as channels.
 
-On CPUs XLA's convolutions are as slow in the gradient of a flat kernel, a product of two long thin
-matrices, so there 1 x 1 x 1 and k x 1 x 1 are products.
+On CPUs XLA is slow in the gradient of a k x 1 x 1 kernel, so there these are matrix products, as
+1 x 1 x 1 is everywhere.
 """
 
 import math
@@ -24,7 +24,8 @@ from jax import lax
 
 # Bytes of channels come to a multiple of this, or cuDNN makes it so, which takes longer.
 _CHANNEL_BYTES = 16
-# As many output channels fill a product of tensor cores (H200: 4 times 8 as fast as 8 times 8).
+# As many output channels fill a product of tensor cores (H200: 4 times 8 as fast as 8 times 8). On
+# CPUs, too, the fast stem's 8 are fastest for 4 frames at once.
 _WIDE = 32
 
 # He et al. 2015: a normal of variance 2 / fan_out.
@@ -95,10 +96,11 @@ def convolve(
     """
     time, height, width = kernel_THWIO.shape[:3]
     if platform == "cpu" and height == width == 1:
-        x_BTHWC = x_BTHWC[:, :, :: strides[1], :: strides[2]]
-        return multiply_frames(x_BTHWC, kernel_THWIO[:, 0, 0], strides[0])
+        for axis in (2, 3):
+            x_BTHWC = lax.slice_in_dim(x_BTHWC, 0, None, strides[axis - 1], axis)
+        return _convolve_time_by_products(x_BTHWC, kernel_THWIO[:, 0, 0], strides[0])
     if time == height == width == 1 and strides == (1, 1, 1):
-        return multiply(x_BTHWC, kernel_THWIO[0, 0, 0])
+        return pointwise(x_BTHWC, kernel_THWIO[0, 0, 0])
     if height == width == 1 and strides[1:] == (1, 1):
         return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
     even = x_BTHWC.shape[2] % 2 == x_BTHWC.shape[3] % 2 == 0
@@ -130,27 +132,27 @@ def convolve_3d(
     return lax.conv_general_dilated(x_BTHWC, kernel_THWIO, strides, pads, dimension_numbers=numbers)
 
 
-def multiply(x_BTHWC: jax.Array, kernel_IO: jax.Array) -> jax.Array:
-    """A 1 x 1 x 1 convolution, of merged axes, since XLA on CPUs copies what it contracts else."""
+def pointwise(x_BTHWC: jax.Array, kernel_IO: jax.Array) -> jax.Array:
+    """A 1 x 1 x 1 convolution as a product of two axes; of more XLA on CPUs copies the operands."""
     I, features = kernel_IO.shape
     return (x_BTHWC.reshape(-1, I) @ kernel_IO).reshape(*x_BTHWC.shape[:-1], features)
 
 
-def multiply_frames(x_BTHWC: jax.Array, kernel_TIO: jax.Array, stride: int) -> jax.Array:
+def _convolve_time_by_products(x_BTHWC: jax.Array, kernel_TIO: jax.Array, stride: int) -> jax.Array:
     """A k x 1 x 1 convolution as one product.
 
-    Without stride it is that of each frame with all k parts of the kernel, of which each is added
-    to the frame that it belongs to: the kernels of the paper's networks have fewer features than
-    inputs. With a stride it is that of k frames side by side.
+    With stride 1 of every frame with all k taps, whose results are added at their frames: cheap,
+    since these kernels have fewer outputs than inputs. Else of k frames side by side.
     """
     B, T, H, W, C = x_BTHWC.shape
     time, _, features = kernel_TIO.shape
     if stride > 1:
-        return multiply(stack_frames(x_BTHWC, time, stride), kernel_TIO.reshape(-1, features))
-    y = multiply(x_BTHWC, kernel_TIO.transpose(1, 0, 2).reshape(C, -1))
+        return pointwise(stack_frames(x_BTHWC, time, stride), kernel_TIO.reshape(-1, features))
+    y = pointwise(x_BTHWC, kernel_TIO.transpose(1, 0, 2).reshape(C, -1))
     y = y.reshape(B, T, H, W, time, features)
     y = jnp.pad(y, ((0, 0), (time // 2, time // 2), *(4 * ((0, 0),))))
-    return sum(y[:, i : i + T, ..., i, :] for i in range(time))
+    taps = [lax.index_in_dim(y, i, 4, keepdims=False) for i in range(time)]
+    return sum(lax.slice_in_dim(tap, i, i + T, axis=1) for i, tap in enumerate(taps))
 
 
 def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:

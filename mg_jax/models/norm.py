@@ -15,7 +15,7 @@ from jax import lax
 
 from mg_jax.errors import UserError
 from mg_jax.models import product_norm
-from mg_jax.models.conv import multiply
+from mg_jax.models.conv import pointwise
 from mg_jax.models.precision import at_least_float32
 
 
@@ -58,7 +58,7 @@ class SubBatchNorm(nn.Module):
             kernel_IC = kernel_IC.astype(x_BTHWC.dtype)
             shape = x_BTHWC.shape[0], positions, x_BTHWC.shape[-1]
             if plain or not product_norm.pays(*shape, self.sub_batch):
-                x_BTHWC, kernel_IC = multiply(x_BTHWC, kernel_IC), None
+                x_BTHWC, kernel_IC = pointwise(x_BTHWC, kernel_IC), None
         if plain:
             inverse_std_C = lax.rsqrt(running_var.value + self.epsilon)
             moments_1C = running_mean.value[None], inverse_std_C[None]

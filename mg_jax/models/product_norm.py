@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv import multiply
+from mg_jax.models.conv import pointwise
 from mg_jax.models.precision import at_least_float32
 
 # Products of statistics are small, and their rounding would be every position's.
@@ -77,7 +77,7 @@ def _forward(x_BTHWI, kernel_IO, scale_O, bias_O, sub_batch, epsilon):
     inverse_std_GO = lax.rsqrt(var_GO + epsilon)
     factor_GO = scale_O * inverse_std_GO
     offset_GO = bias_O - mean_GO * factor_GO
-    product = multiply(x_BTHWI, kernel_IO)
+    product = pointwise(x_BTHWI, kernel_IO)
     y_BTHWO = at_least_float32(product) * _over_clips(factor_GO, sub_batch)
     y_BTHWO = (y_BTHWO + _over_clips(offset_GO, sub_batch)).astype(x_BTHWI.dtype)
     kept = x_BTHWI, kernel_IO, scale_O, mean_GI, covariance_GIJ, mean_GO, inverse_std_GO

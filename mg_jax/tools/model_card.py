@@ -94,11 +94,17 @@ def _format(metrics: dict[str, float]) -> str:
 def _input(config) -> str:
     T, h = config.frames, config.eval.size
     frames = f"{T} frames, one from the middle of each of {T} equal parts of the video"
+    if config.data.sampling == "segments" and config.eval.clips > 1:
+        frames += (
+            f" (the evaluation above took {config.eval.clips} clips, the first with the frame at "
+            f"{0.5 / config.eval.clips:.3g} of each part, the others evenly behind it)"
+        )
     if config.data.sampling == "stride":
+        span = (T - 1) * config.data.stride + 1
         frames = (
-            f"{T} frames, {config.data.stride} source frames apart, the last one of the video "
-            "again where it ends; before the middle clip is half of what is left of the video, "
-            "rounded down"
+            f"{T} frames, {config.data.stride} source frames apart; past the end of the video its "
+            f"last frame is repeated. Of N frames the middle clip starts at frame "
+            f"max(0, N - {span}) // 2, counted from 0"
         )
     return (
         f"`clips`, uint8, `B x {T} x {h} x {h} x 3`, any B: RGB, 0 ... 255, not normalised. A clip "
@@ -107,7 +113,7 @@ def _input(config) -> str:
         f"and resampled bilinearly to {h} x {h}. The evaluation above did so with frames that "
         f"were stored as JPEGs of quality {config.prepare.quality}, 4:2:0, with a short side of at "
         f"most {config.prepare.short_side} pixels, and decoded without interpolating colours; "
-        "scores of others differ slightly."
+        "other frames give slightly other scores."
     )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from mg_jax.input.pipeline import DeviceBatches, clip_batches
@@ -127,7 +128,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
                 session.stops.check()
                 checkpoints.check()
                 profile.start(step, state)
-                with profile.iteration(step):
+                with jax.profiler.StepTraceAnnotation("iteration", step_num=step):
                     state = _train_step(session, state, step, batches, meter)
     except Preempted:
         if step > saved:

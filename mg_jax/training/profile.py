@@ -1,6 +1,5 @@
 """A trace of some iterations for XProf or Perfetto: `run.profile_steps`."""
 
-import contextlib
 import pathlib
 from typing import Any
 
@@ -25,10 +24,6 @@ class Profile:
             jax.block_until_ready(state)
             jax.profiler.start_trace(self._folder)
             self._running = True
-
-    def iteration(self, step: int) -> contextlib.AbstractContextManager:
-        """What iteration `step` runs in, so that a trace tells its iterations apart by number."""
-        return jax.profiler.StepTraceAnnotation("iteration", step_num=step)
 
     def end(self, step: int, state: Any) -> None:
         """Ends the trace if iteration `step` is the one after its last, once the state is there."""

@@ -24,8 +24,7 @@ _SAFETENSORS_DTYPES = {
 
 SUFFIXES = (".safetensors", ".pyth", ".pth", ".pt", ".pkl")
 
-
-_AGAIN = "; copy or download it again"
+_COPY_AGAIN = "; copy or download it again"
 
 
 class WeightsError(UserError):
@@ -74,7 +73,9 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         entries = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file: {error}{_AGAIN}") from error
+        raise WeightsError(
+            f"{path} is damaged or no safetensors file: {error}{_COPY_AGAIN}"
+        ) from error
     tensors = {}
     for name, entry in entries:
         if entry["dtype"] not in _SAFETENSORS_DTYPES:
@@ -104,7 +105,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:  # PyTorch raises whatever the damage causes.
         raise WeightsError(
-            f"{path} is damaged or no PyTorch checkpoint: {first_line(error)}{_AGAIN}"
+            f"{path} is damaged or no PyTorch checkpoint: {first_line(error)}{_COPY_AGAIN}"
         ) from error
     for key in ("model_state", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -157,7 +158,7 @@ def _read_caffe2(path: pathlib.Path) -> dict[str, np.ndarray]:
             content = _ArraysOnly(file, encoding="latin1").load()
     except Exception as error:  # Unpickling raises whatever the damage causes.
         raise WeightsError(
-            f"{path} is damaged or no Caffe2 pickle: {text_of(error)}{_AGAIN}"
+            f"{path} is damaged or no Caffe2 pickle: {text_of(error)}{_COPY_AGAIN}"
         ) from error
     blobs = content.get("blobs") if isinstance(content, dict) else None
     if not isinstance(blobs, dict):

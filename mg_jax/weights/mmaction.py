@@ -37,7 +37,7 @@ _BACKBONE = (
     ),
 )
 _PATHWAYS = {"slow_path.": "0", "fast_path.": "1", "": "0"}
-# Whose outputs are the fast pathway's share of the features.
+# Its outputs are the fast pathway's features.
 _FAST_OUTPUT = "s5.pathway1_res0.branch2.c.weight"
 _CLASSIFIER = "head.projection.weight"
 

@@ -61,13 +61,14 @@ def trained(request):
     return arrays, order, float(loss), logits, stats
 
 
-def test_training_gives_the_published_logits(trained):
-    arrays, order, _, logits, _ = trained
+def test_training_gives_the_published_logits_and_loss(trained):
+    arrays, order, loss, logits, _ = trained
     assert_logits(logits, arrays["logits_train"][order])
+    # Both have float32's rounding: see the next test.
+    assert loss == pytest.approx(float(arrays["loss_train"]), rel=2e-5)
 
 
-def test_training_gives_the_published_loss_but_for_rounding(trained, torch):
-    """Both are float32's, and lie on either side of what float64 gives."""
+def test_the_published_loss_and_ours_are_float64s_but_for_rounding(trained, torch):
     from tests.torch_reference import TorchModel
 
     arrays, _, loss, _, _ = trained

@@ -91,6 +91,12 @@ def test_parts_of_one_clip_cannot_be_mixed_where_fewer_parts_can():
         parts_checked(8, **changes, **{"run.accumulate": 8})
 
 
+def test_an_odd_number_of_clips_to_mix_is_named_with_its_grid_whatever_the_parts():
+    changes = {"sub_batch": 1, "augment.mixup": 1.0, "run.accumulate": 3}
+    with pytest.raises(UserError, match=r"the 1 clips that each of 64 devices has of grid 64 x"):
+        parts_checked(64, **changes)
+
+
 def test_clips_are_mixed_where_each_device_has_an_even_number():
     parts_checked(32, **{"augment.cutmix": 1.0})
     with pytest.raises(UserError, match=r"augment\.mixup and augment\.cutmix .* 64 devices"):

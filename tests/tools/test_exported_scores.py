@@ -80,7 +80,9 @@ def exported(workdir, kind):
         ("model.dtype", "bfloat16", ("stablehlo", "savedmodel", "onnx"), 2e-3),
     ],
 )
-def test_it_gives_the_evaluations_scores(config, tmp_path, setting, value, kinds, atol):
+def test_an_exported_network_gives_the_evaluations_scores(
+    config, tmp_path, setting, value, kinds, atol
+):
     config.update_from_flattened_dict({setting: value})
     _, clips_NTHWC = evaluated(config, tmp_path)
     expected_NK = read_scores(tmp_path).scores_NK

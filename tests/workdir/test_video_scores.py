@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -18,3 +20,17 @@ def test_damaged_scores_are_an_error_that_says_what_writes_them_again(tmp_path, 
     path.write_bytes(content[: {"empty": 0, "cut off": 300}.get(damage)])
     with pytest.raises(WorkdirError, match=r"scores\.npz is damaged .*--mode=eval"):
         read_scores(tmp_path)
+
+
+def test_predictions_name_all_labels_of_a_video_and_the_best_classes_by_score(tmp_path):
+    scores_NK = np.float32([[0.2, 0.9, 0.8], [0.5, 0.5, 0.1]])
+    labels_NK = np.uint8([[0, 1, 1], [0, 0, 0]])
+    scores = VideoScores(
+        np.array(["a, b.mp4", "c.mp4"]), scores_NK, labels_NK, ["x", "y", "z"], True, 7, "test"
+    )
+    write_scores(tmp_path, scores)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert [first[f"class_{k}"] for k in (1, 2, 3)] == ["y", "z", "x"]
+    assert (first["path"], first["label"], float(first["score_1"])) == ("a, b.mp4", "y;z", 0.9)
+    assert (second["label"], second["class_1"], second["class_2"]) == ("", "x", "y")
