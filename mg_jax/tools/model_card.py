@@ -106,6 +106,11 @@ def _input(config) -> str:
             f"last frame is repeated. Of N frames the middle clip starts at frame "
             f"max(0, N - {span}) // 2, counted from 0"
         )
+        if config.eval.clips > 1:
+            frames += (
+                f" (the evaluation above took {config.eval.clips} clips, the first from frame 0, "
+                f"the last from max(0, N - {span}), the others evenly between, rounded down)"
+            )
     return (
         f"`clips`, uint8, `B x {T} x {h} x {h} x 3`, any B: RGB, 0 ... 255, not normalised. A clip "
         f"is {frames}. Of each, the square in its centre is taken whose side is {h}/"

@@ -9,6 +9,7 @@ from mg_jax.machine.atomic_file import write_json
 from mg_jax.recipe import recipe_from_config, schedule_from_config, variant
 from mg_jax.schedule import Phase, Schedule
 from mg_jax.tools.plan_plot import draw_plan
+from mg_jax.training_settings import check_parts
 
 # Deviations from Eq. 1 that a plan names; those of the paper's recipes, by whole pixels, are less.
 _SHOWN = 0.01
@@ -28,6 +29,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
       UserError: for invalid settings, before anything is written.
     """
     schedule = schedule_from_config(config)
+    check_parts(config, schedule, devices=1)  # what does not fit on one fits on no number of them
     baseline = recipe_from_config(config).iterations
     if videos is None:
         videos = count_videos(config, config.data.train_split)

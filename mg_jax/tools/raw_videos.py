@@ -94,7 +94,7 @@ def _listed(path: pathlib.Path) -> list[pathlib.Path]:
     if videos and not any(video.exists() for video in videos):
         raise UserError(
             f"--video={path} is read as a list of paths, and none of them is there, the first "
-            f"{videos[0]}"
+            f"{videos[0]}; relative paths in it are taken from the list's own folder"
         )
     return videos
 

@@ -3,6 +3,7 @@
 import pathlib
 import pickle
 import pickletools
+import zipfile
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -96,6 +97,11 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"reading {path} needs PyTorch, which is not installed: pip install torch"
         ) from error
     try:
+        if zipfile.is_zipfile(path):  # whose checksums PyTorch does not compare
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
         # weights_only: a pickle may otherwise run anything.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -110,6 +110,14 @@ def test_the_kinetics_plan_equals_the_golden_file(tmp_path):
     assert sum(shares) == pytest.approx(100, abs=0.5)
 
 
+def test_a_plan_refuses_parts_that_fit_on_no_number_of_devices(tmp_path):
+    config = config_with()
+    config.run.accumulate = 3
+    with pytest.raises(UserError, match=r"run\.accumulate=3 does not divide"):
+        write_plan(config, tmp_path / "plan")
+    assert not (tmp_path / "plan").exists()
+
+
 def test_the_plans_picture_shows_every_phase_of_the_schedule():
     schedule = schedule_from_config(config_with())
     batch, frames, size, rate = plan_figure(schedule, "kinetics").axes

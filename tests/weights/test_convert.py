@@ -162,6 +162,17 @@ def test_truncated_files_are_named_as_damaged(tmp_path, suffix, torch):
         load_weights(damaged, fresh(config_of()))
 
 
+def test_a_checkpoint_with_other_bytes_in_a_tensor_is_named_as_damaged(tmp_path, torch):
+    path = tmp_path / "w.pyth"
+    torch.save({"model_state": {"head.projection.bias": torch.full((1000,), 3.0)}}, path)
+    content = bytearray(path.read_bytes())
+    start = content.index(np.full(1000, 3, np.float32).tobytes())
+    content[start + 8 : start + 12] = b"\xff" * 4
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.pyth is damaged .* checksum .* download it again"):
+        read_tensors(path)
+
+
 WRONG = {
     "model": (config_of("i3d"), r"holds 2 pathway\(s\) .* the config's model has 1 pathway"),
     "depth": (config_of(depth=101), r"holds .* 3-4-6-3 blocks.* has .* 3-4-23-3 blocks"),
