@@ -128,7 +128,8 @@ def load_weights(
             return fit(f"{path}, {best}", tensors, shapes)
         except WeightsError:
             if config is not None:  # it names the settings that differ
-                check_config(path, config, ("model.",), ("model.num_classes",))
+                other = "choose other weights by --config.init_from"
+                check_config(path, config, ("model.",), ("model.num_classes",), other)
             raise
     content = _without_prefix(path, read_tensors(path))
     tensors = {n: tensor for n, tensor in content.items() if not _TRAINING_ONLY.fullmatch(n)}

@@ -54,6 +54,7 @@ def check_config(
     config,
     sections: tuple[str, ...] = ("",),
     free: tuple[str, ...] = (),
+    instead: str = "choose another --workdir",
 ) -> None:
     """Checks that the checkpoints of a work directory, if any, belong to the config.
 
@@ -65,6 +66,7 @@ def check_config(
       config: to compare with it.
       sections: prefixes of the names of the settings to compare.
       free: names of further settings that may differ.
+      instead: what would do as well, for the message.
 
     Raises:
       WorkdirError: naming the settings that differ.
@@ -85,7 +87,7 @@ def check_config(
     if differing:
         raise WorkdirError(
             f"{workdir} holds checkpoints of another config; give the settings that it was trained "
-            "with, or choose another --workdir. Differing: " + "; ".join(differing)
+            f"with, or {instead}. Differing: " + "; ".join(differing)
         )
 
 

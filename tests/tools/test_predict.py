@@ -121,6 +121,9 @@ def test_bad_requests_say_what_would_do(trained, config, data_dir, tmp_path):
     config.model.width = 16
     with pytest.raises(UserError, match=r"Differing: model.width is 8 there and 16 here$"):
         predict(config, video, trained)
+    config.init_from = str(trained)
+    with pytest.raises(UserError, match=r"other weights by --config\.init_from\. Differing: model"):
+        predict(config, video, None)
 
 
 def test_a_file_of_weights_for_other_classes_than_the_data_sets_is_refused(
