@@ -6,11 +6,10 @@ They have no header and two columns each, and name classes as the data set does.
 
 import csv
 import dataclasses
-import difflib
 import math
 import pathlib
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, did_you_mean, some
 
 _WANTED = {
     "data.flip_pairs": "two classes a row that swap when a clip is mirrored",
@@ -43,6 +42,25 @@ def read_class_files(config, classes: list[str]) -> ClassFiles:
     if config.loss.class_weights:
         weights = _weights(config.loss.class_weights, classes)
     return ClassFiles(mirrored, weights)
+
+
+def check_named_files(config, classes: list[str] | None) -> None:
+    """Checks the files that a config names.
+
+    Args:
+      config: of the run.
+      classes: of the data set; None where they are not known, and names cannot be checked.
+
+    Raises:
+      UserError: as `read_class_files`.
+    """
+    if classes is not None:
+        read_class_files(config, classes)
+        return
+    named = config.data.flip_pairs, config.loss.class_weights
+    for setting, name in zip(_WANTED, named, strict=True):
+        if name:
+            _rows(setting, name)
 
 
 def _mirrored(name: str, classes: list[str]) -> tuple[int, ...]:
@@ -102,8 +120,7 @@ def _rows(setting: str, name: str) -> list[tuple[int, list[str]]]:
 def _index(text: str, classes: list[str], here: str) -> int:
     if text in classes:
         return classes.index(text)
-    near = difflib.get_close_matches(text, classes, 1)
     raise UserError(
-        f"{here}: there is no class {text!r}"
-        + (f"; did you mean {near[0]!r}?" if near else f" among the {len(classes)} of the data set")
+        f"{here}: there is no class {text!r} among the {len(classes)} of the data set: "
+        f"{some(classes, 10)}{did_you_mean(text, classes)}"
     )

@@ -75,6 +75,14 @@ def count_videos(config, split: str) -> int | None:
     return sum(map(int, splits[split]["shardLengths"]))
 
 
+def prepared_classes(config) -> list[str] | None:
+    """Names of the classes of the config's data set; None where it is not prepared."""
+    if not is_prepared(config):
+        return None
+    names = (data_folder(config) / "labels.labels.txt").read_text("utf-8").split("\n")
+    return [name for name in names if name.strip()]
+
+
 def with_classes(config, *workdirs: pathlib.Path):
     """A config whose model.num_classes is known; where it is 0 a copy with the right number.
 
@@ -89,9 +97,8 @@ def with_classes(config, *workdirs: pathlib.Path):
     for workdir in workdirs:
         if has_classes(workdir):
             return with_class_count(config, len(read_classes(workdir)))
-    if is_prepared(config):
-        names = (data_folder(config) / "labels.labels.txt").read_text("utf-8").split("\n")
-        return with_class_count(config, sum(1 for name in names if name.strip()))
+    if (classes := prepared_classes(config)) is not None:
+        return with_class_count(config, len(classes))
     start = pathlib.Path(config.init_from).expanduser()
     if config.init_from and has_classes(start):
         return with_class_count(config, len(read_classes(start)))

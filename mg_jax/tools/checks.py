@@ -9,7 +9,7 @@ from mg_jax.input.prepared import DATA_SETS, check_prepared, is_prepared, with_c
 from mg_jax.machine.folder import check_can_be_made
 from mg_jax.recipe import schedule_from_config
 from mg_jax.training_settings import check_parts
-from mg_jax.workdir.config import check_config, check_has_checkpoint
+from mg_jax.workdir.config import check_config, check_has_checkpoint, check_init_from
 
 TABLES = (".csv", ".json")  # what --mode=predict writes
 ARRAYS = (".npz", ".safetensors")  # what --mode=features writes
@@ -129,5 +129,5 @@ def check_weights(config, workdir: pathlib.Path | None) -> None:
             "no weights to predict with; give a --workdir with checkpoints, or a file of weights "
             "as --config.init_from=FILE"
         )
-    elif not pathlib.Path(config.init_from).expanduser().exists():
-        raise UserError(f"--config.init_from={config.init_from} is not there")
+    else:
+        check_init_from(config)

@@ -96,7 +96,7 @@ def _input(config) -> str:
     frames = f"{T} frames, one from the middle of each of {T} equal parts of the video"
     if config.data.sampling == "segments" and config.eval.clips > 1:
         frames += (
-            f" (the evaluation above took {config.eval.clips} clips, the first with the frame at "
+            f" (evaluation takes {config.eval.clips} clips, the first with the frame at "
             f"{0.5 / config.eval.clips:.3g} of each part, the others evenly behind it)"
         )
     if config.data.sampling == "stride":
@@ -108,17 +108,17 @@ def _input(config) -> str:
         )
         if config.eval.clips > 1:
             frames += (
-                f" (the evaluation above took {config.eval.clips} clips, the first from frame 0, "
+                f" (evaluation takes {config.eval.clips} clips, the first from frame 0, "
                 f"the last from max(0, N - {span}), the others evenly between, rounded down)"
             )
     return (
         f"`clips`, uint8, `B x {T} x {h} x {h} x 3`, any B: RGB, 0 ... 255, not normalised. A clip "
         f"is {frames}. Of each, the square in its centre is taken whose side is {h}/"
         f"{config.eval.short_side} of the frame's short side, its edges rounded to whole pixels, "
-        f"and resampled bilinearly to {h} x {h}. The evaluation above did so with frames that "
-        f"were stored as JPEGs of quality {config.prepare.quality}, 4:2:0, with a short side of at "
-        f"most {config.prepare.short_side} pixels, and decoded without interpolating colours; "
-        "other frames give slightly other scores."
+        f"and resampled bilinearly to {h} x {h}. Evaluation does so with frames that FFmpeg's "
+        f"bicubic filter had scaled to a short side of at most {config.prepare.short_side} pixels, "
+        f"stored as JPEGs of quality {config.prepare.quality}, 4:2:0, and decoded without "
+        "interpolating colours; other frames give slightly other scores."
     )
 
 
@@ -129,7 +129,7 @@ def _output(config) -> str:
     return (
         f"`scores`, float32, `B x K`; {kind}. `classes.json` names the K classes in this order. "
         f"The scores of a video are the {over} over {config.eval.clips} clips, spread evenly, "
-        f"times {config.eval.crops} crops, in the evaluation above."
+        f"times {config.eval.crops} crops, in evaluation."
     )
 
 

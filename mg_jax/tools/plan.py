@@ -4,7 +4,8 @@ import pathlib
 from typing import Any
 
 from mg_jax import lengths
-from mg_jax.input.prepared import count_videos
+from mg_jax.input.class_files import check_named_files
+from mg_jax.input.prepared import count_videos, prepared_classes
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.recipe import recipe_from_config, schedule_from_config, variant
 from mg_jax.schedule import Phase, Schedule
@@ -30,6 +31,7 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
     """
     schedule = schedule_from_config(config)
     check_parts(config, schedule, devices=1)  # what does not fit on one fits on no number of them
+    check_named_files(config, prepared_classes(config))
     baseline = recipe_from_config(config).iterations
     if videos is None:
         videos = count_videos(config, config.data.train_split)

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
-from mg_jax.errors import UserError
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
 from mg_jax.machine.progress import say, waiting
@@ -33,6 +32,7 @@ from mg_jax.workdir.config import (
     check_classes,
     check_config,
     check_has_checkpoint,
+    check_init_from,
     has_checkpoint,
     shared_settings,
 )
@@ -266,11 +266,9 @@ def _weights(config, data: DataSource) -> Loaded | None:
     """The weights of config.init_from, if it is set."""
     if not config.init_from:
         return None
-    path = pathlib.Path(config.init_from).expanduser()
-    if not path.exists():
-        raise UserError(f"--config.init_from={config.init_from} is not there")
+    check_init_from(config)
     shapes = jax.eval_shape(lambda: init_variables(config))
-    return load_weights(path, shapes, data.classes, config)
+    return load_weights(pathlib.Path(config.init_from).expanduser(), shapes, data.classes, config)
 
 
 def start_from(weights: Loaded, state: TrainState, mesh: Mesh) -> TrainState:

@@ -97,11 +97,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"reading {path} needs PyTorch, which is not installed: pip install torch"
         ) from error
     try:
-        if zipfile.is_zipfile(path):  # whose checksums PyTorch does not compare
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
+        _check_torch(path)
         # weights_only: a pickle may otherwise run anything.
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -125,6 +121,22 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in tensors.items()
     }
+
+
+def _check_torch(path: pathlib.Path) -> None:
+    """Raises BadZipFile for what PyTorch reads without a word, or refuses in words of its own."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
+        return
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start.startswith(b"PK"):
+        raise zipfile.BadZipFile("its end is missing")
+    if not start.startswith(b"\x80"):  # as pickles do, which older versions wrote
+        raise zipfile.BadZipFile(f"it begins with {start!r}")
 
 
 class _ArraysOnly(pickle.Unpickler):

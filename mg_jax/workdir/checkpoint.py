@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Mesh
 
-from mg_jax.errors import UserError, first_line
+from mg_jax.errors import UserError, first_line, some
 from mg_jax.machine.failure import is_of_machine
 from mg_jax.metrics import headline
 from mg_jax.runtime import hosts, parallel
@@ -292,26 +292,35 @@ class Best:
     Attributes:
       step: iterations done.
       evaluated: whether it is the one with the best score, with precise `batch_stats`; otherwise
-        none has been evaluated and it is the newest, with running statistics.
+        it is the newest, with running statistics.
       variables: `params` and `batch_stats`, NumPy arrays; the parameters are the average that was
         evaluated, if the run has one.
       classes: names, by class index.
+      unreadable: why those that would have come before cannot be read, by step.
     """
 
     step: int
     evaluated: bool
     variables: dict[str, Any]
     classes: list[str]
+    unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        kind = "best checkpoint" if self.evaluated else "newest checkpoint, none evaluated yet"
-        return f"{kind}, step {self.step}"
+        kind = "best" if self.evaluated else "newest"
+        readable, not_evaluated = "", "" if self.evaluated else ", none evaluated yet"
+        if self.unreadable:
+            readable, not_evaluated = "readable ", "" if self.evaluated else ", not evaluated"
+        others = "".join(
+            f"; that of step {step} cannot be read ({reason})"
+            for step, reason in self.unreadable.items()
+        )
+        return f"{kind} {readable}checkpoint{not_evaluated}, step {self.step}{others}"
 
 
 def read_best(workdir: pathlib.Path) -> Best:
     """The checkpoint of a work directory with the best score, or the newest if none was evaluated.
 
-    A damaged one is skipped with a message.
+    A damaged one is skipped, which `Best` names.
 
     Raises:
       WorkdirError: if there is no readable checkpoint, or if one may be whole and the machine
@@ -320,7 +329,7 @@ def read_best(workdir: pathlib.Path) -> Best:
     check_has_checkpoint(workdir)
     folder, classes = workdir.absolute() / "checkpoints", read_classes(workdir)
     scores = score_by_step(folder)
-    steps = steps_in(folder)
+    steps, unreadable = steps_in(folder), {}
     while steps:
         best = best_step(scores, steps)
         step = max(steps) if best is None else best
@@ -330,11 +339,12 @@ def read_best(workdir: pathlib.Path) -> Best:
             path = folder / str(step)
             if is_of_machine(error):
                 raise WorkdirError(_unread(path, error)) from error
-            logging.error("checkpoint %s cannot be read (%s)", path, first_line(error))
+            unreadable[step] = first_line(error)
             steps.remove(step)
         else:
-            return Best(step, best is not None, variables, classes)
-    raise WorkdirError(f"none of the checkpoints in {folder} can be read")
+            return Best(step, best is not None, variables, classes, unreadable)
+    reasons = some([f"step {step}: {reason}" for step, reason in unreadable.items()])
+    raise WorkdirError(f"none of the checkpoints in {folder} can be read: {reasons}")
 
 
 def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:

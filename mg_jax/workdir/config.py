@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import get_base
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, did_you_mean
 from mg_jax.grid import LONG_CYCLE
 from mg_jax.machine.atomic_file import write_json
 
@@ -42,6 +42,24 @@ def check_has_checkpoint(workdir: pathlib.Path) -> None:
         return
     there = f"{workdir} holds no checkpoint" if workdir.is_dir() else f"{workdir} is not there"
     raise WorkdirError(f"{there}; train there first: main.py --config=CONFIG --workdir={workdir}")
+
+
+def check_init_from(config) -> None:
+    """Checks that config.init_from, which must be set, is a file or holds a checkpoint.
+
+    Raises:
+      WorkdirError: if not, saying what would do.
+    """
+    path = pathlib.Path(config.init_from).expanduser()
+    if path.is_file() or has_checkpoint(path):
+        return
+    wrong = "holds no checkpoint" if path.is_dir() else "is not there"
+    beside = [other.name for other in path.parent.glob("*")] if path.parent.is_dir() else []
+    hint = "" if path.is_dir() else did_you_mean(path.name, beside)
+    raise WorkdirError(
+        f"--config.init_from={config.init_from} {wrong}; it names a work directory that was "
+        f"trained in, or a file of weights{hint}"
+    )
 
 
 def steps_in(folder: pathlib.Path) -> set[int]:

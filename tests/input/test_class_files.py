@@ -5,6 +5,7 @@ import pytest
 from configs.base import get_base
 from mg_jax.errors import UserError
 from mg_jax.input.class_files import read_class_files
+from mg_jax.tools.plan import write_plan
 from mg_jax.workdir.class_files import check_class_files, write_class_files
 from mg_jax.workdir.config import WorkdirError
 
@@ -36,7 +37,7 @@ def test_pairs_swap_and_other_classes_stay(tmp_path):
     [
         ("up,down\ndown,up\ndown,down\n", ["line 3", "'down'", "'up'"]),
         ('up,down\n"left, slow",down\n', ["line 2", "'down'", "'left, slow'", "'up'"]),
-        ("up,dwn\n", ["'dwn'", "did you mean 'down'"]),
+        ("up,dwn\n", ["'dwn'", "Did you mean 'down'"]),
         ("up,sideways\n", ["'sideways'", "4"]),
         ("up\n", ["line 1", "1 columns"]),
         ("", ["empty"]),
@@ -55,7 +56,7 @@ def test_classes_without_a_weight_have_weight_one(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("donw,2\n", ["'donw'", "did you mean 'down'"]),
+        ("donw,2\n", ["'donw'", "Did you mean 'down'"]),
         ("class,weight\n", ["no class 'class'"]),
         ("up,-1\n", ["'-1'"]),
         ("up,many\n", ["'many'"]),
@@ -79,6 +80,19 @@ def test_a_file_that_is_not_there_is_named_with_where_it_was_looked_for(setting,
     said = str(error.value)
     assert said.startswith(f"{setting}='nowhere.csv'") and rows in said
     assert str(pathlib.Path.cwd() / "nowhere.csv") in said
+
+
+def test_a_plan_checks_the_files_against_the_classes_where_data_are_prepared(config, tmp_path):
+    path = tmp_path / "weights.csv"
+    path.write_text("lefft,2\n")
+    config.loss.class_weights = str(path)
+    with pytest.raises(UserError, match=r"no class 'lefft' .* Did you mean 'left'"):
+        write_plan(config, tmp_path / "run")
+    config.data.dir = str(tmp_path)
+    write_plan(config, tmp_path / "run")
+    path.write_text("lefft\n")
+    with pytest.raises(UserError, match=r"line 1 has 1 columns"):
+        write_plan(config, tmp_path / "run")
 
 
 def test_a_run_is_continued_with_the_same_content_only(tmp_path):

@@ -68,7 +68,12 @@ def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe
     refused(r"must be a file that ends in .csv or .json", output=tmp_path / "a.txt")
     refused(r"there is no folder .*none", output=tmp_path / "none" / "a.csv")
     recipe.init_from = "nothing.safetensors"
-    refused(r"--config.init_from=nothing.safetensors is not there", None)
+    refused(r"--config.init_from=nothing.safetensors is not there; it names a work dire", None)
+    recipe.init_from = str(tmp_path)
+    refused(r"init_from=.* holds no checkpoint; it names a work directory that was trained", None)
+    (tmp_path / "weights.pyth").touch()
+    recipe.init_from = str(tmp_path / "weigths.pyth")
+    refused(r"is not there; .* Did you mean 'weights.pyth'", None)
 
 
 def test_features_need_an_output_of_a_known_kind(recipe, tmp_path):

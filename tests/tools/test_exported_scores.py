@@ -75,7 +75,7 @@ def exported(workdir, kind):
 @pytest.mark.parametrize(
     ("setting", "value", "kinds", "atol"),
     [
-        ("data.multi_label", True, ("stablehlo", "onnx"), 1e-5),
+        ("data.multi_label", True, ("stablehlo", "savedmodel", "onnx"), 1e-5),
         # Each compiler rounds to bfloat16 in other places, and ONNX nowhere.
         ("model.dtype", "bfloat16", ("stablehlo", "savedmodel", "onnx"), 2e-3),
     ],
@@ -98,22 +98,27 @@ def cut(card, frames_NHWC):
     def numbers(pattern):
         return map(int, re.search(pattern, card).groups())
 
-    (T, stride), (h, short_side) = (
-        numbers(r"A clip is (\d+) frames, (\d+) source frames apart"),
-        numbers(r"whose side is (\d+)/(\d+) of the frame's short side"),
-    )
+    h, short_side = numbers(r"whose side is (\d+)/(\d+) of the frame's short side")
     (N, *shape), clip = frames_NHWC.shape[:3], []
-    first = max(N - ((T - 1) * stride + 1), 0) // 2
+    if "one from the middle of each of" in card:
+        (T,) = numbers(r"A clip is (\d+) frames, one from the middle")
+        rows_T = [(2 * t + 1) * N // (2 * T) for t in range(T)]
+    else:
+        T, stride = numbers(r"A clip is (\d+) frames, (\d+) source frames apart")
+        first = max(N - ((T - 1) * stride + 1), 0) // 2
+        rows_T = np.minimum(first + stride * np.arange(T), N - 1)
     side = round(min(shape) * h / short_side)
     top, left = (round((length - side) / 2) for length in shape)
-    for n in np.minimum(first + stride * np.arange(T), N - 1):
+    for n in rows_T:
         square_HWC = frames_NHWC[n, top : top + side, left : left + side]
         clip.append(cv2.resize(square_HWC, (h, h), interpolation=cv2.INTER_LINEAR))
     return np.stack(clip)
 
 
-def test_a_video_cut_as_the_card_says_gets_the_scores_of_its_row(config, tmp_path):
+@pytest.mark.parametrize("sampling", ["stride", "segments"])
+def test_a_video_cut_as_the_card_says_gets_the_scores_of_its_row(config, tmp_path, sampling):
     """Of a run with averaged weights, which are those that were evaluated."""
+    config.data.sampling = sampling
     config.optimizer.average = 0.5
     config.model.stem_frames = 3  # so that the order of frames counts
     config.eval.short_side = 36

@@ -320,6 +320,15 @@ def assert_same_variables(found, best, workdir):
         assert (workdir / "checkpoints" / str(found.step)).exists()
 
 
+def test_a_damaged_best_checkpoint_is_named_where_another_is_used(copy):
+    best = read_best(copy)
+    shutil.rmtree(copy / "checkpoints" / str(best.step) / "state")
+    found = read_best(copy)
+    assert found.step != best.step and set(found.unreadable) == {best.step}
+    used = f"readable checkpoint, step {found.step}" if found.evaluated else "not evaluated, step"
+    assert used in str(found) and f"that of step {best.step} cannot be read (" in str(found)
+
+
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, flags, copy):
     last = runs.newest_checkpoint(copy)
     largest = max(last.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())

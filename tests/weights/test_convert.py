@@ -162,6 +162,16 @@ def test_truncated_files_are_named_as_damaged(tmp_path, suffix, torch):
         load_weights(damaged, fresh(config_of()))
 
 
+def test_what_is_no_checkpoint_is_told_by_how_it_begins(tmp_path, torch):
+    for content, reason in ((b"1.5 is no tensor\n", "it begins with b'1.5 is no"), (b"", "b''")):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(WeightsError, match=rf"w\.pth is damaged or no .*{re.escape(reason)}"):
+            read_tensors(tmp_path / "w.pth")
+    torch.save({"bias": torch.zeros(3)}, tmp_path / "whole.pth")
+    with pytest.raises(WeightsError, match=r"cut\.pth is damaged or no .*: its end is missing"):
+        read_tensors(cut(tmp_path / "cut.pth", tmp_path / "whole.pth"))
+
+
 def test_a_checkpoint_with_other_bytes_in_a_tensor_is_named_as_damaged(tmp_path, torch):
     path = tmp_path / "w.pyth"
     torch.save({"model_state": {"head.projection.bias": torch.full((1000,), 3.0)}}, path)
