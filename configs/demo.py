@@ -39,9 +39,9 @@ def get_config(variant: str = ""):
     config.schedule.batch = 8
     config.schedule.videos = 1_024
     config.schedule.learning_rate = 0.008
-    config.schedule.steps = (1300, 1950, 2275)
-    config.schedule.iterations = 2600
-    config.schedule.warmup_iterations = 800
+    config.schedule.steps = (1560, 2340, 2730)
+    config.schedule.iterations = 3120
+    config.schedule.warmup_iterations = 960
     config.schedule.warmup_learning_rate = 0.001
 
     config.eval.times = 2
