@@ -13,7 +13,7 @@ from configs.demo import get_config as get_demo
 
 
 def get_config(variant: str = ""):
-    """SlowFast with a shorter schedule than the demo's, evaluated more often; `variant` as there."""
+    """SlowFast, shorter than the demo and evaluated more often; `variant` as there."""
     config = get_demo()
     config.model.name = "slowfast"
     config.model.depth = 14
