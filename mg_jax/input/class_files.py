@@ -54,13 +54,12 @@ def check_named_files(config, classes: list[str] | None) -> None:
     Raises:
       UserError: as `read_class_files`.
     """
-    if classes is not None:
-        read_class_files(config, classes)
-        return
-    named = config.data.flip_pairs, config.loss.class_weights
-    for setting, name in zip(_WANTED, named, strict=True):
-        if name:
-            _rows(setting, name)
+    if classes is None:  # those that the files name
+        pairs, weights = config.data.flip_pairs, config.loss.class_weights
+        cells = [cell for _, row in _rows("data.flip_pairs", pairs) for cell in row]
+        cells += [row[0] for _, row in _rows("loss.class_weights", weights)]
+        classes = list(dict.fromkeys(cells))
+    read_class_files(config, classes)
 
 
 def _mirrored(name: str, classes: list[str]) -> tuple[int, ...]:
@@ -96,7 +95,9 @@ def _weights(name: str, classes: list[str]) -> tuple[float, ...]:
 
 
 def _rows(setting: str, name: str) -> list[tuple[int, list[str]]]:
-    """Line numbers and columns of the file that a setting names."""
+    """Line numbers and columns of the file that a setting names; none where it names none."""
+    if not name:
+        return []
     path, of = pathlib.Path(name).expanduser(), f"{setting}={name!r}"
     wanted = f"it names a CSV file of {_WANTED[setting]}, or is '' for none"
     if not path.exists():
@@ -122,5 +123,5 @@ def _index(text: str, classes: list[str], here: str) -> int:
         return classes.index(text)
     raise UserError(
         f"{here}: there is no class {text!r} among the {len(classes)} of the data set: "
-        f"{some(classes, 10)}{did_you_mean(text, classes)}"
+        f"{some(map(repr, classes), 10)}{did_you_mean(text, classes)}"
     )

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from data.listing.videos import FORMAT
-from mg_jax.errors import UserError, did_you_mean
+from mg_jax.errors import UserError, did_you_mean, first_line
 from mg_jax.workdir.config import has_classes, read_classes
 
 # The folders of data/ that have a builder.
@@ -76,11 +76,23 @@ def count_videos(config, split: str) -> int | None:
 
 
 def prepared_classes(config) -> list[str] | None:
-    """Names of the classes of the config's data set; None where it is not prepared."""
+    """Names of the classes of the config's data set; None where it is not prepared.
+
+    Raises:
+      UserError: if the file of names is missing or damaged.
+    """
     if not is_prepared(config):
         return None
-    names = (data_folder(config) / "labels.labels.txt").read_text("utf-8").split("\n")
-    return [name for name in names if name.strip()]
+    path = data_folder(config) / "labels.labels.txt"
+    try:
+        names = path.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}); delete that folder and prepare it again "
+            "with --mode=prepare"
+        ) from error
+    # As TensorFlow Datasets reads it.
+    return [name.strip() for name in names if name.strip()]
 
 
 def with_classes(config, *workdirs: pathlib.Path):

@@ -93,7 +93,10 @@ def _format(metrics: dict[str, float]) -> str:
 
 def _input(config) -> str:
     T, h = config.frames, config.eval.size
-    frames = f"{T} frames, one from the middle of each of {T} equal parts of the video"
+    frames = (
+        f"{T} frames, one from the middle of each of {T} equal parts of the video: of N frames "
+        f"(2 t + 1) N // {2 * T} for t = 0 ... {T - 1}, counted from 0"
+    )
     if config.data.sampling == "segments" and config.eval.clips > 1:
         frames += (
             f" (evaluation takes {config.eval.clips} clips, the first with the frame at "
@@ -115,10 +118,11 @@ def _input(config) -> str:
         f"`clips`, uint8, `B x {T} x {h} x {h} x 3`, any B: RGB, 0 ... 255, not normalised. A clip "
         f"is {frames}. Of each, the square in its centre is taken whose side is {h}/"
         f"{config.eval.short_side} of the frame's short side, its edges rounded to whole pixels, "
-        f"and resampled bilinearly to {h} x {h}. Evaluation does so with frames that FFmpeg's "
-        f"bicubic filter had scaled to a short side of at most {config.prepare.short_side} pixels, "
-        f"stored as JPEGs of quality {config.prepare.quality}, 4:2:0, and decoded without "
-        "interpolating colours; other frames give slightly other scores."
+        f"and resampled bilinearly to {h} x {h}. Evaluation does so with frames that were "
+        f"scaled bicubically (by FFmpeg, folders of images by Pillow) to a short side of at most "
+        f"{config.prepare.short_side} pixels, stored as JPEGs of quality {config.prepare.quality}, "
+        "4:2:0, and decoded without interpolating colours; other frames give slightly other "
+        "scores."
     )
 
 

@@ -31,7 +31,8 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
     """
     schedule = schedule_from_config(config)
     check_parts(config, schedule, devices=1)  # what does not fit on one fits on no number of them
-    check_named_files(config, prepared_classes(config))
+    if config.data.flip_pairs or config.loss.class_weights:
+        check_named_files(config, prepared_classes(config))
     baseline = recipe_from_config(config).iterations
     if videos is None:
         videos = count_videos(config, config.data.train_split)

@@ -3,6 +3,7 @@
 import pathlib
 import pickle
 import pickletools
+import tarfile
 import zipfile
 from typing import Any, BinaryIO
 
@@ -97,17 +98,18 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             f"reading {path} needs PyTorch, which is not installed: pip install torch"
         ) from error
     try:
-        _check_torch(path)
+        _check_checksums(path)
         # weights_only: a pickle may otherwise run anything.
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is damaged or no checkpoint of tensors and plain values alone, and other "
-            "objects could run code; save just its state dict with torch.save"
-        ) from error
     except Exception as error:  # PyTorch raises whatever the damage causes.
+        unlike = _unlike_torch(path)
+        if isinstance(error, pickle.UnpicklingError) and not unlike:
+            raise WeightsError(
+                f"{path} is damaged or no checkpoint of tensors and plain values alone, and other "
+                "objects could run code; save just its state dict with torch.save"
+            ) from error
         raise WeightsError(
-            f"{path} is damaged or no PyTorch checkpoint: {first_line(error)}{_COPY_AGAIN}"
+            f"{path} is damaged or no PyTorch checkpoint: {unlike or first_line(error)}{_COPY_AGAIN}"
         ) from error
     for key in ("model_state", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -123,20 +125,26 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     }
 
 
-def _check_torch(path: pathlib.Path) -> None:
-    """Raises BadZipFile for what PyTorch reads without a word, or refuses in words of its own."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
+def _check_checksums(path: pathlib.Path) -> None:
+    """Raises BadZipFile where a tensor's bytes do not fit its checksum, which PyTorch ignores."""
+    if not zipfile.is_zipfile(path):  # as older versions wrote
         return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} does not fit")
+
+
+def _unlike_torch(path: pathlib.Path) -> str:
+    """How a file that PyTorch refused differs from all that it writes; empty if it does not."""
     with path.open("rb") as file:
         start = file.read(16)
+    if not start:
+        return "it is empty"
     if start.startswith(b"PK"):
-        raise zipfile.BadZipFile("its end is missing")
-    if not start.startswith(b"\x80"):  # as pickles do, which older versions wrote
-        raise zipfile.BadZipFile(f"it begins with {start!r}")
+        return "" if zipfile.is_zipfile(path) else "its end is missing"
+    # A pickle, or an archive of one.
+    return "" if start[:1] in b"\x80(" or tarfile.is_tarfile(path) else f"it begins with {start!r}"
 
 
 class _ArraysOnly(pickle.Unpickler):

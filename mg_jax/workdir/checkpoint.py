@@ -292,35 +292,31 @@ class Best:
     Attributes:
       step: iterations done.
       evaluated: whether it is the one with the best score, with precise `batch_stats`; otherwise
-        it is the newest, with running statistics.
+        none that can be read has one, and it is the newest of those, with running statistics.
       variables: `params` and `batch_stats`, NumPy arrays; the parameters are the average that was
         evaluated, if the run has one.
       classes: names, by class index.
-      unreadable: why those that would have come before cannot be read, by step.
+      unreadable: the steps of those that would have come before and cannot be read.
     """
 
     step: int
     evaluated: bool
     variables: dict[str, Any]
     classes: list[str]
-    unreadable: dict[int, str] = dataclasses.field(default_factory=dict)
+    unreadable: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        kind = "best" if self.evaluated else "newest"
-        readable, not_evaluated = "", "" if self.evaluated else ", none evaluated yet"
-        if self.unreadable:
-            readable, not_evaluated = "readable ", "" if self.evaluated else ", not evaluated"
-        others = "".join(
-            f"; that of step {step} cannot be read ({reason})"
-            for step, reason in self.unreadable.items()
-        )
-        return f"{kind} {readable}checkpoint{not_evaluated}, step {self.step}{others}"
+        readable = "readable " if self.unreadable else ""
+        if self.evaluated:
+            return f"best {readable}checkpoint, step {self.step}"
+        why = "not evaluated" if self.unreadable else "none evaluated yet"
+        return f"newest {readable}checkpoint, {why}, step {self.step}"
 
 
 def read_best(workdir: pathlib.Path) -> Best:
     """The checkpoint of a work directory with the best score, or the newest if none was evaluated.
 
-    A damaged one is skipped, which `Best` names.
+    A damaged one is skipped; a line that is printed says which and why.
 
     Raises:
       WorkdirError: if there is no readable checkpoint, or if one may be whole and the machine
@@ -340,9 +336,10 @@ def read_best(workdir: pathlib.Path) -> Best:
             if is_of_machine(error):
                 raise WorkdirError(_unread(path, error)) from error
             unreadable[step] = first_line(error)
+            hosts.print_once(f"checkpoint {path} cannot be read: {unreadable[step]}")
             steps.remove(step)
         else:
-            return Best(step, best is not None, variables, classes, unreadable)
+            return Best(step, best is not None, variables, classes, tuple(unreadable))
     reasons = some([f"step {step}: {reason}" for step, reason in unreadable.items()])
     raise WorkdirError(f"none of the checkpoints in {folder} can be read: {reasons}")
 

@@ -51,11 +51,15 @@ def check_init_from(config) -> None:
       WorkdirError: if not, saying what would do.
     """
     path = pathlib.Path(config.init_from).expanduser()
-    if path.is_file() or has_checkpoint(path):
+    if has_checkpoint(path) or (path.exists() and not path.is_dir()):
         return
-    wrong = "holds no checkpoint" if path.is_dir() else "is not there"
-    beside = [other.name for other in path.parent.glob("*")] if path.parent.is_dir() else []
-    hint = "" if path.is_dir() else did_you_mean(path.name, beside)
+    wrong, hint = "is not there", ""
+    if path.is_dir():
+        wrong = "is not a work directory with a checkpoint"
+        above = next((folder for folder in path.parents[:2] if has_checkpoint(folder)), None)
+        hint = f". Did you mean {str(above)!r}?" if above else ""
+    elif path.parent.is_dir():
+        hint = did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
     raise WorkdirError(
         f"--config.init_from={config.init_from} {wrong}; it names a work directory that was "
         f"trained in, or a file of weights{hint}"

@@ -82,7 +82,7 @@ def test_a_file_that_is_not_there_is_named_with_where_it_was_looked_for(setting,
     assert str(pathlib.Path.cwd() / "nowhere.csv") in said
 
 
-def test_a_plan_checks_the_files_against_the_classes_where_data_are_prepared(config, tmp_path):
+def test_a_plan_checks_names_where_data_are_prepared_and_else_all_but_names(config, tmp_path):
     path = tmp_path / "weights.csv"
     path.write_text("lefft,2\n")
     config.loss.class_weights = str(path)
@@ -90,9 +90,10 @@ def test_a_plan_checks_the_files_against_the_classes_where_data_are_prepared(con
         write_plan(config, tmp_path / "run")
     config.data.dir = str(tmp_path)
     write_plan(config, tmp_path / "run")
-    path.write_text("lefft\n")
-    with pytest.raises(UserError, match=r"line 1 has 1 columns"):
-        write_plan(config, tmp_path / "run")
+    for content, reason in (("lefft\n", "1 columns"), ("a,-1\n", "'-1'"), ("a,1\na,2\n", "above")):
+        path.write_text(content)
+        with pytest.raises(UserError, match=reason):
+            write_plan(config, tmp_path / "run")
 
 
 def test_a_run_is_continued_with_the_same_content_only(tmp_path):

@@ -70,7 +70,10 @@ def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe
     recipe.init_from = "nothing.safetensors"
     refused(r"--config.init_from=nothing.safetensors is not there; it names a work dire", None)
     recipe.init_from = str(tmp_path)
-    refused(r"init_from=.* holds no checkpoint; it names a work directory that was trained", None)
+    refused(r"init_from=.* is not a work directory with a checkpoint; it names", None)
+    (tmp_path / "run" / "checkpoints" / "5").mkdir(parents=True)
+    recipe.init_from = str(tmp_path / "run" / "checkpoints" / "5")
+    refused(r"Did you mean '.*/run'\?", None)
     (tmp_path / "weights.pyth").touch()
     recipe.init_from = str(tmp_path / "weigths.pyth")
     refused(r"is not there; .* Did you mean 'weights.pyth'", None)

@@ -102,7 +102,8 @@ def cut(card, frames_NHWC):
     (N, *shape), clip = frames_NHWC.shape[:3], []
     if "one from the middle of each of" in card:
         (T,) = numbers(r"A clip is (\d+) frames, one from the middle")
-        rows_T = [(2 * t + 1) * N // (2 * T) for t in range(T)]
+        (halves,) = numbers(r"of N frames \(2 t \+ 1\) N // (\d+) for t = 0")
+        rows_T = [(2 * t + 1) * N // halves for t in range(T)]
     else:
         T, stride = numbers(r"A clip is (\d+) frames, (\d+) source frames apart")
         first = max(N - ((T - 1) * stride + 1), 0) // 2

@@ -18,7 +18,7 @@ from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime import parallel
 from mg_jax.training.state import create_state
 from mg_jax.workdir.checkpoint import Checkpoints, read_best
-from mg_jax.workdir.config import WorkdirError
+from mg_jax.workdir.config import WorkdirError, steps_in
 from tests import runs, tiny
 
 
@@ -320,13 +320,22 @@ def assert_same_variables(found, best, workdir):
         assert (workdir / "checkpoints" / str(found.step)).exists()
 
 
-def test_a_damaged_best_checkpoint_is_named_where_another_is_used(copy):
-    best = read_best(copy)
-    shutil.rmtree(copy / "checkpoints" / str(best.step) / "state")
+def test_a_damaged_best_checkpoint_is_named_where_another_is_used(copy, capsys):
+    folder, best = copy / "checkpoints", read_best(copy).step
+    others = steps_in(folder) - {best}
+    for step in sorted(others)[1:]:
+        shutil.rmtree(folder / str(step))
+    other = min(others)
+    assert str(other) not in str(read_best(copy))
+    shutil.rmtree(folder / str(best) / "state")
     found = read_best(copy)
-    assert found.step != best.step and set(found.unreadable) == {best.step}
-    used = f"readable checkpoint, step {found.step}" if found.evaluated else "not evaluated, step"
-    assert used in str(found) and f"that of step {best.step} cannot be read (" in str(found)
+    assert (found.step, found.unreadable) == (other, (best,))
+    assert re.fullmatch(rf"(best|newest) readable checkpoint,.* step {other}", str(found))
+    said = rf"checkpoint {folder / str(best)} cannot be read: \S+"
+    assert re.match(said, capsys.readouterr().out)
+    shutil.rmtree(folder / str(other) / "state")
+    with pytest.raises(WorkdirError, match=rf"none of .* can be read: step \d+: .* step {other}: "):
+        read_best(copy)
 
 
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, flags, copy):

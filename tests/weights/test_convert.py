@@ -163,7 +163,10 @@ def test_truncated_files_are_named_as_damaged(tmp_path, suffix, torch):
 
 
 def test_what_is_no_checkpoint_is_told_by_how_it_begins(tmp_path, torch):
-    for content, reason in ((b"1.5 is no tensor\n", "it begins with b'1.5 is no"), (b"", "b''")):
+    for content, reason in (
+        (b"1.5 is no tensor\n", "it begins with b'1.5 is no"),
+        (b"", "it is empty"),
+    ):
         (tmp_path / "w.pth").write_bytes(content)
         with pytest.raises(WeightsError, match=rf"w\.pth is damaged or no .*{re.escape(reason)}"):
             read_tensors(tmp_path / "w.pth")
