@@ -108,8 +108,9 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
                 f"{path} is damaged or no checkpoint of tensors and plain values alone, and other "
                 "objects could run code; save just its state dict with torch.save"
             ) from error
+        reason = unlike or first_line(error)
         raise WeightsError(
-            f"{path} is damaged or no PyTorch checkpoint: {unlike or first_line(error)}{_COPY_AGAIN}"
+            f"{path} is damaged or no PyTorch checkpoint: {reason}{_COPY_AGAIN}"
         ) from error
     for key in ("model_state", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
