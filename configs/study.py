@@ -22,6 +22,7 @@ def get_config(variant: str = ""):
     config.model.beta = 1 / 2
     config.model.stage_frames = ((1,), (1,), (3,), (3,))
     config.model.non_local.positions = ((), (), (), ())
+    # The lengths that the runs in docs/ had.
     config.schedule.steps = (1300, 1950, 2275)
     config.schedule.iterations = 2600
     config.schedule.warmup_iterations = 800

@@ -3,9 +3,8 @@ r"""The paper's comparisons on a task where few videos are the limit, as they ar
     python main.py --config=configs/study_crowd.py --mode=prepare
     python -m mg_jax.study --config=configs/study_crowd.py --workdir=work/study_crowd --at_once=2
 
-The demo's network on `moving_shapes/crowd1`: eight directions, distractors, 160
-videos to train on. The baseline takes 2,600 iterations, multigrid 733. How the task was chosen:
-`docs/study.md`.
+The demo's network on `moving_shapes/crowd1`: eight directions, distractors, 160 videos to train on.
+The baseline takes 2,600 iterations, multigrid 733. How the task was chosen: `docs/study.md`.
 """
 
 from configs.base import as_variant
@@ -19,6 +18,7 @@ def get_config(variant: str = ""):
     config.model.num_classes = 8
     # Clips of the coarsest grid have 2 frames: further apart than 4 they do not show the motion.
     config.data.stride = 1
+    # The lengths that the runs in docs/ had.
     config.schedule.steps = (1300, 1950, 2275)
     config.schedule.iterations = 2600
     config.schedule.warmup_iterations = 800
