@@ -87,7 +87,7 @@ def _weights(name: str, classes: list[str]) -> tuple[float, ...]:
         except ValueError:
             weight = math.nan
         if not 0 <= weight < math.inf:
-            raise UserError(f"{here}: the weight {text!r} must be a number that is not negative")
+            raise UserError(f"{here}: the weight {text!r} must be a finite number, 0 or larger")
         if k in weights:
             raise UserError(f"{here}: class {label!r} has a weight above already")
         weights[k] = weight

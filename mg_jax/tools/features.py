@@ -21,7 +21,7 @@ from mg_jax.machine.progress import shown
 from mg_jax.models import create_model
 from mg_jax.tools.checks import ARRAYS, check_output
 from mg_jax.tools.predict import CLASSIFIER, checked, weights
-from mg_jax.tools.predict_many import account, scored
+from mg_jax.tools.predict_many import account, check_any_read, scored
 from mg_jax.tools.raw_videos import RawVideo, find_videos, read_videos
 from mg_jax.training.preprocess import normalize
 
@@ -67,7 +67,7 @@ def write_features(
         count = len(paths)
     source, variables, _ = weights(config, workdir, classifier=False)
     pooled = scored(shown(videos, "features", "video", count), pooler(config, variables))
-    said = account([video for video, _ in pooled], output)
+    check_any_read([video for video, _ in pooled])
     rows_N = np.flatnonzero([features_VC is not None for _, features_VC in pooled])
     read, features = zip(*(pooled[row] for row in rows_N), strict=True)
     features_NVC = np.stack(features)
@@ -81,7 +81,8 @@ def write_features(
         texts["classes"] = class_names(data_set)
     _write(output, arrays, texts)
     shape = " x ".join(map(str, arrays["features"].shape))
-    return f"{source}\n{said}, features {shape}"
+    said = account([video for video, _ in pooled], output, f", features {shape}")
+    return f"{source}\n{said}"
 
 
 def pooler(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:

@@ -11,6 +11,7 @@ from mg_jax.recipe import recipe_from_config, schedule_from_config, variant
 from mg_jax.schedule import Phase, Schedule
 from mg_jax.tools.plan_plot import draw_plan
 from mg_jax.training_settings import check_parts
+from mg_jax.workdir.config import check_init_from
 
 # Deviations from Eq. 1 that a plan names; those of the paper's recipes, by whole pixels, are less.
 _SHOWN = 0.01
@@ -31,6 +32,8 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
     """
     schedule = schedule_from_config(config)
     check_parts(config, schedule, devices=1)  # what does not fit on one fits on no number of them
+    if config.init_from:
+        check_init_from(config)
     if config.data.flip_pairs or config.loss.class_weights:
         check_named_files(config, prepared_classes(config))
     baseline = recipe_from_config(config).iterations

@@ -55,10 +55,10 @@ def predict_videos(
     views, readers = all_views(config), config.run.readers or usable_cores()
     read = read_videos(paths, stored(config), views, readers)
     rows = scored(shown(read, "predicting", "video", len(paths)), score)
-    said = account([video for video, _ in rows], output)
+    check_any_read([video for video, _ in rows])
     write = _write_csv if output.suffix == ".csv" else _write_json
     write(output, rows, classes)
-    return f"{source}\n{said}"
+    return f"{source}\n{account([video for video, _ in rows], output)}"
 
 
 def scored(
@@ -72,21 +72,26 @@ def scored(
     return rows
 
 
-def account(videos: Sequence[RawVideo], output: pathlib.Path) -> str:
-    """Text: how many videos were read and written to the output, and which were not.
+def check_any_read(videos: Sequence[RawVideo]) -> None:
+    """Raises UserError if none of the videos was read."""
+    if all(video.error for video in videos):
+        raise UserError(f"none of {len(videos):,} videos could be read: {some(_unread(videos))}")
 
-    Raises:
-      UserError: if none was read.
-    """
-    unread = [f"{video.path} ({video.error})" for video in videos if video.error]
-    if len(unread) == len(videos):
-        raise UserError(f"none of {len(videos):,} videos could be read: {some(unread)}")
-    lines = [f"{output}: {len(videos) - len(unread):,} videos"]
+
+def account(videos: Sequence[RawVideo], output: pathlib.Path, content: str = "") -> str:
+    """Text: how many videos were written to the output, with what, and which were not read."""
+    unread = _unread(videos)
+    count = len(videos) - len(unread)
+    lines = [f"{output}: {count:,} video{'s' * (count != 1)}{content}"]
     if unread:
         lines.append(f"not read: {len(unread):,} of {len(videos):,}: {some(unread, 10)}")
     if odd := [f"{video.path} ({'; '.join(video.remarks)})" for video in videos if video.remarks]:
         lines.append(f"odd: {len(odd):,}: {some(odd)}")
     return "\n".join(lines)
+
+
+def _unread(videos: Sequence[RawVideo]) -> list[str]:
+    return [f"{video.path} ({video.error})" for video in videos if video.error]
 
 
 _Rows = Sequence[tuple[RawVideo, np.ndarray | None]]

@@ -7,7 +7,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -38,6 +38,8 @@ from mg_jax.workdir.kept import NewestAndBest, best_step
 # After an error, for how long nothing half written may reappear, and for how long it is removed.
 _SETTLED_S = 3
 _REMOVAL_S = 30
+_MANIFEST = "manifest.ocdbt"
+_NONE_LEFT = "put them back from a copy, or choose another --workdir"
 
 
 class CheckpointError(UserError):
@@ -190,8 +192,8 @@ class Checkpoints:
             return restored, clocks
         if errors:
             raise WorkdirError(
-                f"none of the {len(errors)} checkpoints in {self.folder} can be read; the newest: "
-                f"{next(iter(errors.values()))}"
+                f"none of the {len(errors)} checkpoints in {self.folder} can be read: "
+                f"{_reasons(errors)}{_NONE_LEFT}"
             )
         return None
 
@@ -273,6 +275,10 @@ class Checkpoints:
             )
 
 
+def _reasons(errors: dict[int, str]) -> str:
+    return some([f"step {step}: {reason}" for step, reason in errors.items()])
+
+
 def _reason(error: Exception | None) -> str:
     return "another process cannot read it" if error is None else first_line(error)
 
@@ -296,7 +302,7 @@ class Best:
       variables: `params` and `batch_stats`, NumPy arrays; the parameters are the average that was
         evaluated, if the run has one.
       classes: names, by class index.
-      unreadable: the steps of those that would have come before and cannot be read.
+      unreadable: the steps of those that cannot be read.
     """
 
     step: int
@@ -324,24 +330,30 @@ def read_best(workdir: pathlib.Path) -> Best:
     """
     check_has_checkpoint(workdir)
     folder, classes = workdir.absolute() / "checkpoints", read_classes(workdir)
-    scores = score_by_step(folder)
-    steps, unreadable = steps_in(folder), {}
-    while steps:
-        best = best_step(scores, steps)
-        step = max(steps) if best is None else best
+    scores, steps, unreadable = score_by_step(folder), steps_in(folder), {}
+
+    def read(step: int, what: Callable[[pathlib.Path], dict[str, Any]]) -> dict[str, Any] | None:
+        path = folder / str(step)
         try:
-            variables = _read_variables(folder / str(step))
+            return what(path)
         except Exception as error:  # Orbax and TensorStore raise any type.
-            path = folder / str(step)
             if is_of_machine(error):
                 raise WorkdirError(_unread(path, error)) from error
             unreadable[step] = first_line(error)
             hosts.print_once(f"checkpoint {path} cannot be read: {unreadable[step]}")
             steps.remove(step)
-        else:
+            return None
+
+    for step in sorted(steps):  # one whose record is damaged may be the best
+        read(step, read_record)
+    while steps:
+        best = best_step(scores, steps)
+        step = max(steps) if best is None else best
+        if (variables := read(step, _read_variables)) is not None:
             return Best(step, best is not None, variables, classes, tuple(unreadable))
-    reasons = some([f"step {step}: {reason}" for step, reason in unreadable.items()])
-    raise WorkdirError(f"none of the checkpoints in {folder} can be read: {reasons}")
+    raise WorkdirError(
+        f"none of the checkpoints in {folder} can be read: {_reasons(unreadable)}; {_NONE_LEFT}"
+    )
 
 
 def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
@@ -360,6 +372,8 @@ def _read_variables(checkpoint: pathlib.Path) -> dict[str, Any]:
 
 def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
     """One item of a checkpoint as NumPy arrays, whatever devices it was written from."""
+    if not (folder / _MANIFEST).exists():  # TensorStore would fail in its threads, at length
+        raise DamagedCheckpoint(f"it has no {folder.name}/{_MANIFEST}")
     handler = ocp.PyTreeCheckpointHandler()
     as_numpy = jax.tree.map(
         lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree

@@ -102,7 +102,7 @@ def check_checksums(found: dict[str, int], record: dict[str, Any]) -> None:
     """
     for name, value in found.items():
         if record["checksums"].get(name) != value:
-            raise DamagedCheckpoint(f"its {name} do not have the checksum they were written with")
+            raise DamagedCheckpoint(f"its {name}: not the checksum that was written")
 
 
 def score_by_step(folder: pathlib.Path) -> dict[int, float]:
