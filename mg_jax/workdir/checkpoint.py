@@ -330,7 +330,7 @@ def read_best(workdir: pathlib.Path) -> Best:
     """
     check_has_checkpoint(workdir)
     folder, classes = workdir.absolute() / "checkpoints", read_classes(workdir)
-    scores, steps, unreadable = score_by_step(folder), steps_in(folder), {}
+    steps, unreadable = steps_in(folder), {}
 
     def read(step: int, what: Callable[[pathlib.Path], dict[str, Any]]) -> dict[str, Any] | None:
         path = folder / str(step)
@@ -344,8 +344,8 @@ def read_best(workdir: pathlib.Path) -> Best:
             steps.remove(step)
             return None
 
-    for step in sorted(steps):  # one whose record is damaged may be the best
-        read(step, read_record)
+    records = {step: read(step, read_record) for step in sorted(steps)}
+    scores = {step: headline(r["metrics"]) for step, r in records.items() if r and r["metrics"]}
     while steps:
         best = best_step(scores, steps)
         step = max(steps) if best is None else best
