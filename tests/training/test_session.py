@@ -40,11 +40,11 @@ def stop(*_, **__):
 
 
 def test_an_opening_that_fails_late_leaves_nothing_open(config, tmp_path, closed):
-    before = psutil.Process().children(recursive=True)
+    before = set(psutil.Process().children(recursive=True))
     with pytest.raises(Stopped) as stopped:
         session.open_session(config, tmp_path, StopsAtLast(), trains=True)
     assert closed == [Executables, Checkpoints]
-    assert psutil.Process().children(recursive=True) == before
+    assert set(psutil.Process().children(recursive=True)) <= before
     with locked_workdir(tmp_path):  # nor is the lock held
         assert stopped.tb  # though what failed is still there
 
