@@ -91,7 +91,7 @@ def test_the_stand_in_for_a_published_file_is_written_as_the_page_says(torch, tm
     (printed,) = re.findall(r"END\n +(\d+ tensors, .* parameters)", text)
     (tmp_path / "work").mkdir()
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    path = {"PYTHONPATH": str(ROOT), **os.environ}
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
     assert (result.stdout.strip(), result.stderr) == (printed, "")
     assert [file.name for file in (tmp_path / "work").iterdir()] == ["stand_in.pyth"]

@@ -14,7 +14,7 @@ from data.preparation.parts import Stored
 from data.preparation.prepare import settings_from_config
 from mg_jax.errors import UserError
 from mg_jax.input.class_files import ClassFiles, read_class_files
-from mg_jax.input.prepared import check_prepared, data_folder, is_prepared
+from mg_jax.input.prepared import check_class_count, check_prepared, data_folder, is_prepared
 from mg_jax.input.readers import Readers, shared_readers
 
 # Only tf.data runs in TensorFlow; left alone it takes all of a GPU's memory.
@@ -64,12 +64,7 @@ def open_source(config) -> DataSource:
     """
     data_set = open_data_set(config)
     classes = class_names(data_set)
-    if config.model.num_classes not in (0, len(classes)):
-        raise UserError(
-            f"model.num_classes={config.model.num_classes}, but {data_set.data_path} has "
-            f"{len(classes)} classes; set --config.model.num_classes={len(classes)}, or 0 for as "
-            "many as there are"
-        )
+    check_class_count(config, classes)
     class_files = read_class_files(config, classes)
     train = open_split(config, data_set, config.data.train_split)
     return DataSource(

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 from data.listing.videos import FORMAT
 from mg_jax.errors import UserError, did_you_mean, first_line
@@ -37,20 +38,40 @@ def check_prepared(config) -> None:
             f"reads {FORMAT}. Prepare it again with --mode=prepare and the same --config flags, "
             "then the old folder can go"
         )
-    where = (
+    check_builder(config)
+    raise UserError(
         f"no prepared data set in {folder} (data.dir={config.data.dir}, "
-        f"data.name={config.data.name})"
+        f"data.name={config.data.name}); prepare it with --mode=prepare and the same --config "
+        "flags, or point --config.data.dir at the folder that holds it"
     )
-    name = config.data.name.split("/")[0]
+
+
+def check_builder(config) -> None:
+    """Checks that `data/` has a builder of the config's data set, which is not prepared.
+
+    Raises:
+      UserError: if not, naming those that it has.
+    """
+    name = config.data.name.partition("/")[0]
     if name not in DATA_SETS:
         raise UserError(
-            f"{where}, and data/ has no builder {name!r}; there are {', '.join(DATA_SETS)}"
-            f"{did_you_mean(name, DATA_SETS)}"
+            f"data.name={config.data.name!r} is not prepared in data.dir={config.data.dir} and has "
+            f"no builder in data/; there are {', '.join(DATA_SETS)}{did_you_mean(name, DATA_SETS)}"
         )
-    raise UserError(
-        f"{where}; prepare it with --mode=prepare and the same --config flags, or point "
-        "--config.data.dir at the folder that holds it"
-    )
+
+
+def check_class_count(config, classes: Sequence[str]) -> None:
+    """Checks that the model's classes, unless left open by 0, are those of the prepared data set.
+
+    Raises:
+      UserError: if not.
+    """
+    if config.model.num_classes not in (0, len(classes)):
+        raise UserError(
+            f"model.num_classes={config.model.num_classes}, but {data_folder(config)} has "
+            f"{len(classes)} classes; set --config.model.num_classes={len(classes)}, or 0 for as "
+            "many as there are"
+        )
 
 
 def count_videos(config, split: str) -> int | None:

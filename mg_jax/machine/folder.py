@@ -1,10 +1,10 @@
-"""Whether a folder can be made, found out before there is anything to put into it."""
+"""Whether a folder can be made, before there is anything to put into it; what a path may mean."""
 
 import os
 import pathlib
 import tempfile
 
-from mg_jax.errors import UserError
+from mg_jax.errors import UserError, did_you_mean
 
 
 def check_can_be_made(folder: pathlib.Path, flag: str) -> None:
@@ -27,3 +27,10 @@ def check_can_be_made(folder: pathlib.Path, flag: str) -> None:
         reason = error.strerror if nearest.exists() else f"{nearest} links to nothing"
         way = "written to" if folder.is_dir() else "made"
         raise UserError(f"{flag}={folder} cannot be {way} ({reason}); choose another") from error
+
+
+def did_you_mean_beside(path: pathlib.Path) -> str:
+    """As `did_you_mean`, for a path that is not there, from what lies beside it."""
+    if not path.parent.is_dir():
+        return ""
+    return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])

@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mg_jax.errors import UserError
+from mg_jax.machine.folder import did_you_mean_beside
 from mg_jax.recipe import schedule_from_config
 from mg_jax.schedule import Schedule
 from mg_jax.workdir.config import read_classes, settings, stored_config
@@ -132,8 +133,10 @@ def _read_run(name: str, folder: pathlib.Path) -> RunRecord:
 
 def _check_begun(folder: pathlib.Path) -> None:
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "is not there"
-        raise UserError(f"{folder} {what}; give the work directories of runs")
+        what, near = "is a file", ""
+        if not folder.exists():
+            what, near = "is not there", did_you_mean_beside(folder)
+        raise UserError(f"{folder} {what}; give the work directories of runs{near}")
     missing = [name for name in _WRITTEN_FIRST if not (folder / name).exists()]
     if missing:
         inside = sorted(path.parent for path in folder.glob("*/config.json"))

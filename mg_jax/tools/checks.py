@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Sequence
 
 from data.preparation.prepare import Settings, settings_from_config
-from mg_jax.errors import UserError, did_you_mean
-from mg_jax.input.prepared import DATA_SETS, check_prepared, is_prepared, with_classes
-from mg_jax.machine.folder import check_can_be_made
+from mg_jax.errors import UserError
+from mg_jax.input.prepared import check_builder, check_prepared, is_prepared, with_classes
+from mg_jax.machine.folder import check_can_be_made, did_you_mean_beside
 from mg_jax.recipe import schedule_from_config
 from mg_jax.training_settings import check_parts
 from mg_jax.workdir.config import check_config, check_has_checkpoint, check_init_from
@@ -35,11 +35,7 @@ def check_preparation(config) -> Settings:
     """
     settings = settings_from_config(config)
     name, is_read = config.data.name.partition("/")[0], settings.renew or not is_prepared(config)
-    if name not in DATA_SETS:
-        raise UserError(
-            f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
-            f"{did_you_mean(name, DATA_SETS)}"
-        )
+    check_builder(config)
     if name != "moving_shapes" and (is_read or settings.dry_run):
         if not config.prepare.source:
             raise UserError(
@@ -48,7 +44,7 @@ def check_preparation(config) -> Settings:
         if not settings.source.is_dir():
             raise UserError(
                 f"prepare.source={settings.source} is no folder; set --config.prepare.source=DIR "
-                f"to where {name} lies"
+                f"to where {name} lies{did_you_mean_beside(settings.source)}"
             )
     if is_read and not settings.dry_run:
         check_can_be_made(pathlib.Path(config.data.dir).expanduser(), "--config.data.dir")
@@ -80,7 +76,7 @@ def check_prediction(
     if output is not None:
         check_output(output, TABLES)
     elif len(videos) == 1 and not videos[0].exists():
-        raise UserError(f"--video={videos[0]} is not there")
+        raise UserError(f"--video={videos[0]} is not there{did_you_mean_beside(videos[0])}")
     check_weights(config, workdir)
 
 

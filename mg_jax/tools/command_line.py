@@ -1,6 +1,7 @@
 """What the commands share: a config as a flag, and errors that end as messages."""
 
 import contextlib
+import pathlib
 import re
 import signal
 import sys
@@ -13,6 +14,7 @@ from ml_collections import config_flags
 
 from mg_jax.errors import UserError, did_you_mean, text_of
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
+from mg_jax.machine.folder import did_you_mean_beside
 
 # Where files lie that are neither recipes nor ours; Python's frozen modules have names like <...>.
 _LIBRARIES = (
@@ -68,7 +70,8 @@ def _fault_of_arguments(error: Exception) -> str:
             return f"{reason}; --config takes a recipe, such as configs/demo.py"
         return f"no such setting in the config: {reason}"
     if missing := re.search(r"No such file or directory: '(.+?)'", str(error)):
-        return f"--config={missing[1]} is not there; recipes are configs/*.py"
+        near = did_you_mean_beside(pathlib.Path(missing[1]))
+        return f"--config={missing[1]} is not there; recipes are configs/*.py{near}"
     # In between ml_collections shows a traceback.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return _plain(" ".join(dict.fromkeys((lines[0], lines[-1]))))

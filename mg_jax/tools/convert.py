@@ -32,6 +32,7 @@ from absl import app, flags, logging
 from mg_jax.architectures import check_model
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
+from mg_jax.machine.folder import did_you_mean_beside
 from mg_jax.tools import command_line
 from mg_jax.training.state import init_variables
 from mg_jax.weights.files import write_tensors
@@ -56,7 +57,7 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
         suffix than .safetensors.
     """
     if not source.exists():
-        raise UserError(f"--input={source} is not there")
+        raise UserError(f"--input={source} is not there{did_you_mean_beside(source)}")
     check_model(config.model)
     config = with_classes(config, source)
     if target.suffix != ".safetensors" or target.is_dir():

@@ -5,7 +5,12 @@ from typing import Any
 
 from mg_jax import lengths
 from mg_jax.input.class_files import check_named_files
-from mg_jax.input.prepared import count_videos, prepared_classes
+from mg_jax.input.prepared import (
+    check_builder,
+    check_class_count,
+    count_videos,
+    prepared_classes,
+)
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.recipe import recipe_from_config, schedule_from_config, variant
 from mg_jax.schedule import Phase, Schedule
@@ -34,8 +39,13 @@ def write_plan(config, workdir: pathlib.Path, videos: int | None = None) -> str:
     check_parts(config, schedule, devices=1)  # what does not fit on one fits on no number of them
     if config.init_from:
         check_init_from(config)
+    classes = prepared_classes(config)
+    if classes is None:
+        check_builder(config)
+    else:
+        check_class_count(config, classes)
     if config.data.flip_pairs or config.loss.class_weights:
-        check_named_files(config, prepared_classes(config))
+        check_named_files(config, classes)
     baseline = recipe_from_config(config).iterations
     if videos is None:
         videos = count_videos(config, config.data.train_split)

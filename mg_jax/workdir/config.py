@@ -8,9 +8,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import get_base
-from mg_jax.errors import UserError, did_you_mean
+from mg_jax.errors import UserError
 from mg_jax.grid import LONG_CYCLE
 from mg_jax.machine.atomic_file import write_json
+from mg_jax.machine.folder import did_you_mean_beside
 
 _CLASSES = "classes.json"
 # The settings of preparation that change what training sees.
@@ -40,8 +41,12 @@ def check_has_checkpoint(workdir: pathlib.Path) -> None:
     """
     if has_checkpoint(workdir):
         return
-    there = f"{workdir} holds no checkpoint" if workdir.is_dir() else f"{workdir} is not there"
-    raise WorkdirError(f"{there}; train there first: main.py --config=CONFIG --workdir={workdir}")
+    there, hint = f"{workdir} holds no checkpoint", ""
+    if not workdir.is_dir():
+        there, hint = f"{workdir} is not there", did_you_mean_beside(workdir)
+    raise WorkdirError(
+        f"{there}; train there first: main.py --config=CONFIG --workdir={workdir}{hint}"
+    )
 
 
 def check_init_from(config) -> None:
@@ -58,8 +63,8 @@ def check_init_from(config) -> None:
         wrong = "is not a work directory with a checkpoint"
         above = next((folder for folder in path.parents[:2] if has_checkpoint(folder)), None)
         hint = f". Did you mean {str(above)!r}?" if above else ""
-    elif path.parent.is_dir():
-        hint = did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    else:
+        hint = did_you_mean_beside(path)
     raise WorkdirError(
         f"--config.init_from={config.init_from} {wrong}; it names a work directory that was "
         f"trained in, or a file of weights{hint}"

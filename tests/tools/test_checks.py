@@ -6,7 +6,9 @@ import pytest
 
 from configs import demo
 from mg_jax.errors import UserError
+from mg_jax.input.prepared import prepared_classes
 from mg_jax.tools.checks import check_features, check_prediction, check_preparation, check_preview
+from mg_jax.tools.plan import write_plan
 from mg_jax.workdir.config import write_config
 
 
@@ -37,6 +39,7 @@ def test_a_data_dir_that_cannot_be_made_is_named_with_the_reason(recipe, tmp_pat
     ("name", "source", "message"),
     [
         ("moving_shaeps", "", r"no builder in data/; there are .*Did you mean 'moving_shapes'"),
+        ("ssv2", "configz", r"prepare.source=configz is no folder; .*Did you mean 'configs'"),
         ("ssv2", "", r"prepare.source is not set; --config.prepare.source=DIR"),
         ("ssv2", "nowhere", r"prepare.source=nowhere is no folder; set --config.prepare.source="),
     ],
@@ -52,7 +55,7 @@ def test_a_preview_needs_prepared_data(recipe, tmp_path):
     with pytest.raises(UserError, match=r"no prepared data set in .*prepare it with --mode=prepa"):
         check_preview(recipe, tmp_path / "run")
     recipe.data.name = "moving_shaeps"
-    with pytest.raises(UserError, match=r"no builder 'moving_shaeps'.*Did you mean 'moving_shapes"):
+    with pytest.raises(UserError, match=r"'moving_shaeps' is not prepared in .*Did you mean"):
         check_preview(recipe, tmp_path / "run")
 
 
@@ -63,8 +66,12 @@ def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe
 
     refused(r"holds no checkpoint; train there first: main.py --config=CONFIG --workdir=")
     refused(r"none is not there; train there first", tmp_path / "none")
+    (tmp_path / "gestures").mkdir()
+    refused(r"gesturs is not there; .* Did you mean 'gestures'", tmp_path / "gesturs")
     refused(r"give a --workdir with checkpoints, or .*--config.init_from=FILE", None)
-    refused(r"--video=.*a.mp4 is not there", videos=[tmp_path / "a.mp4"])
+    refused(r"--video=.*a.mp4 is not there$", videos=[tmp_path / "a.mp4"])
+    (tmp_path / "jump_1.mp4").touch()
+    refused(r"is not there. Did you mean 'jump_1.mp4'", videos=[tmp_path / "jmp_1.mp4"])
     refused(r"must be a file that ends in .csv or .json", output=tmp_path / "a.txt")
     refused(r"there is no folder .*none", output=tmp_path / "none" / "a.csv")
     recipe.init_from = "nothing.safetensors"
@@ -94,3 +101,19 @@ def test_a_number_of_classes_that_is_left_open_is_the_work_directorys(recipe, tm
     recipe.model.num_classes = 3
     with pytest.raises(UserError, match=r"model.num_classes is 2 there and 3 here"):
         check_prediction(recipe, [tmp_path], tmp_path, tmp_path / "a.csv")
+
+
+def test_a_plan_refuses_other_classes_than_the_prepared_data_have(data_dir, tmp_path):
+    config = demo.get_config()
+    config.data.dir = str(data_dir)
+    classes = len(prepared_classes(config))
+    for count in (0, classes):
+        config.model.num_classes = count
+        write_plan(config, tmp_path / f"of_{count}")
+    config.model.num_classes = classes + 1
+    said = rf"num_classes={classes + 1}, but .* has {classes} classes; set .*num_classes={classes},"
+    with pytest.raises(UserError, match=said):
+        write_plan(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    config.data.dir = str(tmp_path)  # where none are prepared
+    write_plan(config, tmp_path / "run")
