@@ -10,7 +10,6 @@ import jax
 
 from mg_jax.errors import UserError
 from mg_jax.runtime import memory, program_cache
-from mg_jax.runtime.xla_options import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,24 +49,21 @@ class Executables:
 
     def __init__(
         self,
-        lower: Callable[[Program], jax.stages.Lowered],
+        find_or_compile: Callable[[Program], tuple[jax.stages.Compiled, bool]],
         memory_bytes: int | None = None,
-        options: Options | None = None,
     ):
         """Nothing is compiled yet.
 
         Args:
-          lower: lowers the program of a key.
+          find_or_compile: gives the program of a key, and whether it was found on disk.
           memory_bytes: of each device, None for no limit; a program that needs more is an error.
-          options: of XLA, for all programs.
         """
         self.stall_s = 0.0
         self.compiled: list[Program] = []
-        self._lower = lower
+        self._find_or_compile = find_or_compile
         self._memory_bytes = memory_bytes
-        self._options = options or None
         self._seconds: list[float] = []  # that each compilation took
-        self._found: set[Program] = set()  # in the cache on disk
+        self._found: set[Program] = set()  # on disk
         self._futures: dict[Program, concurrent.futures.Future] = {}
         # One at a time: XLA's compiler is itself parallel, and two took twice as long.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "compiler")
@@ -140,10 +136,9 @@ class Executables:
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
         start = time.perf_counter()
-        found = program_cache.found_here()
-        program = self._lower(key).compile(compiler_options=self._options)
+        program, is_found = self._find_or_compile(key)
         self._seconds.append(time.perf_counter() - start)
-        if program_cache.found_here() > found:
+        if is_found:
             self._found.add(key)
         needed = memory.needed_bytes(program)
         if self._memory_bytes is not None and needed > self._memory_bytes:

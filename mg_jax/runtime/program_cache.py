@@ -7,13 +7,15 @@ import jax
 
 from mg_jax.runtime import hosts
 
-_HIT = "/jax/compilation_cache/cache_hits"
-_found = threading.local()
+_HIT, _WRITTEN = "/jax/compilation_cache/cache_hits", "/jax/compilation_cache/cache_misses"
+_counts = threading.local()
 
 
 def _listen(event: str, **_) -> None:
     if event == _HIT:
-        _found.count = found_here() + 1
+        _counts.found = found_here() + 1
+    elif event == _WRITTEN:
+        _counts.written = written_here() + 1
 
 
 jax.monitoring.register_event_listener(_listen)
@@ -21,7 +23,12 @@ jax.monitoring.register_event_listener(_listen)
 
 def found_here() -> int:
     """How many programs this thread has found in the cache so far instead of compiling them."""
-    return getattr(_found, "count", 0)
+    return getattr(_counts, "found", 0)
+
+
+def written_here() -> int:
+    """How many programs this thread has compiled so far and written to the cache."""
+    return getattr(_counts, "written", 0)
 
 
 def format_origin(found: bool) -> str:

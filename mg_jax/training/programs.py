@@ -10,9 +10,18 @@ from mg_jax.grid import Grid
 from mg_jax.input.sampling import Views
 from mg_jax.runtime import memory, parallel, xla_options
 from mg_jax.runtime.executables import Executables, Program
+from mg_jax.runtime.kept_programs import KeptPrograms
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.xla_options import Options
 from mg_jax.training import evaluation_step, step
+from mg_jax.workdir.config import settings
+
+# The settings that no program is made from; programs of runs that differ in others are kept apart.
+NOT_IN_PROGRAMS = (
+    *("data.dir", "data.max_damaged", "init_from", "prepare.", "schedule.videos"),
+    *("run.cache_dir", "run.readers", "run.compile_ahead", "run.accept_other_videos"),
+    *("run.log_every", "run.loggers", "run.profile_steps", "run.checkpoint_every", "run.keep"),
+)
 
 
 def train_program(grid: Grid) -> Program:
@@ -43,8 +52,15 @@ def create_executables(
       class_weights: of the loss of each class; None for 1.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    lower = partial(lower_program, config, mesh, shapes, class_weights=class_weights)
-    return Executables(lower, memory.limit_bytes(), run_options(config, mesh))
+    values = {k: v for k, v in settings(config).items() if not k.startswith(NOT_IN_PROGRAMS)}
+    made_from = repr((values, shapes, class_weights, mesh.axis_names))
+    kept = KeptPrograms(made_from, list(mesh.devices.flat), run_options(config, mesh))
+
+    def find_or_compile(program: Program) -> tuple[jax.stages.Compiled, bool]:
+        lower = partial(lower_program, config, mesh, shapes, program, class_weights)
+        return kept.get(program, lower)
+
+    return Executables(find_or_compile, memory.limit_bytes())
 
 
 def run_options(config, mesh: Mesh) -> Options:

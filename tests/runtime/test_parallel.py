@@ -1,6 +1,7 @@
 import gc
 import threading
 import weakref
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Executables, Program
-from mg_jax.training.programs import create_executables, train_program
+from mg_jax.training.programs import create_executables, lower_program, train_program
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
 from tests import tiny
@@ -51,7 +52,8 @@ def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
     config = tiny.get_config()
     schedule = schedule_from_config(config)
     state = create_state(config, mesh)
-    executables = create_executables(config, mesh, state)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+    executables = Executables(compiles(partial(lower_program, config, mesh, shapes)))
     compilations = []
 
     def listen(event, duration, **_):
@@ -78,6 +80,11 @@ def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
     assert len(seen) == 4
 
 
+def compiles(lower):
+    """Compiles what `lower` gives, whatever is on disk."""
+    return lambda program: (lower(program).compile(), False)
+
+
 def test_programs_are_compiled_once_however_often_they_are_asked_for():
     lowered = []
 
@@ -85,7 +92,7 @@ def test_programs_are_compiled_once_however_often_they_are_asked_for():
         lowered.append(program)
         return jax.jit(lambda x: x * program.batch).lower(jnp.float32(0))
 
-    executables = Executables(lower)
+    executables = Executables(compiles(lower))
     programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
     executables.request(programs + programs[::-1])
     for program in programs * 2:
@@ -102,7 +109,7 @@ def test_what_is_left_to_compile_is_counted():
         assert go_on.wait(60)
         return jax.jit(lambda x: x * program.batch).lower(jnp.float32(0))
 
-    executables = Executables(lower)
+    executables = Executables(compiles(lower))
     programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
     executables.request(programs)
     assert executables.pending == 3
@@ -118,7 +125,7 @@ def test_what_is_left_to_compile_is_counted():
 
 
 def test_programs_that_are_not_needed_any_more_are_freed():
-    executables = Executables(lambda program: jax.jit(lambda x: x + program.batch).lower(0.0))
+    executables = Executables(compiles(lambda p: jax.jit(lambda x: x + p.batch).lower(0.0)))
     programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
     alive = {program: weakref.ref(executables.get(program)) for program in programs}
     executables.retain(programs[1:])
@@ -133,7 +140,7 @@ def test_a_program_that_does_not_compile_raises_where_it_is_asked_for():
     def lower(program):
         raise ValueError("cannot be lowered")
 
-    executables = Executables(lower)
+    executables = Executables(compiles(lower))
     executables.request([Program("train", 1, 8, 32, 8)])
     with pytest.raises(ValueError, match="cannot be lowered"):
         executables.get(Program("train", 1, 8, 32, 8))

@@ -14,11 +14,14 @@ import sys
 import jax, jax.numpy as jnp
 from mg_jax.runtime import program_cache
 from mg_jax.runtime.executables import Executables, Program
+from mg_jax.runtime.kept_programs import KeptPrograms
 
 program_cache.cache_programs(sys.argv[1], "cpu")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 step = jax.jit(lambda x: jnp.tanh(x @ x).sum())
-executables = Executables(lambda program: step.lower(jnp.zeros((program.size, program.size))))
+kept = KeptPrograms("the test", jax.devices())
+lower = lambda program: step.lower(jnp.zeros((program.size, program.size)))
+executables = Executables(lambda program: kept.get(program, lambda: lower(program)))
 key = Program("train", 8, 4, 100, 8)
 executables.get(key)
 print(executables.found, executables.format_origin(key))

@@ -1,0 +1,192 @@
+"""Programs kept whole: found without lowering them, and only where they are the same."""
+
+import os
+import shutil
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.experimental.compilation_cache import compilation_cache
+from jax.sharding import Mesh
+
+from mg_jax.runtime import kept_programs, parallel, program_cache
+from mg_jax.runtime.executables import Program
+from mg_jax.runtime.kept_programs import KeptPrograms
+from mg_jax.training import programs
+from mg_jax.training.programs import lower_program
+from mg_jax.training.state import create_state
+from tests import runs, tiny
+
+AN_HOUR_AGO = time.time() - 3600
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder of programs, JAX's and whole ones."""
+    settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in settings}
+    compilation_cache.reset_cache()
+    program_cache.cache_programs(tmp_path / "cache", "cpu")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield tmp_path / "cache"
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """The only source of a package, an hour old."""
+    path = tmp_path / "package" / "network.py"
+    path.parent.mkdir()
+    monkeypatch.setattr(kept_programs, "_PACKAGE", path.parent)
+    write(path, "# a network\n", AN_HOUR_AGO)
+    yield path
+    kept_programs._sources.cache_clear()
+
+
+def write(source, text, when):
+    source.write_text(text)
+    os.utime(source, (when, when))
+    kept_programs._sources.cache_clear()
+
+
+def started(made_from="settings", count=2, key="train", factor=3.0):
+    """What a process finds that starts now: is it found, was it lowered; the program works."""
+    jax.clear_caches()
+    devices, lowered = jax.devices()[:count], []
+    mesh = Mesh(np.array(devices), (parallel.AXIS,))
+
+    def lower():
+        lowered.append(key)
+        step = parallel.pmap(
+            lambda state, x: ({"w": state["w"] * factor + lax.psum(x.sum(), parallel.AXIS)}, x),
+            mesh,
+            in_specs=(parallel.REPLICATED, parallel.SPLIT),
+            out_specs=(parallel.REPLICATED, parallel.SPLIT),
+            donate=(0,),
+        )
+        shape = jax.ShapeDtypeStruct((8,), jnp.float32)
+        state = parallel.abstract({"w": shape}, mesh, parallel.REPLICATED)
+        return step.lower(state, parallel.abstract(shape, mesh, parallel.SPLIT))
+
+    program, is_found = KeptPrograms(made_from, devices).get(key, lower)
+    state = parallel.replicate({"w": np.ones(8, np.float32)}, mesh)
+    x = np.arange(8, dtype=np.float32)
+    new, same = program(state, parallel.shard(x, mesh))
+    np.testing.assert_array_equal(new["w"], factor + x.sum() + np.zeros(8))
+    np.testing.assert_array_equal(same, x)
+    assert state["w"].is_deleted()
+    return is_found, bool(lowered)
+
+
+COMPILED, LOWERED, KNOWN = (False, True), (True, True), (True, False)
+
+
+def test_the_next_start_does_not_lower_it(folder, source):
+    assert started() == COMPILED
+    assert started() == KNOWN
+
+
+def test_what_it_is_made_from_tells_programs_apart(folder, source):
+    assert started() == COMPILED
+    for other in (
+        {"count": 1},
+        {"key": "views", "factor": 2.0},
+        {"made_from": "other settings", "factor": 5.0},
+    ):
+        assert started(**other) == COMPILED
+        assert started(**other) == KNOWN
+    assert started() == KNOWN
+
+
+def test_the_same_program_of_other_settings_or_sources_is_not_compiled_again(folder, source):
+    started()
+    assert started("other settings") == LOWERED
+    assert started("other settings") == KNOWN
+    write(source, "# a network, explained\n", AN_HOUR_AGO)
+    assert started() == LOWERED
+    assert started() == KNOWN
+    (source.parent / "new.py").touch()
+    os.utime(source.parent / "new.py", (AN_HOUR_AGO, AN_HOUR_AGO))
+    kept_programs._sources.cache_clear()
+    assert started() == LOWERED
+
+
+def test_sources_that_have_changed_since_the_process_began_are_not_relied_on(folder, source):
+    started()
+    write(source, "# a network\n", time.time())
+    assert started() == LOWERED
+    assert started() == LOWERED
+    write(source, "# a network\n", AN_HOUR_AGO)
+    assert started() == KNOWN
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "gone"])
+def test_a_damaged_program_is_compiled_again(folder, source, damage):
+    started()
+    (path,) = (folder / "whole" / "programs").iterdir()
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes({"cut": content[:middle], "changed": changed, "empty": b""}[damage])
+    for file in folder.iterdir():  # JAX's
+        if file.is_file():
+            file.unlink()
+    assert started() == COMPILED
+    assert started() == KNOWN
+
+
+def test_what_jax_has_found_is_not_kept_since_it_is_not_whole(folder, source):
+    started()
+    shutil.rmtree(folder / "whole")
+    assert started() == LOWERED
+    assert not (folder / "whole" / "programs").exists()
+    assert started() == LOWERED
+
+
+def test_where_nothing_can_be_written_programs_are_compiled(folder, source):
+    folder.mkdir()
+    (folder / "whole").touch()
+    assert started() == COMPILED
+    assert started() == LOWERED
+
+
+# Each setting that no program is said to be made from, with another value than the recipe's.
+OTHERS = {
+    "data.dir": "elsewhere",
+    "data.max_damaged": 7,
+    "init_from": "weights.pyth",
+    "prepare.short_side": 77,
+    "schedule.videos": 77,
+    "run.cache_dir": "elsewhere",
+    "run.readers": 7,
+    "run.compile_ahead": "off",
+    "run.accept_other_videos": True,
+    "run.log_every": 7,
+    "run.loggers": ("jsonl",),
+    "run.profile_steps": (7, 8),
+    "run.checkpoint_every": 7,
+    "run.keep": 7,
+}
+
+
+def test_settings_that_no_program_is_made_from_change_none():
+    assert len(OTHERS) == len(programs.NOT_IN_PROGRAMS)
+    assert all(name.startswith(programs.NOT_IN_PROGRAMS) for name in OTHERS)
+    mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,))
+    lowered = []
+    for values in ({}, OTHERS):
+        config = runs.config_of(tiny, **values, **{"model.num_classes": 4})
+        state = create_state(config, mesh)
+        kinds = ("train", 8), ("statistics", 8), ("views", 0)
+        for kind, sub_batch in kinds:
+            program = Program(kind, 8, 4, 32, sub_batch, views=2 * (kind == "views"))
+            lowered.append(lower_program(config, mesh, state, program).as_text())
+    assert lowered[:3] == lowered[3:]
