@@ -138,6 +138,7 @@ _COLUMNS = (
     ("lower CPU s", "lower_cpu_s", "{:.1f}", 1),
     ("compile CPU s", "compile_cpu_s", "{:.1f}", 1),
     ("wall s", "seconds", "{:.1f}", 1),
+    ("load CPU s", "load_cpu_s", "{:.2f}", 1),
     ("lines", "lines", "{:,.0f}", 1),
     ("kernels", "kernels", "{:,.0f}", 1),
     ("step CPU ms", "step_cpu_s", "{:.1f}", 1e3),

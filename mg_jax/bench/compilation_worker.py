@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import serialize_executable
 
 from mg_jax.bench.step import random_batch
 from mg_jax.input.sampling import all_views, centre_view
@@ -73,12 +74,21 @@ class Worker:
             "lower_cpu_s": lowered_at - start,
             "compile_cpu_s": time.process_time() - lowered_at,
             "seconds": time.perf_counter() - began,
+            "load_cpu_s": self._load_cpu_s(compiled),
             "lines": len(lowered.as_text().splitlines()),
             "kernels": _kernels(compiled.as_text()),
         }
         if program.kind == "train":
             self._step, self._batch = compiled, random_batch(self._config, self._mesh, program)
         return cost
+
+    def _load_cpu_s(self, compiled: jax.stages.Compiled) -> float:
+        """What it costs to have the program again from what `kept_programs` writes of it."""
+        parts = serialize_executable.serialize(compiled)
+        start = time.process_time()
+        devices = list(self._mesh.devices.flat)
+        serialize_executable.deserialize_and_load(*parts, execution_devices=devices)
+        return time.process_time() - start
 
     def _run(self, iterations: int) -> dict[str, float]:
         rate = parallel.replicate(np.float32(0), self._mesh)

@@ -76,8 +76,9 @@ class KeptPrograms:
         if not self._changed and (program := self._load(_read(known).decode())) is not None:
             return program, True
         lowered = lower()
-        trees = f"{lowered.in_tree}\n{lowered.out_tree}"
-        name = _digest(f"{lowered.as_text()}\n{trees}\n{self._compiled_by}")
+        # The text says nothing of arguments that are not used.
+        arguments = f"{lowered.in_tree}\n{jax.tree.leaves(lowered.args_info)}\n{lowered.out_tree}"
+        name = _digest(f"{lowered.as_text()}\n{arguments}\n{self._compiled_by}")
         program, is_found, is_there = self._load(name), True, True
         if program is None:
             program, is_found, is_written = self._compile(lowered)

@@ -1,9 +1,11 @@
 """The kinds of programs of a run, and how each is lowered."""
 
+import json
 from collections.abc import Sequence
 from functools import partial
 
 import jax
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from mg_jax.grid import Grid
@@ -14,7 +16,6 @@ from mg_jax.runtime.kept_programs import KeptPrograms
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.xla_options import Options
 from mg_jax.training import evaluation_step, step
-from mg_jax.workdir.config import settings
 
 # The settings that no program is made from; programs of runs that differ in others are kept apart.
 NOT_IN_PROGRAMS = (
@@ -52,7 +53,8 @@ def create_executables(
       class_weights: of the loss of each class; None for 1.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    values = {k: v for k, v in settings(config).items() if not k.startswith(NOT_IN_PROGRAMS)}
+    settings = flatten_dict(json.loads(config.to_json()), sep=".")
+    values = {k: v for k, v in settings.items() if not k.startswith(NOT_IN_PROGRAMS)}
     made_from = repr((values, shapes, class_weights, mesh.axis_names))
     kept = KeptPrograms(made_from, list(mesh.devices.flat), run_options(config, mesh))
 

@@ -54,7 +54,7 @@ def write(source, text, when):
     kept_programs._sources.cache_clear()
 
 
-def started(made_from="settings", count=2, key="train", factor=3.0):
+def started(made_from="settings", count=2, key="train", factor=3.0, unused=jnp.int32):
     """What a process finds that starts now: is it found, was it lowered; the program works."""
     jax.clear_caches()
     devices, lowered = jax.devices()[:count], []
@@ -63,20 +63,24 @@ def started(made_from="settings", count=2, key="train", factor=3.0):
     def lower():
         lowered.append(key)
         step = parallel.pmap(
-            lambda state, x: ({"w": state["w"] * factor + lax.psum(x.sum(), parallel.AXIS)}, x),
+            lambda state, x, _: (
+                {"w": state["w"] * factor + lax.psum(x.sum(), parallel.AXIS)},
+                x,
+            ),
             mesh,
-            in_specs=(parallel.REPLICATED, parallel.SPLIT),
+            in_specs=(parallel.REPLICATED, parallel.SPLIT, parallel.SPLIT),
             out_specs=(parallel.REPLICATED, parallel.SPLIT),
             donate=(0,),
         )
         shape = jax.ShapeDtypeStruct((8,), jnp.float32)
         state = parallel.abstract({"w": shape}, mesh, parallel.REPLICATED)
-        return step.lower(state, parallel.abstract(shape, mesh, parallel.SPLIT))
+        split = (shape, jax.ShapeDtypeStruct((8,), unused))
+        return step.lower(state, *parallel.abstract(split, mesh, parallel.SPLIT))
 
     program, is_found = KeptPrograms(made_from, devices).get(key, lower)
     state = parallel.replicate({"w": np.ones(8, np.float32)}, mesh)
     x = np.arange(8, dtype=np.float32)
-    new, same = program(state, parallel.shard(x, mesh))
+    new, same = program(state, *parallel.shard((x, x.astype(unused)), mesh))
     np.testing.assert_array_equal(new["w"], factor + x.sum() + np.zeros(8))
     np.testing.assert_array_equal(same, x)
     assert state["w"].is_deleted()
@@ -116,6 +120,15 @@ def test_the_same_program_of_other_settings_or_sources_is_not_compiled_again(fol
     assert started() == LOWERED
 
 
+def test_arguments_that_it_does_not_use_tell_programs_apart(folder, source):
+    started()
+    for file in folder.glob("jit_*"):  # JAX's, for which they make no difference
+        file.unlink()
+    assert started("other labels", unused=jnp.uint8) == COMPILED
+    assert started("other labels", unused=jnp.uint8) == KNOWN
+    assert started() == KNOWN
+
+
 def test_sources_that_have_changed_since_the_process_began_are_not_relied_on(folder, source):
     started()
     write(source, "# a network\n", time.time())
@@ -136,9 +149,8 @@ def test_a_damaged_program_is_compiled_again(folder, source, damage):
         middle = len(content) // 2
         changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         path.write_bytes({"cut": content[:middle], "changed": changed, "empty": b""}[damage])
-    for file in folder.iterdir():  # JAX's
-        if file.is_file():
-            file.unlink()
+    for file in folder.glob("jit_*"):  # JAX's
+        file.unlink()
     assert started() == COMPILED
     assert started() == KNOWN
 
