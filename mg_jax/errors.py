@@ -36,6 +36,11 @@ def did_you_mean(given: str, names: Collection[str]) -> str:
       given: the beginning of a name, or a name that was misspelt.
       names: those that are known.
     """
+    near = near_name(given, names)
+    return f". Did you mean {near!r}?" if near else ""
+
+
+def near_name(given: str, names: Collection[str]) -> str | None:
+    """The name that was most likely meant; arguments as of `did_you_mean`."""
     longer = [name for name in names if given and name.startswith(given)]
-    near = longer or difflib.get_close_matches(given, names, n=1)
-    return f". Did you mean {near[0]!r}?" if near else ""
+    return next(iter(longer or difflib.get_close_matches(given, names, n=1)), None)

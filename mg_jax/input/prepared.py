@@ -47,7 +47,7 @@ def check_prepared(config) -> None:
 
 
 def check_builder(config) -> None:
-    """Checks that `data/` has a builder of the config's data set, which is not prepared.
+    """Checks that `data/` has a builder of the config's data set.
 
     Raises:
       UserError: if not, naming those that it has.
@@ -55,8 +55,8 @@ def check_builder(config) -> None:
     name = config.data.name.partition("/")[0]
     if name not in DATA_SETS:
         raise UserError(
-            f"data.name={config.data.name!r} is not prepared in data.dir={config.data.dir} and has "
-            f"no builder in data/; there are {', '.join(DATA_SETS)}{did_you_mean(name, DATA_SETS)}"
+            f"data.name={name!r} has no builder in data/; there are {', '.join(DATA_SETS)}"
+            f"{did_you_mean(name, DATA_SETS)}"
         )
 
 

@@ -4,7 +4,9 @@ import os
 import pathlib
 import tempfile
 
-from mg_jax.errors import UserError, did_you_mean
+from mg_jax.errors import UserError, near_name
+
+_MOST_COMPARED = 5000  # names, which take a tenth of a second
 
 
 def check_can_be_made(folder: pathlib.Path, flag: str) -> None:
@@ -31,6 +33,10 @@ def check_can_be_made(folder: pathlib.Path, flag: str) -> None:
 
 def did_you_mean_beside(path: pathlib.Path) -> str:
     """As `did_you_mean`, for a path that is not there, from what lies beside it."""
-    if not path.parent.is_dir():
+    try:
+        names = [] if path.exists() else os.listdir(path.parent)
+    except OSError:
         return ""
-    return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    visible = [name for name in names[:_MOST_COMPARED] if not name.startswith(".")]
+    near = near_name(path.name, visible)
+    return f". Did you mean {str(path.with_name(near))!r}?" if near else ""

@@ -2,11 +2,10 @@
 
 JAX's persistent cache knows a program by what it is lowered to, and to trace and lower a network is
 most of a warm start. Here it is known by what it is made from as well: its key, the settings, the
-sources, the versions, the devices and XLA's flags. What is not known by these is lowered; the same
-program of other settings or sources is there then.
+sources, the versions, the devices and XLA's flags. What these do not identify is lowered and then
+looked up by its text, so that a changed comment costs a trace but no compilation.
 """
 
-import functools
 import hashlib
 import importlib.metadata
 import os
@@ -24,11 +23,12 @@ from mg_jax.machine.atomic_file import replaced
 from mg_jax.runtime import program_cache
 from mg_jax.runtime.xla_options import Options
 
-_PACKAGE = pathlib.Path(__file__).parents[1]
-_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "dm-pix")
-_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
-# When a process began and when a file was changed is known to about a second each.
-_CLOCKS_DIFFER_S = 2
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+# When this process began, less what a clock of a file system may be behind.
+_BEGAN = psutil.Process().create_time() - 10
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+_OF_ACCELERATORS = ("nvidia-", "jax-cuda", "jax-rocm", "libtpu")
+_VARIABLES = ("FLAX_", "XLA_", "LIBTPU_")
 # Of JAX's configuration: where programs are kept, what is said, and platforms that are not used.
 _NOT_IN_PROGRAMS = ("jax_compilation_cache", "jax_persistent_cache", "jax_log", "jax_platforms")
 
@@ -56,14 +56,14 @@ class KeptPrograms:
         folder, alone = jax.config.jax_compilation_cache_dir, jax.process_count() == 1
         if folder is not None and jax.config.jax_enable_compilation_cache and alone:
             self._folder = pathlib.Path(folder) / "whole"
-        self._compiled_by = f"{_surroundings(self._devices)}\n{options}"
-        sources, self._changed = _sources()
-        self._made_from = f"{made_from}\n{sources}\n{self._compiled_by}"
+            self._compiled_by = f"{_surroundings(self._devices)}\n{options}"
+            self._sources = _sources()
+            self._made_from = f"{made_from}\n{self._sources}\n{self._compiled_by}"
 
     def get(
         self, key: object, lower: Callable[[], jax.stages.Lowered]
     ) -> tuple[jax.stages.Compiled, bool]:
-        """A program, and whether it was found on disk.
+        """A program, and whether it was found here or in JAX's cache.
 
         Args:
           key: whose `repr` says all that tells it from the other programs that are made from this.
@@ -72,21 +72,23 @@ class KeptPrograms:
         if self._folder is None:
             program, is_found, _ = self._compile(lower())
             return program, is_found
-        known = self._folder / _digest(f"{key!r}\n{self._made_from}")
-        if not self._changed and (program := self._load(_read(known).decode())) is not None:
-            return program, True
+        pointer = self._folder / _digest(f"{key!r}\n{self._made_from}")
+        if self._sources is not None:
+            program = self._load(_read(pointer))
+            if program is not None:
+                return program, True
         lowered = lower()
         # The text says nothing of arguments that are not used.
         arguments = f"{lowered.in_tree}\n{jax.tree.leaves(lowered.args_info)}\n{lowered.out_tree}"
-        name = _digest(f"{lowered.as_text()}\n{arguments}\n{self._compiled_by}")
-        program, is_found, is_there = self._load(name), True, True
+        by_text = _digest(f"{lowered.as_text()}\n{arguments}\n{self._compiled_by}").encode()
+        program, is_found, is_kept = self._load(by_text), True, True
         if program is None:
             program, is_found, is_written = self._compile(lowered)
             # Of a program that JAX's cache gave, XLA writes but a part, which fails when it is run
             # (jaxlib 0.10.2, CPU). What JAX has just written was compiled here.
-            is_there = is_written and self._keep(name, program)
-        if is_there and not self._changed:
-            _write(known, name.encode())
+            is_kept = is_written and self._keep(by_text, program)
+        if is_kept and self._sources is not None and self._sources == _sources():
+            _write(pointer, by_text)
         return program, is_found
 
     def _compile(self, lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, bool, bool]:
@@ -96,37 +98,47 @@ class KeptPrograms:
         here = program_cache.found_here(), program_cache.written_here()
         return program, here[0] > found, here[1] > written
 
-    def _load(self, name: str) -> jax.stages.Compiled | None:
-        """The program of a file; None if it is not there, whole and of use."""
-        checksum, content = (content := _read(self._folder / "programs" / name))[:64], content[64:]
-        if not content or _digest(content) != checksum.decode():
+    def _load(self, by_text: bytes) -> jax.stages.Compiled | None:
+        """The program of a text's digest; None if it is not there, whole and of use."""
+        if len(by_text) != _DIGITS or not by_text.isalnum():
+            return None
+        content = _read(self._program(by_text))
+        checksum, packed = content[:_DIGITS], content[_DIGITS:]
+        if _digest(packed).encode() != checksum:
             return None
         try:
-            parts = pickle.loads(zlib.decompress(content))
+            parts = pickle.loads(zlib.decompress(packed))
             return serialize_executable.deserialize_and_load(
                 *parts, execution_devices=self._devices
             )
         except Exception:  # whatever it is, the program can be compiled
             return None
 
-    def _keep(self, name: str, program: jax.stages.Compiled) -> bool:
+    def _keep(self, by_text: bytes, program: jax.stages.Compiled) -> bool:
         """Writes a program, if it can be written; returns whether it is there now."""
         try:
-            parts = pickle.dumps(serialize_executable.serialize(program))
-        except (ValueError, TypeError, NotImplementedError, jax.errors.JaxRuntimeError):
-            return False  # not on every platform
-        content = zlib.compress(parts, 1)
-        return _write(self._folder / "programs" / name, _digest(content).encode() + content)
+            packed = zlib.compress(pickle.dumps(serialize_executable.serialize(program)), 1)
+        except (
+            Exception
+        ):  # whatever it is, the program can be run; not every platform's can be kept
+            return False
+        return _write(self._program(by_text), _digest(packed).encode() + packed)
+
+    def _program(self, by_text: bytes) -> pathlib.Path:
+        return self._folder / "programs" / by_text.decode("ascii", "replace")
 
 
 def _digest(content: str | bytes) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
+_DIGITS = len(_digest(""))
+
+
 def _read(path: pathlib.Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # not there, or the folder of an empty name
+    except OSError:
         return b""
 
 
@@ -141,19 +153,25 @@ def _write(path: pathlib.Path, content: bytes) -> bool:
     return True
 
 
-@functools.cache
-def _sources() -> tuple[str, bool]:
-    """A digest of the package's sources, and whether one is younger than this process."""
-    found, youngest = [], 0.0
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        found.append(f"{path.relative_to(_PACKAGE)} {_digest(path.read_bytes())}")
-        youngest = max(youngest, path.stat().st_mtime)
-    began = psutil.Process().create_time() - _CLOCKS_DIFFER_S
-    return _digest("\n".join(found)), youngest > began
+def _sources() -> str | None:
+    """A digest of the package's sources; None if one may have changed since the process began."""
+    found = []
+    try:
+        for path in sorted(_PACKAGE.rglob("[!.]*.py")):
+            status = path.stat()
+            # A file that replaces another one may bring its old time along, but not of its inode.
+            if max(status.st_mtime, status.st_ctime) > _BEGAN:
+                return None
+            found.append(f"{path.relative_to(_PACKAGE)} {_digest(path.read_bytes())}")
+    except OSError:
+        return None
+    # Where packages are archives or have no sources, there are none to tell versions apart.
+    return _digest("\n".join(found)) if found else None
 
 
 def _surroundings(devices: Sequence[jax.Device]) -> str:
     """Versions, machine, devices and flags, as text."""
+    on_cpu = devices[0].platform == "cpu"
     settings = {
         name: value
         for name, value in jax.config.values.items()
@@ -164,9 +182,9 @@ def _surroundings(devices: Sequence[jax.Device]) -> str:
             platform.python_version(),
             [(name, _version(name)) for name in _LIBRARIES],
             devices[0].client.platform_version,
-            [(device.id, device.device_kind) for device in devices],
-            _instructions() if devices[0].platform == "cpu" else None,
-            [(name, os.environ.get(name)) for name in _FLAGS],
+            [(device, device.device_kind) for device in devices],
+            _instructions() if on_cpu else _versions_of_accelerators(),
+            sorted((n, v) for n, v in os.environ.items() if n.startswith(_VARIABLES)),
             sorted(settings.items()),
         )
     )
@@ -179,9 +197,15 @@ def _version(library: str) -> str | None:
         return None
 
 
+def _versions_of_accelerators() -> list[tuple[str, str]]:
+    """Of the libraries and plugins whose kernels programs call."""
+    installed = importlib.metadata.distributions()
+    pairs = [(each.metadata["Name"].lower(), each.version) for each in installed]
+    return sorted(pair for pair in pairs if pair[0].startswith(_OF_ACCELERATORS))
+
+
 def _instructions() -> str:
     """What the CPU can do; a program with instructions that another one lacks would crash there."""
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("flags", "Features")):
-            return line
-    return platform.processor()
+    lines = _read(pathlib.Path("/proc/cpuinfo")).decode(errors="replace").splitlines()
+    flags = (line for line in lines if line.startswith(("flags", "Features")))
+    return next(flags, platform.processor())

@@ -7,7 +7,8 @@ import jax
 
 from mg_jax.runtime import hosts
 
-_HIT, _WRITTEN = "/jax/compilation_cache/cache_hits", "/jax/compilation_cache/cache_misses"
+_HIT = "/jax/compilation_cache/cache_hits"
+_WRITTEN = "/jax/compilation_cache/cache_misses"  # JAX says so when it writes what it missed
 _counts = threading.local()
 
 

@@ -17,7 +17,8 @@ from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.xla_options import Options
 from mg_jax.training import evaluation_step, step
 
-# The settings that no program is made from; programs of runs that differ in others are kept apart.
+# The settings, and the section, that no program is made from; runs that differ in others do not
+# share programs unless they lower to the same.
 NOT_IN_PROGRAMS = (
     *("data.dir", "data.max_damaged", "init_from", "prepare.", "schedule.videos"),
     *("run.cache_dir", "run.readers", "run.compile_ahead", "run.accept_other_videos"),
@@ -52,17 +53,34 @@ def create_executables(
       state: gives shapes and dtypes.
       class_weights: of the loss of each class; None for 1.
     """
+    config = config.copy_and_resolve_references()  # as it is now, whenever a program is lowered
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    settings = flatten_dict(json.loads(config.to_json()), sep=".")
-    values = {k: v for k, v in settings.items() if not k.startswith(NOT_IN_PROGRAMS)}
-    made_from = repr((values, shapes, class_weights, mesh.axis_names))
-    kept = KeptPrograms(made_from, list(mesh.devices.flat), run_options(config, mesh))
+    text = f"{made_from(config, shapes, class_weights)}\n{mesh.axis_names}"
+    kept = KeptPrograms(text, list(mesh.devices.flat), run_options(config, mesh))
 
     def find_or_compile(program: Program) -> tuple[jax.stages.Compiled, bool]:
         lower = partial(lower_program, config, mesh, shapes, program, class_weights)
         return kept.get(program, lower)
 
     return Executables(find_or_compile, memory.limit_bytes())
+
+
+def made_from(config, shapes: TrainState, class_weights: Sequence[float] | None) -> str:
+    """What the programs of a run are made from besides sources and surroundings, as text.
+
+    Args:
+      config: of the run.
+      shapes: of the state.
+      class_weights: of the loss of each class; None for 1.
+    """
+    settings = flatten_dict(json.loads(config.to_json()), sep=".")
+    values = {name: value for name, value in settings.items() if _is_in_programs(name)}
+    return repr((values, shapes, class_weights))
+
+
+def _is_in_programs(setting: str) -> bool:
+    section = setting.partition(".")[0] + "."
+    return setting not in NOT_IN_PROGRAMS and section not in NOT_IN_PROGRAMS
 
 
 def run_options(config, mesh: Mesh) -> Options:

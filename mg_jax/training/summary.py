@@ -45,7 +45,9 @@ def describe_start(session: Session, start: int, *, known: bool) -> str:
     videos = len(session.data.train.videos)
     if not start:
         epochs = describe_epochs(session.config, session.schedule, videos)
-        again = ", which holds a run but no checkpoint, from the beginning" if known else ""
+        again = (
+            ", which holds a run but no readable checkpoint, from the beginning" if known else ""
+        )
         length = f"{session.schedule.iterations:,} iterations, {epochs}"
         return f"training in {session.workdir}{again}: {length}"
     text = f"continuing {session.workdir} at step {start}"

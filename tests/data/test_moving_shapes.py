@@ -160,7 +160,7 @@ def test_missing_data_says_how_to_prepare_it(tmp_path):
 
 
 def test_an_unknown_data_set_names_those_there_are(tmp_path):
-    with pytest.raises(UserError, match=r"data.name='kinetix' is not .* has no builder in data/"):
+    with pytest.raises(UserError, match=r"data.name='kinetix' has no builder"):
         prepare(config_for(tmp_path, name="kinetix"))
 
 

@@ -255,7 +255,7 @@ def run_main(*arguments):
         (["--config.model.depth=18"], "error: model.depth=18 does not exist"),
         (["--config.schedule.steps=(1,a)"], "must be iterations, whole numbers"),
         (["--config=configs/nope.py"], "configs/nope.py is not there; recipes are configs/*.py"),
-        (["--config=configs/kinetics_slowfst.py"], "Did you mean 'kinetics_slowfast.py'?"),
+        (["--config=configs/kinetics_slowfst.py"], "Did you mean 'configs/kinetics_slowfast.py'?"),
         (["--config.data.name=kinetic/400"], "no builder in data/; there are kinetics, "),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
         (["--mode=pln"], "export>. Did you mean 'plan'?"),

@@ -1,5 +1,7 @@
 """Programs kept whole: found without lowering them, and only where they are the same."""
 
+import json
+import math
 import os
 import shutil
 import time
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from jax import lax
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
@@ -19,8 +22,6 @@ from mg_jax.training import programs
 from mg_jax.training.programs import lower_program
 from mg_jax.training.state import create_state
 from tests import runs, tiny
-
-AN_HOUR_AGO = time.time() - 3600
 
 
 @pytest.fixture
@@ -39,19 +40,13 @@ def folder(tmp_path):
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """The only source of a package, an hour old."""
+    """The only source of a package, older than this process."""
     path = tmp_path / "package" / "network.py"
     path.parent.mkdir()
+    path.write_text("# a network\n")
     monkeypatch.setattr(kept_programs, "_PACKAGE", path.parent)
-    write(path, "# a network\n", AN_HOUR_AGO)
-    yield path
-    kept_programs._sources.cache_clear()
-
-
-def write(source, text, when):
-    source.write_text(text)
-    os.utime(source, (when, when))
-    kept_programs._sources.cache_clear()
+    monkeypatch.setattr(kept_programs, "_BEGAN", math.inf)
+    return path
 
 
 def started(made_from="settings", count=2, key="train", factor=3.0, unused=jnp.int32):
@@ -111,13 +106,14 @@ def test_the_same_program_of_other_settings_or_sources_is_not_compiled_again(fol
     started()
     assert started("other settings") == LOWERED
     assert started("other settings") == KNOWN
-    write(source, "# a network, explained\n", AN_HOUR_AGO)
+    source.write_text("# a network, explained\n")
     assert started() == LOWERED
     assert started() == KNOWN
     (source.parent / "new.py").touch()
-    os.utime(source.parent / "new.py", (AN_HOUR_AGO, AN_HOUR_AGO))
-    kept_programs._sources.cache_clear()
     assert started() == LOWERED
+    assert started() == KNOWN
+    (source.parent / ".#new.py").symlink_to("an editor's lock")
+    assert started() == KNOWN
 
 
 def test_arguments_that_it_does_not_use_tell_programs_apart(folder, source):
@@ -129,30 +125,48 @@ def test_arguments_that_it_does_not_use_tell_programs_apart(folder, source):
     assert started() == KNOWN
 
 
-def test_sources_that_have_changed_since_the_process_began_are_not_relied_on(folder, source):
+def test_where_sources_may_have_changed_or_cannot_be_read_programs_are_lowered(
+    folder, source, monkeypatch
+):
     started()
-    write(source, "# a network\n", time.time())
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_programs, "_BEGAN", time.time() - 3600)
+        assert started() == LOWERED
+        newer = source.with_suffix(".new")
+        newer.write_text("# another network\n")
+        os.utime(newer, (0, 0))
+        newer.rename(source)  # as rsync does, and keeps the file's old time
+        assert started() == LOWERED
+        assert started() == LOWERED
     assert started() == LOWERED
-    assert started() == LOWERED
-    write(source, "# a network\n", AN_HOUR_AGO)
     assert started() == KNOWN
+    source.unlink()
+    assert started() == LOWERED  # an archive has no sources
+    assert started() == LOWERED
+    source.symlink_to("nothing")
+    assert started() == LOWERED
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "gone"])
-def test_a_damaged_program_is_compiled_again(folder, source, damage):
+@pytest.mark.parametrize("of", ["program", "pointer"])
+def test_what_is_damaged_is_made_again(folder, source, of):
     started()
-    (path,) = (folder / "whole" / "programs").iterdir()
+    (program,) = (folder / "whole" / "programs").iterdir()
+    (pointer,) = (path for path in (folder / "whole").iterdir() if path.is_file())
+    path = program if of == "program" else pointer
     content = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        middle = len(content) // 2
-        changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-        path.write_bytes({"cut": content[:middle], "changed": changed, "empty": b""}[damage])
-    for file in folder.glob("jit_*"):  # JAX's
-        file.unlink()
-    assert started() == COMPILED
-    assert started() == KNOWN
+    middle = len(content) // 2
+    for damaged in (
+        content[:middle],
+        content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        b"\xff" + content[1:],
+        bytes(len(content)),
+        b"",
+    ):
+        path.write_bytes(damaged)
+        for file in folder.glob("jit_*"):  # JAX's
+            file.unlink()
+        assert started() == (COMPILED if of == "program" else LOWERED)
+        assert started() == KNOWN
 
 
 def test_what_jax_has_found_is_not_kept_since_it_is_not_whole(folder, source):
@@ -191,7 +205,6 @@ OTHERS = {
 
 def test_settings_that_no_program_is_made_from_change_none():
     assert len(OTHERS) == len(programs.NOT_IN_PROGRAMS)
-    assert all(name.startswith(programs.NOT_IN_PROGRAMS) for name in OTHERS)
     mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,))
     lowered = []
     for values in ({}, OTHERS):
@@ -202,3 +215,20 @@ def test_settings_that_no_program_is_made_from_change_none():
             program = Program(kind, 8, 4, 32, sub_batch, views=2 * (kind == "views"))
             lowered.append(lower_program(config, mesh, state, program).as_text())
     assert lowered[:3] == lowered[3:]
+
+
+def test_every_other_setting_and_class_weights_and_shapes_tell_programs_apart():
+    def made_from(config, weights=None, width=8):
+        return programs.made_from(config, jax.ShapeDtypeStruct((width,), jnp.float32), weights)
+
+    config = tiny.get_config()
+    texts = [made_from(config), made_from(config, (1.0, 2.0)), made_from(config, width=9)]
+    names = flatten_dict(json.loads(config.to_json()), sep=".")
+    for name in names:
+        changed = config.copy_and_resolve_references()
+        with changed.ignore_type():
+            changed.update_from_flattened_dict({name: "another value"})
+        is_free = name in OTHERS or name.startswith("prepare.")
+        assert (made_from(changed) == texts[0]) == is_free, name
+        texts += [] if is_free else [made_from(changed)]
+    assert len(set(texts)) == len(texts) > 80

@@ -55,7 +55,7 @@ def test_a_preview_needs_prepared_data(recipe, tmp_path):
     with pytest.raises(UserError, match=r"no prepared data set in .*prepare it with --mode=prepa"):
         check_preview(recipe, tmp_path / "run")
     recipe.data.name = "moving_shaeps"
-    with pytest.raises(UserError, match=r"'moving_shaeps' is not prepared in .*Did you mean"):
+    with pytest.raises(UserError, match=r"'moving_shaeps' has no builder .*'moving_shapes'"):
         check_preview(recipe, tmp_path / "run")
 
 
@@ -67,11 +67,11 @@ def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe
     refused(r"holds no checkpoint; train there first: main.py --config=CONFIG --workdir=")
     refused(r"none is not there; train there first", tmp_path / "none")
     (tmp_path / "gestures").mkdir()
-    refused(r"gesturs is not there; .* Did you mean 'gestures'", tmp_path / "gesturs")
+    refused(r"gesturs is not there; .* Did you mean '.*/gestures'\?", tmp_path / "gesturs")
     refused(r"give a --workdir with checkpoints, or .*--config.init_from=FILE", None)
     refused(r"--video=.*a.mp4 is not there$", videos=[tmp_path / "a.mp4"])
     (tmp_path / "jump_1.mp4").touch()
-    refused(r"is not there. Did you mean 'jump_1.mp4'", videos=[tmp_path / "jmp_1.mp4"])
+    refused(r"is not there. Did you mean '.*/jump_1.mp4'\?", videos=[tmp_path / "jmp_1.mp4"])
     refused(r"must be a file that ends in .csv or .json", output=tmp_path / "a.txt")
     refused(r"there is no folder .*none", output=tmp_path / "none" / "a.csv")
     recipe.init_from = "nothing.safetensors"
@@ -83,7 +83,7 @@ def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe
     refused(r"Did you mean '.*/run'\?", None)
     (tmp_path / "weights.pyth").touch()
     recipe.init_from = str(tmp_path / "weigths.pyth")
-    refused(r"is not there; .* Did you mean 'weights.pyth'", None)
+    refused(r"is not there; .* Did you mean '.*/weights.pyth'\?", None)
 
 
 def test_features_need_an_output_of_a_known_kind(recipe, tmp_path):
