@@ -83,7 +83,7 @@ class Worker:
         return cost
 
     def _load_cpu_s(self, compiled: jax.stages.Compiled) -> float:
-        """What it costs to have the program again from what `kept_programs` writes of it."""
+        """What it costs to make the program again from what `kept_programs` packs and writes."""
         parts = serialize_executable.serialize(compiled)
         start = time.process_time()
         devices = list(self._mesh.devices.flat)

@@ -45,11 +45,10 @@ def describe_start(session: Session, start: int, *, known: bool) -> str:
     videos = len(session.data.train.videos)
     if not start:
         epochs = describe_epochs(session.config, session.schedule, videos)
-        again = (
-            ", which holds a run but no readable checkpoint, from the beginning" if known else ""
-        )
-        length = f"{session.schedule.iterations:,} iterations, {epochs}"
-        return f"training in {session.workdir}{again}: {length}"
+        where = str(session.workdir)
+        if known:
+            where += ", which holds a run but no readable checkpoint, from the beginning"
+        return f"training in {where}: {session.schedule.iterations:,} iterations, {epochs}"
     text = f"continuing {session.workdir} at step {start}"
     if not known:
         text += f"; there is no {DATA_RECORD}, so its videos are taken to be the present ones"
