@@ -118,9 +118,7 @@ class KeptPrograms:
         """Writes a program, if it can be written; returns whether it is there now."""
         try:
             packed = zlib.compress(pickle.dumps(serialize_executable.serialize(program)), 1)
-        except (
-            Exception
-        ):  # whatever it is, the program can be run; not every platform's can be kept
+        except Exception:  # not every platform's programs can be kept, but all can be run
             return False
         return _write(self._program(by_text), _digest(packed).encode() + packed)
 
