@@ -55,7 +55,8 @@ def create_model(
         dtype=dtype,
     )
     first = partial(first_clip, axis_name) if first_index is None else lambda _: first_index
-    parts = Parts(partial(Conv, dtype=dtype, platform=platform), norm, remat, train, first)
+    conv = partial(Conv, dtype=dtype, platform=platform)
+    parts = Parts(conv, norm, remat, train, first, platform)
     module = importlib.import_module(MODELS[config.name].module)
     with missing_settings_named(config):
         return module.create(config, parts)

@@ -9,7 +9,8 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
  - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k;
  - 5 x 7 x 7 with stride 2, once its frames lie side by side: 2 x 2 pixels do so as well, then as
    4 x 4 with stride 1, for several frames at once; on GPUs 1 x 7 x 7 likewise;
- - 1 x 3 x 3 of few channels on GPUs: neighbouring columns lie side by side as channels.
+ - 1 x 3 x 3 of few channels on GPUs: neighbouring columns lie side by side as channels;
+ - k x 1 x 1 of so few frames that each reaches every other, on GPUs: all frames lie side by side.
 
 On CPUs XLA is slow in the gradient of a k x 1 x 1 kernel, so there these are matrix products, as
 1 x 1 x 1 is everywhere.
@@ -42,6 +43,8 @@ class Conv(nn.Module):
       use_bias: add a bias, initialised to zero.
       dtype: compute dtype; parameters are stored as float32.
       platform: that it is compiled for: cpu, gpu or tpu.
+      side_by_side: so many frames of a position lie side by side, and kernels over time are for
+        `convolve_all_frames`; 0 where frames lie apart.
 
     Input and output: `B T H W C`.
     """
@@ -52,14 +55,17 @@ class Conv(nn.Module):
     use_bias: bool = False
     dtype: jnp.dtype = jnp.float32
     platform: str = "cpu"
+    side_by_side: int = 0
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         shape = (*self.kernel, x_BTHWC.shape[-1], self.features)
-        kernel = self.param("kernel", he_fan_out, shape, jnp.float32)
-        y_BTHWC = convolve(
-            x_BTHWC.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.platform
-        )
+        kernel = self.param("kernel", he_fan_out, shape, jnp.float32).astype(self.dtype)
+        x_BTHWC = x_BTHWC.astype(self.dtype)
+        if self.side_by_side and self.kernel[0] > 1:
+            y_BTHWC = convolve_all_frames(x_BTHWC, kernel[:, 0, 0], self.side_by_side)
+        else:
+            y_BTHWC = convolve(x_BTHWC, kernel, self.strides, self.platform)
         if self.use_bias:
             bias_C = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y_BTHWC = y_BTHWC + bias_C.astype(self.dtype)
@@ -153,6 +159,39 @@ def _convolve_time_by_products(x_BTHWC: jax.Array, kernel_TIO: jax.Array, stride
     y = jnp.pad(y, ((0, 0), (time // 2, time // 2), *(4 * ((0, 0),))))
     taps = [lax.index_in_dim(y, i, 4, keepdims=False) for i in range(time)]
     return sum(lax.slice_in_dim(tap, i, i + T, axis=1) for i, tap in enumerate(taps))
+
+
+def reaches_all(frames: int, taps: int) -> bool:
+    """Whether a kernel over time, wherever its middle lies, covers all frames of a clip."""
+    return frames <= taps // 2 + 1
+
+
+def convolve_all_frames(x_B11NC: jax.Array, kernel_TIO: jax.Array, frames: int) -> jax.Array:
+    """A k x 1 x 1 convolution as one product of all frames of a position, side by side.
+
+    It multiplies by no padding. And of a kernel that is longer than the clip XLA on GPUs computes
+    the gradient from transposed copies of both operands; that of a product needs none.
+
+    Args:
+      x_B11NC: positions N = H W T with the T frames of each together.
+      kernel_TIO: that `reaches_all` frames.
+      frames: T.
+
+    Returns:
+      `B 1 1 N O`.
+    """
+    B, _, _, N, C = x_B11NC.shape
+    time, _, features = kernel_TIO.shape
+    # Of each input frame, its taps for all output frames.
+    kernel_TCTO = jnp.stack(
+        [
+            jnp.stack([kernel_TIO[time // 2 + i - o] for o in range(frames)], 1)
+            for i in range(frames)
+        ]
+    )
+    x = x_B11NC.reshape(B, N // frames, frames * C)
+    y = pointwise(x, kernel_TCTO.reshape(frames * C, frames * features))
+    return y.reshape(B, 1, 1, N, features)
 
 
 def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:
@@ -310,7 +349,8 @@ def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _max_pool_forward(x_BTHWC: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    out, index = _max_pool(x_BTHWC)
+    # Those that read the maxima are not to compute them again.
+    out, index = lax.optimization_barrier(_max_pool(x_BTHWC))
     # Of the input only the shape is used.
     return out, (index, x_BTHWC)
 

@@ -28,7 +28,12 @@ class I3D(ResNet3D):
         """Logits `B K` in float32 of normalised clips."""
         pathways = (self.pathway,)
         common = {"conv": self.conv, "norm": self.norm}
-        parts = {**common, "non_local": self.non_local, "block": self.block}
+        parts = {
+            **common,
+            "non_local": self.non_local,
+            "block": self.block,
+            "platform": self.platform,
+        }
         x = Stems(pathways, **common, name="s1")([clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
             x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)

@@ -23,6 +23,7 @@ class Parts:
       train: training or inference.
       first_clip: called with how many clips the network is given, gives the index of the first of
         them in the global batch.
+      platform: that it is compiled for: cpu, gpu or tpu.
     """
 
     conv: ModuleDef
@@ -30,6 +31,7 @@ class Parts:
     remat: bool
     train: bool
     first_clip: Callable[[int], jax.Array | int]
+    platform: str
 
 
 def first_clip(axis_name: str | None, B: int) -> jax.Array | int:

@@ -12,8 +12,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 
-from mg_jax.models.conv import Kernel, max_pool_3x3, max_pool_3x3_unpadded
+from mg_jax.models.conv import (
+    Kernel,
+    max_pool_3x3,
+    max_pool_3x3_unpadded,
+    reaches_all,
+)
 from mg_jax.models.drop_path import drop_path_at
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.parts import ModuleDef, Parts, clip_keys
@@ -58,21 +64,42 @@ class Stem(nn.Module):
         return nn.relu(max_pool(self.norm(name="bn")(x)))
 
 
+def frames_last(x_BTHWC: jax.Array) -> jax.Array:
+    """All frames of a position side by side, positions along one axis: `B 1 1 HWT C`."""
+    B, *_, C = x_BTHWC.shape
+    return x_BTHWC.transpose(0, 2, 3, 1, 4).reshape(B, 1, 1, -1, C)
+
+
+def frames_first(x_B11NC: jax.Array, extent: tuple[int, int, int]) -> jax.Array:
+    """Undoes `frames_last` of clips of an extent `T H W`."""
+    T, H, W = extent
+    # XLA would put channels first, for the sums over positions in batch norm's gradient.
+    x_B11NC = with_layout_constraint(x_B11NC, Layout((0, 1, 2, 3, 4)))
+    return x_B11NC.reshape(x_B11NC.shape[0], H, W, T, -1).transpose(0, 3, 1, 2, 4)
+
+
 class Bottleneck(nn.Module):
-    """t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1; the last BN starts at zero (Goyal et al., 2017)."""
+    """t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1; the last BN starts at zero (Goyal et al., 2017).
+
+    Attributes are those of ResBlock.
+    """
 
     inner: int
     frames: int
     stride: int
     conv: ModuleDef
     norm: ModuleDef
+    extent: tuple[int, int, int] | None = None
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
-        x = self.conv(self.inner, (self.frames, 1, 1), name="a")(x_BTHWC)
-        x = nn.relu(self.norm(name="a_bn")(x))
+        side_by_side = self.extent[0] if self.extent else 0
+        a = self.conv(self.inner, (self.frames, 1, 1), side_by_side=side_by_side, name="a")
+        x = nn.relu(self.norm(name="a_bn")(a(x_BTHWC)))
+        x = frames_first(x, self.extent) if self.extent else x
         x = self.conv(self.inner, (1, 3, 3), (1, self.stride, self.stride), name="b")(x)
         x = nn.relu(self.norm(name="b_bn")(x))
+        x = frames_last(x) if self.extent else x
         kernel_IO = Kernel(4 * self.inner, name="c")(x.shape[-1])
         return self.norm(name="c_bn", scale_init=nn.initializers.zeros)(x, kernel_IO)
 
@@ -88,6 +115,8 @@ class ResBlock(nn.Module):
       norm: normalisation.
       place: index of the stage, 0 for res2, and of the block in it.
       drop_path: called with the place, makes what leaves out the bottleneck for some clips.
+      extent: `T H W` of clips that come and go as `frames_last` has them, in a block that changes
+        no shape; None for `B T H W C`.
     """
 
     inner: int
@@ -97,12 +126,12 @@ class ResBlock(nn.Module):
     norm: ModuleDef
     place: tuple[int, int] = (0, 0)
     drop_path: ModuleDef | None = None
+    extent: tuple[int, int, int] | None = None
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
-        branch = Bottleneck(
-            self.inner, self.frames, self.stride, self.conv, self.norm, name="branch2"
-        )
+        settings = (self.inner, self.frames, self.stride, self.conv, self.norm)
+        branch = Bottleneck(*settings, self.extent, name="branch2")
         shortcut = x_BTHWC
         if self.stride != 1 or x_BTHWC.shape[-1] != 4 * self.inner:
             strides = (1, self.stride, self.stride)
@@ -159,6 +188,7 @@ class Stage(nn.Module):
       norm: normalisation.
       non_local: makes a non-local block.
       block: residual block.
+      platform: that it is compiled for: cpu, gpu or tpu.
     """
 
     pathways: tuple[Pathway, ...]
@@ -168,14 +198,18 @@ class Stage(nn.Module):
     norm: ModuleDef
     non_local: ModuleDef
     block: ModuleDef
+    platform: str = "cpu"
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
         outputs = []
         for i, (pathway, x) in enumerate(zip(self.pathways, inputs, strict=True)):
-            frames = pathway.stage_frames[self.index]
+            extent, frames = None, pathway.stage_frames[self.index]
             for j in range(self.blocks):
                 stride = 2 if j == 0 and self.index > 0 else 1
+                if j == 1 and self._wants_frames_last(pathway, x.shape[1]):
+                    extent = x.shape[1:4]
+                    x = frames_last(x)
                 x = self.block(
                     inner=pathway.width * 2**self.index,
                     frames=frames[j % len(frames)],
@@ -183,14 +217,26 @@ class Stage(nn.Module):
                     conv=self.conv,
                     norm=self.norm,
                     place=(self.index, j),
+                    extent=extent,
                     name=f"pathway{i}_res{j}",
                 )(x)
                 if j in pathway.non_local[self.index]:
                     x = self.non_local(
                         conv=self.conv, norm=self.norm, name=f"pathway{i}_nonlocal{j}"
                     )(x)
-            outputs.append(x)
+            outputs.append(frames_first(x, extent) if extent else x)
         return outputs
+
+    def _wants_frames_last(self, pathway: Pathway, frames: int) -> bool:
+        """Whether blocks that keep their shape take clips as `frames_last` has them.
+
+        So `convolve_all_frames` needs no copies: arrays of 4 C channels lie like this throughout,
+        and within a block those of C are put in order where they are written anyway.
+        """
+        taps = [n for n in pathway.stage_frames[self.index] if n > 1]
+        if self.platform != "gpu" or not taps or pathway.non_local[self.index]:
+            return False
+        return all(reaches_all(frames, n) for n in taps)
 
 
 class Head(nn.Module):
@@ -239,6 +285,7 @@ class ResNet3D(nn.Module):
       norm: normalisation.
       non_local: non-local block, called with conv and norm.
       block: residual block, called with inner, frames, stride, conv and norm.
+      platform: that it is compiled for: cpu, gpu or tpu.
       train: training or inference.
       first_clip: see `Parts`.
     """
@@ -251,6 +298,7 @@ class ResNet3D(nn.Module):
     norm: ModuleDef
     non_local: ModuleDef
     block: ModuleDef
+    platform: str
     train: bool
     first_clip: Callable[[int], jax.Array | int]
 
@@ -282,6 +330,7 @@ def resnet_fields(config, parts: Parts) -> dict[str, Any]:
             pool_first=config.non_local.pool_first,
         ),
         "block": block,
+        "platform": parts.platform,
         "train": parts.train,
         "first_clip": parts.first_clip,
     }

@@ -81,7 +81,12 @@ class SlowFast(ResNet3D):
         """Logits `B K` in float32 of normalised clips; alpha divides their frames."""
         pathways = (self.pathway, self.fast)
         common = {"conv": self.conv, "norm": self.norm}
-        parts = {**common, "non_local": self.non_local, "block": self.block}
+        parts = {
+            **common,
+            "non_local": self.non_local,
+            "block": self.block,
+            "platform": self.platform,
+        }
         fusion = (self.alpha, self.fusion_frames, self.fusion_norm)
         slow = slow_frames(clips_BTHWC.shape[1], self.alpha, self.slow_frames)
         x = Stems(pathways, **common, name="s1")([clips_BTHWC[:, slow], clips_BTHWC])

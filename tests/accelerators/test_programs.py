@@ -3,16 +3,24 @@
 import dataclasses
 import json
 import re
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from mg_jax.accelerators import topology
-from mg_jax.accelerators.compilation import compile_program, schedule_programs
+from mg_jax.accelerators.compilation import compile_absent, compile_program, schedule_programs
 from mg_jax.accelerators.devices import ACCELERATORS, find_accelerator
+from mg_jax.accelerators.hlo_costs import program_costs
 from mg_jax.bench import program, program_compared
 from mg_jax.errors import UserError
+from mg_jax.models.conv import Conv
+from mg_jax.models.non_local import NonLocal
+from mg_jax.models.norm import SubBatchNorm
+from mg_jax.models.resnet3d import Pathway, ResBlock, Stage
 from mg_jax.recipe import schedule_from_config
+from mg_jax.runtime import parallel
 from mg_jax.tools import plan_absent
 from tests import absent, runs
 from tests.accelerators import figures
@@ -54,6 +62,36 @@ def test_batch_norm_crosses_devices_where_sub_batches_do_once_each_way(compile_o
     assert len([layer for layer in backward if layer in norms]) <= len(norms) + 1
     # Gradients go in between, fewer than there are norms.
     assert len(collectives(costs)) < 3 * len(norms)
+
+
+def test_a_stage_of_two_frames_takes_less_than_in_the_form_of_longer_clips():
+    """XLA for GPUs keeps transposed copies for the gradient of a kernel longer than the clip."""
+    mesh = absent.mesh("h100")
+    pathway = Pathway(64, 1, ((1,), (1,), (3,), (3,)))
+    norm = partial(SubBatchNorm, sub_batch=8, train=True, dtype=jnp.bfloat16)
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    x = jax.ShapeDtypeStruct((64, 2, 14, 14, 1024), jnp.bfloat16, sharding=place)
+
+    def costs(platform):
+        conv = partial(Conv, dtype=jnp.bfloat16, platform=platform)
+        stage = Stage((pathway,), 2, 3, conv, norm, NonLocal, ResBlock, platform)
+        variables = jax.eval_shape(stage.init, jax.random.key(0), [x])
+
+        @partial(jax.grad, argnums=(0, 1))
+        def gradients(params, x, statistics):
+            variables = {"params": params, "batch_stats": statistics}
+            (y,), _ = stage.apply(variables, [x], mutable=["batch_stats"])
+            return jnp.mean(jnp.square(y.astype(jnp.float32)))
+
+        given = parallel.abstract(
+            (variables["params"], x, variables["batch_stats"]), mesh, place.spec
+        )
+        return program_costs(compile_absent(jax.jit(gradients).lower(*given), mesh))
+
+    side_by_side, apart = costs("gpu"), costs("tpu")
+    assert side_by_side.memory_bytes < 0.95 * apart.memory_bytes
+    assert side_by_side.flops < 0.95 * apart.flops
+    assert side_by_side.bytes < apart.bytes
 
 
 def test_a_program_for_a_tpu_has_the_same_layers():

@@ -11,9 +11,10 @@ from jax import lax
 from configs.base import get_base
 from mg_jax.errors import UserError
 from mg_jax.models import create_model
-from mg_jax.models.conv import Conv, convolve, max_pool_3x3
+from mg_jax.models.conv import Conv, convolve, convolve_3d, convolve_all_frames, max_pool_3x3
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
+from mg_jax.models.resnet3d import Pathway, ResBlock, Stage, frames_first, frames_last
 from mg_jax.models.slowfast import slow_frames
 from mg_jax.runtime import xla_options
 
@@ -144,6 +145,54 @@ def test_2d_forms_equal_the_3d_convolution_and_its_gradients(kernel, strides, ex
         np.testing.assert_allclose(found, expected, atol=2e-4)
         for a, b in zip(in_found, in_expected, strict=True):
             np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+@pytest.mark.parametrize(("frames", "taps"), [(1, 3), (2, 3), (3, 5), (4, 7)])
+def test_a_convolution_of_all_frames_is_the_one_over_time(frames, taps):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, frames, 2, 3, 4)).astype(np.float32)
+    kernel = rng.normal(size=(taps, 4, 5)).astype(np.float32)
+
+    def reference(x, kernel):
+        with jax.default_matmul_precision("highest"):
+            return convolve_3d(x, kernel[:, None, None], (1, 1, 1))
+
+    def side_by_side(x, kernel):
+        return frames_first(convolve_all_frames(frames_last(x), kernel, frames), (frames, 2, 3))
+
+    cotangent = rng.normal(size=(2, frames, 2, 3, 5)).astype(np.float32)
+    expected, found = with_gradients([reference, side_by_side], cotangent, x, kernel)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_stage_for_gpus_is_the_one_for_cpus(frames):
+    """Of so few frames its blocks but the first take them side by side."""
+    pathway = Pathway(4, 1, ((1,), (1,), (3,), (3,)))
+    x = np.random.default_rng(0).normal(size=(4, frames, 8, 8, 32)).astype(np.float32)
+
+    def stage(platform):
+        norm = partial(SubBatchNorm, sub_batch=2, train=True)
+        conv = partial(Conv, platform=platform)
+        return Stage((pathway,), 3, 2, conv, norm, NonLocal, ResBlock, platform)
+
+    variables = stage("cpu").init(jax.random.key(0), [x])
+    rng = np.random.default_rng(1)
+    # The last norm of each block starts at zero.
+    params = jax.tree.map(lambda p: p + rng.normal(size=p.shape) / 10, variables["params"])
+
+    @partial(jax.jit, static_argnums=2)
+    @partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+    def loss(params, x, platform):
+        given = {**variables, "params": params}
+        (y,), updated = stage(platform).apply(given, [x], mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y)), (y, updated)
+
+    expected, found = (jax.tree.leaves(loss(params, x, platform)) for platform in ("cpu", "gpu"))
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=2e-4 * max(np.abs(b).max(), 1))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 10)])
