@@ -100,13 +100,17 @@ class ClipSource:
         start, count = task
         grid, own = self.grids[shape_index], slice(start, start + count)
         clips = sampling.sample_clips(self.videos, grid, self.augmentation, first + start, count)
+        records_BT = self.videos.records(clips.rows_B, clips.frames_BT)
         names = [field.name for field in dataclasses.fields(Clips)]
         for b, out_THWC in enumerate(batch["clips"][own]):
-            clip = Clips(*(getattr(clips, name)[b : b + 1] for name in names))
-            place = grid, first + start + b
-            taken = self._read_or_replace(clip, *place, out_THWC, on_damage)
-            for name in names if taken is not clip else ():
-                getattr(clip, name)[:] = getattr(taken, name)
+            try:
+                self._read(out_THWC, int(clips.rows_B[b]), records_BT[b], clips.boxes_B3[b])
+            except DamagedFrame as error:
+                taken = self._read_another(
+                    int(clips.rows_B[b]), error, grid, first + start + b, out_THWC, on_damage
+                )
+                for name in names:
+                    getattr(clips, name)[b] = getattr(taken, name)[0]
         for name in names:
             batch[name][own] = getattr(clips, name)
         batch["label"][own] = self._labels(clips)
@@ -123,32 +127,43 @@ class ClipSource:
             label_B = np.where(clips.flip_B, mirrored_K[label_B], label_B)
         return label_B
 
-    def _read_or_replace(
-        self, clip: Clips, grid: Grid, position: int, out_THWC: np.ndarray, on_damage: OnDamage
+    def _read(
+        self, out_THWC: np.ndarray, row: int, records_T: np.ndarray, box_3: np.ndarray
+    ) -> None:
+        jpegs = self.frames.jpegs(records_T)
+        frames_lib.crop(out_THWC[None], jpegs, self.videos.shape(row), box_3[None])
+
+    def _read_another(
+        self,
+        damaged: int,
+        error: DamagedFrame,
+        grid: Grid,
+        position: int,
+        out_THWC: np.ndarray,
+        on_damage: OnDamage,
     ) -> Clips:
-        """Reads one clip; where its video is damaged, one of another, drawn as it was.
+        """Reads a clip of another video than the damaged one, drawn as its clip was.
 
         Which one follows from the damage alone, so that a run that is repeated repeats it.
 
         Returns:
           The clip that was read.
         """
-        videos, first = self.videos, int(clip.rows_B[0])
-        for _ in range(1 + _REPLACEMENTS):
-            row = int(clip.rows_B[0])
+        videos, row = self.videos, damaged
+        for _ in range(_REPLACEMENTS):
+            # Its neighbours are stored next to it and may be damaged as well.
+            other = (row + 1 + len(videos) // 2) % len(videos)
+            on_damage(row, error, f"{videos.ids[other]} takes its place")
+            row = other
+            clip = sampling.clips_of(videos, grid, self.augmentation, position, np.array([row]))
             (records_T,) = videos.records(clip.rows_B, clip.frames_BT)
             try:
-                jpegs = self.frames.jpegs(records_T)
-                frames_lib.crop(out_THWC[None], jpegs, videos.shape(row), clip.boxes_B3)
+                self._read(out_THWC, row, records_T, clip.boxes_B3[0])
                 return clip
-            except DamagedFrame as error:
-                # Its neighbours are stored next to it and may be damaged as well.
-                other = (row + 1 + len(videos) // 2) % len(videos)
-                on_damage(row, error, f"{videos.ids[other]} takes its place")
-                row_1 = np.array([other])
-                clip = sampling.clips_of(videos, grid, self.augmentation, position, row_1)
+            except DamagedFrame as another:
+                error = another
         raise NothingLeft(
-            f"video {videos.ids[first]} is damaged and so are {_REPLACEMENTS} that were to take "
+            f"video {videos.ids[damaged]} is damaged and so are {_REPLACEMENTS} that were to take "
             "its place; prepare the data set again"
         )
 
