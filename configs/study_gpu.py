@@ -5,9 +5,10 @@ r"""The study of `configs/study.py` at a size for one GPU: SlowFast-R50 on 64 cl
         --cells=baseline --seeds=1
     python -m mg_jax.study --config=configs/study_gpu.py --workdir=work/study_gpu
 
-The second command shows whether the baseline saturates; otherwise the comparison says nothing, and
-`schedule.iterations` of 4,000, of which multigrid takes 1,127, should be more, with another
---workdir. Not yet run on any GPU.
+The second command shows how far the baseline gets in 4,000 iterations; multigrid takes 1,127. Where
+the baseline saturates, variants are hardly told apart; where it still gains much from iterations,
+compare multigrid with a baseline of as many, the cell `baseline_cut_1.5x`. Another
+`schedule.iterations` needs another --workdir. Not yet run on any GPU.
 """
 
 from configs.base import as_variant
