@@ -249,8 +249,9 @@ def as_variant(config: ConfigDict, variant: str) -> ConfigDict:
     """
     for word in filter(None, variant.split(",")):
         if word == "baseline":
-            config.multigrid.long_cycle = False
-            config.multigrid.short_cycle = False
+            # A recipe's own cycles are not the baseline's.
+            config.multigrid.update(_multigrid())
+            config.multigrid.update(long_cycle=False, short_cycle=False)
         elif word in PUBLISHED:
             config.update_from_flattened_dict(PUBLISHED[word])
         elif word != "multigrid":

@@ -28,11 +28,14 @@ class Architecture:
       check: raises UserError for invalid values of the settings that this architecture has.
       frame_unit: the setting that must divide the frames of every clip; None where any number of
         frames will fit.
+      smallest_side: of clips, in pixels, by the `model` section of a config: of smaller ones no
+        features are left.
     """
 
     module: str
     check: Callable[[Any], None]
     frame_unit: str | None = None
+    smallest_side: Callable[[Any], int] = lambda config: 1
 
 
 def check_model(config) -> None:
@@ -65,6 +68,16 @@ def frame_unit(config) -> int:
     setting = MODELS[config.name].frame_unit
     with missing_settings_named(config):
         return getattr(config, setting) if setting else 1
+
+
+def smallest_side(config) -> int:
+    """The side of the smallest clips that the model takes, in pixels.
+
+    Raises:
+      UserError: if the config lacks a setting that gives it.
+    """
+    with missing_settings_named(config):
+        return MODELS[config.name].smallest_side(config)
 
 
 @contextlib.contextmanager
@@ -123,6 +136,11 @@ def _check_slowfast(config) -> None:
         )
 
 
+def _smallest_resnet_side(config) -> int:
+    """Padding keeps a pixel of any side; without it the pooling takes 3 x 3 of the stem's."""
+    return 1 if config.pad_stem_pool else 5
+
+
 def _check_at_least_1(config, name: str) -> None:
     value = getattr(config, name)
     if value < 1:
@@ -178,6 +196,11 @@ def _check_non_local(config, blocks: tuple[int, ...]) -> None:
 
 
 MODELS = {
-    "i3d": Architecture("mg_jax.models.i3d", _check_i3d),
-    "slowfast": Architecture("mg_jax.models.slowfast", _check_slowfast, frame_unit="alpha"),
+    "i3d": Architecture("mg_jax.models.i3d", _check_i3d, smallest_side=_smallest_resnet_side),
+    "slowfast": Architecture(
+        "mg_jax.models.slowfast",
+        _check_slowfast,
+        frame_unit="alpha",
+        smallest_side=_smallest_resnet_side,
+    ),
 }

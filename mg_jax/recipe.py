@@ -1,5 +1,6 @@
 """From a config to its schedule; checks every setting."""
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterable
@@ -62,12 +63,15 @@ def schedule_from_config(config) -> Schedule:
       UserError: for an invalid setting; the message names valid values.
     """
     try:
-        return _schedule(config)
+        schedule = _schedule(config)
     except TooShort as error:
         raise TooShort(_advice(config, error)) from error
+    _check_warmup(config, schedule)
+    return schedule
 
 
 def _schedule(config) -> Schedule:
+    """The schedule, whose warm-up may be longer than the run."""
     recipe = recipe_from_config(config)
     recipe_settings.check_evaluation(config)
     recipe_settings.check_run(config)
@@ -78,12 +82,12 @@ def _schedule(config) -> Schedule:
     else:
         schedule = multigrid_schedule(recipe, _cycles(config))
     recipe_settings.check_stages(schedule)
-    recipe_settings.check_warmup(schedule)
     recipe_settings.check_profile(config, schedule)
     return schedule
 
 
 def _fixed_shape(config) -> Shape:
+    recipe_settings.check_no_cycles(config)
     fixed = config.baseline
     for name in ("time_divisor", "area_divisor"):
         recipe_settings.check_positive(fixed[name], f"baseline.{name}")
@@ -97,10 +101,12 @@ def _cycles(config) -> Multigrid:
     recipe_settings.check_cycles(config)
     cycles = config.multigrid
     shapes = tuple(Shape(*pair) for pair in cycles.shapes) if cycles.long_cycle else (FULL,)
+    short_shapes = cycles.short_shapes if cycles.short_cycle else 1
     recipe_settings.check_shapes(config, shapes, "multigrid.shapes")
+    recipe_settings.check_short_cycle(config, shapes, short_shapes)
     return Multigrid(
         shapes=shapes,
-        short_shapes=cycles.short_shapes if cycles.short_cycle else 1,
+        short_shapes=short_shapes,
         single_cycle=cycles.single_cycle,
         fine_tuning=cycles.fine_tuning,
         epoch_factor=cycles.epoch_factor,
@@ -115,14 +121,38 @@ def _advice(config, error: TooShort) -> str:
     section = variant(config)
     # Where the baseline itself has lost a stage, no number of iterations brings it back.
     if (given := config[section].iterations) and _keeps_stages(config):
-        least = _least(config, f"{section}.iterations", itertools.count(given + 1))
-        return f"{section}.iterations={given}: {error}; use at least {least}"
+        least = _least_iterations(config)
+        why = " for the stages and the warm-up" if config.schedule.warmup_iterations else ""
+        return f"{section}.iterations={given}: {error}; use at least {least}{why}"
     return (
         f"schedule.scale={config.schedule.scale:g} of schedule.iterations="
         f"{config.schedule.iterations:,}, stated for schedule.batch={config.schedule.batch} "
         f"and trained with batch={config.batch}: {error}; --config.schedule.scale="
         f"{least_scale(config):g} is the smallest valid one; a smaller --config.batch helps too"
     )
+
+
+def _check_warmup(config, schedule: Schedule) -> None:
+    """Checks that the warm-up fits into the run."""
+    if _holds_warmup(schedule):
+        return
+    given, batch = config.schedule.warmup_iterations, config.batch
+    longest = schedule.clips // batch
+    fitting = bisect.bisect(range(given), longest, key=lambda steps: _scaled(config, steps)) - 1
+    scaled = schedule.recipe.warmup_iterations
+    here = "" if scaled == given else f", {scaled} of batch={batch},"
+    section = variant(config)
+    raise UserError(
+        f"the warm-up of schedule.warmup_iterations={given}{here} takes {scaled * batch} clips and "
+        f"the run of {schedule.iterations} iterations only {schedule.clips}; use at most "
+        f"schedule.warmup_iterations={fitting}, or {section}.iterations="
+        f"{_least_iterations(config)} or more"
+    )
+
+
+def _holds_warmup(schedule: Schedule) -> bool:
+    recipe = schedule.recipe
+    return recipe.warmup_iterations * recipe.base.batch <= schedule.clips
 
 
 def is_baseline(config) -> bool:
@@ -136,9 +166,9 @@ def variant(config) -> str:
 
 
 def as_baseline(config):
-    """A copy of a config with both cycles off."""
+    """A copy of a config with both cycles off and their settings the default ones."""
     config = config.copy_and_resolve_references()
-    config.multigrid.long_cycle = config.multigrid.short_cycle = False
+    config.multigrid.update(long_cycle=False, short_cycle=False, **recipe_settings.CYCLES)
     return config
 
 
@@ -195,6 +225,34 @@ def least_scale(config) -> float:
     config.multigrid.iterations = config.baseline.iterations = 0  # would keep the length
     scales = (float(f"{n}e{e}") for e in itertools.count(-7) for n in range(10, 100))
     return _least(config, "schedule.scale", scales)
+
+
+def _least_iterations(config) -> int:
+    """More iterations than given, from which on every stage has some and the warm-up fits."""
+    config, section = config.copy_and_resolve_references(), variant(config)
+    setting = f"{section}.iterations"
+    enough = _least(config, setting, itertools.count(config[section].iterations + 1))
+
+    def schedule_of(iterations: int) -> Schedule:
+        config[section].iterations = iterations
+        return _schedule(config)
+
+    def fits(iterations: int) -> bool:
+        try:
+            return _holds_warmup(schedule_of(iterations))
+        except TooShort:
+            return False
+
+    recipe = recipe_from_config(config)
+    clips = recipe.warmup_iterations * recipe.base.batch
+    # Clips grow evenly with iterations, but for what rounding moves: less than four iterations of
+    # each phase.
+    long = schedule_of(enough + clips)
+    largest = max(grid.batch for grid in long.grids_from(0))
+    rate, moved = long.clips / long.iterations, 4 * len(long.phases) * largest
+    nearly, surely = int((clips - moved) / rate), math.ceil((clips + moved) / rate)
+    tried = reversed(range(max(enough, nearly), max(enough, surely)))
+    return next((n + 1 for n in tried if not fits(n)), max(enough, nearly))
 
 
 def _least(config, setting: str, values: Iterable[float]) -> float:

@@ -7,11 +7,16 @@ import itertools
 import math
 from collections.abc import Iterable
 
-from mg_jax.architectures import MODELS, frame_unit
+from mg_jax.architectures import MODELS, frame_unit, smallest_side
 from mg_jax.errors import UserError
-from mg_jax.grid import LONG_CYCLE, SHORT_SHAPES, Shape
-from mg_jax.schedule import Schedule, TooShort
+from mg_jax.grid import FULL, LONG_CYCLE, SHORT_SHAPES, Shape, short_cycle
+from mg_jax.schedule import Multigrid, Schedule, TooShort
 
+# The settings of the cycles, which the baseline ignores, and their defaults.
+CYCLES = {
+    **vars(Multigrid()),
+    "shapes": tuple((shape.time, shape.area) for shape in LONG_CYCLE),
+}
 SAMPLINGS = ("stride", "segments")
 # What run.loggers can name: a class, and the library that only this logger needs.
 LOGGERS = {
@@ -103,6 +108,8 @@ def check_evaluation(config) -> None:
             f"eval.size={config.eval.size} must lie in 1 ... eval.short_side="
             f"{config.eval.short_side}, so that the crop fits into the scaled video"
         )
+    if config.eval.size < (least := smallest_side(config.model)):
+        raise UserError(f"eval.size={config.eval.size} is too small: {_takes(least)}")
 
 
 def _check_pixels(data) -> None:
@@ -148,6 +155,17 @@ def check_profile(config, schedule: Schedule) -> None:
             f"run.profile_steps={steps} are not all of the run, which has {schedule.iterations:,} "
             "iterations"
         )
+
+
+def check_no_cycles(config) -> None:
+    """Checks that the settings of the cycles, both of which are off, are the default ones."""
+    for name, default in CYCLES.items():
+        if (value := config.multigrid[name]) != default:
+            instead = f"set baseline.{name}" if name in config.baseline else "leave it out"
+            raise UserError(
+                f"multigrid.{name}={value} is multigrid's; with both cycles off, {instead}, or "
+                "turn a cycle on"
+            )
 
 
 def check_cycles(config) -> None:
@@ -205,7 +223,7 @@ def _check_order(shapes: tuple, fine_tunes: bool) -> None:
         reason = f"{wrong[0]!r} is no such pair" if wrong else "there is none"
         raise UserError(
             f"{given} must be pairs (time divisor, area divisor) of numbers from 1 on, and "
-            f"{reason}; the paper's are {_PAPERS}"
+            f"{reason}; the paper's are {CYCLES['shapes']}"
         )
     shapes = tuple(map(tuple, shapes))
     factors = [Shape(*shape).factor for shape in shapes]
@@ -219,9 +237,6 @@ def _check_order(shapes: tuple, fine_tunes: bool) -> None:
         )
 
 
-_PAPERS = tuple((shape.time, shape.area) for shape in LONG_CYCLE)
-
-
 def _is_shape(shape) -> bool:
     return isinstance(shape, (tuple, list)) and _are_numbers(shape, 2) and min(shape) >= 1
 
@@ -229,18 +244,59 @@ def _is_shape(shape) -> bool:
 def check_shapes(config, shapes: Iterable[Shape], setting: str) -> None:
     """Checks that the network takes the frames and pixels of every shape.
 
+    The full shape is checked as well, since evaluation takes its frames.
+
     Args:
       config: of the run.
       shapes: that it trains on.
       setting: that gives the shapes, for the message.
     """
-    for shape in shapes:
-        if not shape.area < 4 * config.size**2:
+    shapes = {FULL, *shapes}
+    least = smallest_side(config.model)
+    if config.size < least:
+        raise UserError(f"size={config.size} is too small: {_takes(least)}")
+    for shape in sorted(shapes, key=lambda shape: shape.area):
+        if (side := _side(config, shape)) < least:
+            # Down to two decimals, so that what is advised is never too much.
+            largest = 100 * config.size**2 // least**2 / 100
             raise UserError(
-                f"{setting}: the shape ({shape.time:g}, {shape.area:g}) leaves no pixel of "
-                f"size={config.size}; use an area divisor of at most {config.size**2}"
+                f"{setting}: the shape ({shape.time:g}, {shape.area:g}) leaves {side} of "
+                f"size={config.size} pixels, and {_takes(least)}; use an area divisor of at most "
+                f"{largest:.12g}"
             )
-    unit, divisors = frame_unit(config.model), sorted({shape.time for shape in shapes})
+    _check_frames(config, sorted({shape.time for shape in shapes}), setting)
+
+
+def check_short_cycle(config, shapes: Iterable[Shape], count: int) -> None:
+    """Checks that the network takes the pixels of the short cycle, which go down to H / 2.
+
+    Args:
+      config: of the run.
+      shapes: of the long cycle.
+      count: how many shapes the short cycle has.
+    """
+    least = smallest_side(config.model)
+    short = max((s for shape in shapes for s in short_cycle(shape, count)), key=lambda s: s.area)
+    if (side := _side(config, short)) < least:
+        fits = math.ceil(least * math.sqrt(short.area))
+        raise UserError(
+            f"multigrid.short_cycle: an area divisor of {short.area:g} leaves {side} of "
+            f"size={config.size} pixels, and {_takes(least)}; use a size of at least {fits}, or "
+            "multigrid.short_cycle=False"
+        )
+
+
+def _side(config, shape: Shape) -> int:
+    return round(config.size / math.sqrt(shape.area))
+
+
+def _takes(least: int) -> str:
+    return f"the network takes clips of at least {least} x {least} pixels"
+
+
+def _check_frames(config, divisors: list[float], setting: str) -> None:
+    """Checks that the frames of every grid are some, and a multiple of the network's unit."""
+    unit = frame_unit(config.model)
 
     def fits(frames: int) -> bool:
         each = [round(frames / divisor) for divisor in divisors]
@@ -253,12 +309,14 @@ def check_shapes(config, shapes: Iterable[Shape], setting: str) -> None:
     reasons = [f"the coarsest grid has 1/{divisors[-1]:g} of them"] if divisors[-1] > 1 else []
     name = MODELS[config.model.name].frame_unit
     reasons += [f"model.{name}={unit} must divide those of every clip"] if unit > 1 else []
-    raise UserError(
+    message = (
         f"frames={config.frames} does not fit: {' and '.join(reasons)}; use "
         f"{above if below is None else f'{below} or {above}'}"
-        + (f", or other time divisors in {setting}" if divisors[-1] > 1 else "")
-        + _nearest_valid_divisors(config.frames, unit, divisors)
     )
+    if config.frames % unit == 0:  # evaluation's clips fit, so that other divisors help
+        message += f", or other time divisors in {setting}"
+        message += _nearest_valid_divisors(config.frames, unit, divisors)
+    raise UserError(message)
 
 
 def _nearest_valid_divisors(frames: int, unit: int, divisors: list[float]) -> str:
@@ -266,22 +324,11 @@ def _nearest_valid_divisors(frames: int, unit: int, divisors: list[float]) -> st
     wrong = max(d for d in divisors if not round(frames / d) or round(frames / d) % unit)
     kept = frames / wrong // unit * unit  # of the next coarser grid that fits
     near = [t for t in (kept + unit, kept) if 0 < t < frames]
-    if wrong == 1 or not near:
+    if not near:
         return ""
     return (
         f": instead of {wrong:g}, {' or '.join(f'{frames / t:.4g} ({t:g} frames)' for t in near)}"
     )
-
-
-def check_warmup(schedule: Schedule) -> None:
-    """Checks that the warm-up fits into the run."""
-    recipe = schedule.recipe
-    clips = recipe.warmup_iterations * recipe.base.batch
-    if clips > schedule.clips:
-        raise UserError(
-            f"the warm-up of schedule.warmup_iterations={recipe.warmup_iterations} iterations "
-            f"({clips} clips) is longer than the run ({schedule.clips} clips)"
-        )
 
 
 def check_positive(value: float, name: str, otherwise: str = "") -> None:

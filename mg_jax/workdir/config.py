@@ -225,14 +225,18 @@ def stored_config(path: pathlib.Path) -> ConfigDict:
 def _renewed(content: dict[str, Any]) -> dict[str, Any]:
     """The content of an earlier version's file as this one would have written it.
 
-    `multigrid.shapes` was their number S', and `run.compile_ahead` yes or no.
+    `multigrid.shapes` was their number S', `run.compile_ahead` yes or no, and the baseline's config
+    could have settings of the cycles, which it ignored.
     """
     renewed = dict(content)
     multigrid, run = content.get("multigrid"), content.get("run")
     if isinstance(multigrid, dict) and "long_shapes" in multigrid:
         others = {name: value for name, value in multigrid.items() if name != "long_shapes"}
         shapes = tuple((s.time, s.area) for s in LONG_CYCLE[-multigrid["long_shapes"] :])
-        renewed["multigrid"] = {**others, "shapes": shapes}
+        renewed["multigrid"] = multigrid = {**others, "shapes": shapes}
+    cycles = "long_cycle", "short_cycle"
+    if isinstance(multigrid, dict) and [multigrid.get(name) for name in cycles] == [False, False]:
+        renewed["multigrid"] = dict.fromkeys(cycles, False)
     if isinstance(run, dict) and isinstance(run.get("compile_ahead"), bool):
         when = "background" if run["compile_ahead"] else "off"
         renewed["run"] = {**run, "compile_ahead": when}
