@@ -67,11 +67,12 @@ def schedule_from_config(config) -> Schedule:
     except TooShort as error:
         raise TooShort(_advice(config, error)) from error
     _check_warmup(config, schedule)
+    recipe_settings.check_profile(config, schedule)
     return schedule
 
 
 def _schedule(config) -> Schedule:
-    """The schedule, whose warm-up may be longer than the run."""
+    """The schedule, without what depends on the run's length: the warm-up and the profile."""
     recipe = recipe_from_config(config)
     recipe_settings.check_evaluation(config)
     recipe_settings.check_run(config)
@@ -82,7 +83,6 @@ def _schedule(config) -> Schedule:
     else:
         schedule = multigrid_schedule(recipe, _cycles(config))
     recipe_settings.check_stages(schedule)
-    recipe_settings.check_profile(config, schedule)
     return schedule
 
 
@@ -137,17 +137,22 @@ def _check_warmup(config, schedule: Schedule) -> None:
     if _holds_warmup(schedule):
         return
     given, batch = config.schedule.warmup_iterations, config.batch
-    longest = schedule.clips // batch
-    fitting = bisect.bisect(range(given), longest, key=lambda steps: _scaled(config, steps)) - 1
     scaled = schedule.recipe.warmup_iterations
     here = "" if scaled == given else f", {scaled} of batch={batch},"
     section = variant(config)
     raise UserError(
         f"the warm-up of schedule.warmup_iterations={given}{here} takes {scaled * batch} clips and "
         f"the run of {schedule.iterations} iterations only {schedule.clips}; use at most "
-        f"schedule.warmup_iterations={fitting}, or {section}.iterations="
+        f"schedule.warmup_iterations={_longest_warmup(config, schedule)}, or {section}.iterations="
         f"{_least_iterations(config)} or more"
     )
+
+
+def _longest_warmup(config, schedule: Schedule) -> int:
+    """The most `schedule.warmup_iterations`, fewer than given, that the schedule holds."""
+    longest = schedule.clips // config.batch
+    given = range(config.schedule.warmup_iterations)
+    return bisect.bisect(given, longest, key=lambda steps: _scaled(config, steps)) - 1
 
 
 def _holds_warmup(schedule: Schedule) -> bool:
@@ -173,11 +178,24 @@ def as_baseline(config):
 
 
 def schedules_of(config) -> dict[str, Schedule]:
-    """The baseline's schedule and, unless the config is one, multigrid's."""
-    schedules = {"baseline": schedule_from_config(as_baseline(config))}
-    if not is_baseline(config):
-        schedules["multigrid"] = schedule_from_config(config)
-    return schedules
+    """The baseline's schedule and, unless the config is one, multigrid's.
+
+    Raises:
+      UserError: as `schedule_from_config` does; of the baseline beside multigrid it says so.
+    """
+    if is_baseline(config):
+        return {"baseline": schedule_from_config(config)}
+    multigrid = schedule_from_config(config)
+    baseline = _schedule(as_baseline(config))
+    if not _holds_warmup(baseline):
+        longest = _longest_warmup(config, baseline)
+        raise UserError(
+            f"the baseline that multigrid is compared with has {baseline.iterations} iterations, "
+            f"fewer than the warm-up of schedule.warmup_iterations="
+            f"{config.schedule.warmup_iterations}; use at most "
+            f"schedule.warmup_iterations={longest}"
+        )
+    return {"baseline": baseline, "multigrid": multigrid}
 
 
 def check_devices(schedule: Schedule, devices: int) -> None:

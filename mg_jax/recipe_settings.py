@@ -12,7 +12,7 @@ from mg_jax.errors import UserError
 from mg_jax.grid import FULL, LONG_CYCLE, SHORT_SHAPES, Shape, short_cycle
 from mg_jax.schedule import Multigrid, Schedule, TooShort
 
-# The settings of the cycles, which the baseline ignores, and their defaults.
+# The settings of the cycles and their defaults, the only values that a baseline takes.
 CYCLES = {
     **vars(Multigrid()),
     "shapes": tuple((shape.time, shape.area) for shape in LONG_CYCLE),
@@ -160,12 +160,18 @@ def check_profile(config, schedule: Schedule) -> None:
 def check_no_cycles(config) -> None:
     """Checks that the settings of the cycles, both of which are off, are the default ones."""
     for name, default in CYCLES.items():
-        if (value := config.multigrid[name]) != default:
+        value = config.multigrid[name]
+        if (_as_tuple(value) if name == "shapes" else value) != default:
             instead = f"set baseline.{name}" if name in config.baseline else "leave it out"
             raise UserError(
                 f"multigrid.{name}={value} is multigrid's; with both cycles off, {instead}, or "
                 "turn a cycle on"
             )
+
+
+def _as_tuple(value: object) -> object:
+    """Lists, as files of recipes may have them, as tuples."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
 
 
 def check_cycles(config) -> None:

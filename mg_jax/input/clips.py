@@ -146,6 +146,14 @@ class ClipSource:
 
         Which one follows from the damage alone, so that a run that is repeated repeats it.
 
+        Args:
+          damaged: row of the video.
+          error: what is wrong with it.
+          grid: of the clip.
+          position: of the clip in the endless sequence.
+          out_THWC: where to put its pixels.
+          on_damage: told of this video, and of further ones that are damaged.
+
         Returns:
           The clip that was read.
         """
@@ -160,8 +168,8 @@ class ClipSource:
             try:
                 self._read(out_THWC, row, records_T, clip.boxes_B3[0])
                 return clip
-            except DamagedFrame as another:
-                error = another
+            except DamagedFrame as next_error:
+                error = next_error
         raise NothingLeft(
             f"video {videos.ids[damaged]} is damaged and so are {_REPLACEMENTS} that were to take "
             "its place; prepare the data set again"

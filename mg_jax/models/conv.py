@@ -43,8 +43,8 @@ class Conv(nn.Module):
       use_bias: add a bias, initialised to zero.
       dtype: compute dtype; parameters are stored as float32.
       platform: that it is compiled for: cpu, gpu or tpu.
-      side_by_side: so many frames of a position lie side by side, and kernels over time are for
-        `convolve_all_frames`; 0 where frames lie apart.
+      side_by_side: so many frames of a position lie side by side, and kernels over time, k x 1 x 1
+        of stride 1, are for `convolve_all_frames`; 0 where frames lie apart.
 
     Input and output: `B T H W C`.
     """

@@ -81,7 +81,7 @@ def frames_first(x_B11NC: jax.Array, extent: tuple[int, int, int]) -> jax.Array:
 class Bottleneck(nn.Module):
     """t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1; the last BN starts at zero (Goyal et al., 2017).
 
-    Attributes are those of ResBlock.
+    Attributes are those of ResBlock; with an extent x is `B 1 1 HWT C`, but for b.
     """
 
     inner: int
@@ -198,7 +198,7 @@ class Stage(nn.Module):
     norm: ModuleDef
     non_local: ModuleDef
     block: ModuleDef
-    platform: str = "cpu"
+    platform: str
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
@@ -284,7 +284,7 @@ class ResNet3D(nn.Module):
       conv: convolution, called with (features, kernel, strides).
       norm: normalisation.
       non_local: non-local block, called with conv and norm.
-      block: residual block, called with inner, frames, stride, conv and norm.
+      block: residual block, called with the attributes of ResBlock but drop_path.
       platform: that it is compiled for: cpu, gpu or tpu.
       train: training or inference.
       first_clip: see `Parts`.

@@ -12,6 +12,7 @@ from mg_jax.errors import UserError
 from mg_jax.grid import LONG_CYCLE
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.folder import did_you_mean_beside
+from mg_jax.recipe_settings import CYCLES
 
 _CLASSES = "classes.json"
 # The settings of preparation that change what training sees.
@@ -236,7 +237,7 @@ def _renewed(content: dict[str, Any]) -> dict[str, Any]:
         renewed["multigrid"] = multigrid = {**others, "shapes": shapes}
     cycles = "long_cycle", "short_cycle"
     if isinstance(multigrid, dict) and [multigrid.get(name) for name in cycles] == [False, False]:
-        renewed["multigrid"] = dict.fromkeys(cycles, False)
+        renewed["multigrid"] = {n: v for n, v in multigrid.items() if n not in CYCLES}
     if isinstance(run, dict) and isinstance(run.get("compile_ahead"), bool):
         when = "background" if run["compile_ahead"] else "off"
         renewed["run"] = {**run, "compile_ahead": when}

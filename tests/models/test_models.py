@@ -189,6 +189,11 @@ def test_a_stage_for_gpus_is_the_one_for_cpus(frames):
         (y,), updated = stage(platform).apply(given, [x], mutable=["batch_stats"])
         return jnp.sum(jnp.sin(y)), (y, updated)
 
+    traced = {platform: str(loss.trace(params, x, platform).jaxpr) for platform in ("cpu", "gpu")}
+    assert {name: "layout_constraint" in text for name, text in traced.items()} == {
+        "cpu": False,
+        "gpu": True,
+    }
     expected, found = (jax.tree.leaves(loss(params, x, platform)) for platform in ("cpu", "gpu"))
     for a, b in zip(found, expected, strict=True):
         assert a.shape == b.shape

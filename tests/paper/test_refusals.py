@@ -160,8 +160,22 @@ def test_a_warmup_longer_than_the_run_names_what_fits(recipe, variant, changes):
     assert "the warm-up of" in refusal(config)
 
 
+def test_a_warmup_too_long_for_the_baseline_beside_multigrid_is_told_of_that():
+    """Multigrid has 1.5 times its clips."""
+    config = config_of(kinetics_slowfast, **{"schedule.warmup_iterations": 120_000})
+    assert schedule_from_config(config)
+    with pytest.raises(UserError, match="the baseline that multigrid is compared with") as error:
+        schedules_of(config)
+    config.schedule.warmup_iterations = int(
+        re.search(r"use at most schedule\.warmup_iterations=(\d+)$", str(error.value))[1]
+    )
+    assert schedules_of(config)
+
+
 def test_iterations_advised_for_the_stages_hold_the_warmup():
     config = config_of(kinetics_slowfast, **{"multigrid.iterations": 2})
+    # Of the run, not of those that are tried for the advice.
+    config.run.profile_steps = (2, 4)
     message = refusal(config)
     config.multigrid.iterations = int(re.search(r"use at least (\d+) for the stages", message)[1])
     assert schedule_from_config(config)
