@@ -136,15 +136,19 @@ def test_only_scales_and_biases_of_batch_norms_escape_weight_decay():
         assert decays == (name.endswith("kernel") or name == "head/projection/bias"), name
 
 
-@pytest.mark.parametrize(("variant", "factors"), [("baseline", {1}), ("multigrid", {8, 4, 2, 1})])
+@pytest.mark.parametrize(
+    ("variant", "cycles", "factors"),
+    [
+        ("baseline", {}, {1}),
+        ("multigrid", {"multigrid.single_cycle": True}, {8, 4, 2, 1}),
+    ],
+)
 def test_a_cosine_with_warm_up_is_optaxs_over_the_clips_times_the_long_cycles_factors(
-    variant, factors
+    variant, cycles, factors
 ):
     changes = {"cosine": True, "warmup_iterations": 2000, "warmup_learning_rate": 1e-4}
     changes = {f"schedule.{name}": value for name, value in changes.items()}
-    config = runs.config_of(
-        charades_slowfast, variant, **changes, **{"multigrid.single_cycle": True}
-    )
+    config = runs.config_of(charades_slowfast, variant, **changes, **cycles)
     schedule = schedule_from_config(config)
     steps = range(schedule.iterations)
     clips_N = np.array([schedule.position(step) for step in steps])
