@@ -62,13 +62,18 @@ def schedule_from_config(config) -> Schedule:
     Raises:
       UserError: for an invalid setting; the message names valid values.
     """
-    try:
-        schedule = _schedule(config)
-    except TooShort as error:
-        raise TooShort(_advice(config, error)) from error
+    schedule = _long_enough(config)
     _check_warmup(config, schedule)
     recipe_settings.check_profile(config, schedule)
     return schedule
+
+
+def _long_enough(config) -> Schedule:
+    """As `_schedule`; where a stage has no iterations, the error says what would give it some."""
+    try:
+        return _schedule(config)
+    except TooShort as error:
+        raise TooShort(_advice(config, error)) from error
 
 
 def _schedule(config) -> Schedule:
@@ -186,7 +191,7 @@ def schedules_of(config) -> dict[str, Schedule]:
     if is_baseline(config):
         return {"baseline": schedule_from_config(config)}
     multigrid = schedule_from_config(config)
-    baseline = _schedule(as_baseline(config))
+    baseline = _long_enough(as_baseline(config))
     if not _holds_warmup(baseline):
         longest = _longest_warmup(config, baseline)
         raise UserError(
