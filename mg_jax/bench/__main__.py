@@ -22,9 +22,9 @@ _WHAT = flags.DEFINE_enum(
     "input: clips per second of each grid of the config (default: Kinetics SlowFast); prepare: "
     "preparing with 1, 2 ... workers; step: an iteration on each grid, and the wall clock of the "
     "whole schedule; kernels: blocks of the network in several forms; profile: the kernels of an "
-    "iteration, timed and by count; losses: --iterations of the schedule beside the CPU's; "
-    "program: what an iteration on each grid would cost --gpu, which need not be there, at least; "
-    "compile: what compiling each program costs this machine.",
+    "iteration, timed and by count; losses: --iterations of the schedule, --beside another "
+    "process; program: what an iteration on each grid would cost --gpu, which need not be there, "
+    "at least; compile: what compiling each program costs this machine.",
 )
 _CLIPS = flags.DEFINE_integer("clips", 1, "For --what=kernels: clips of a batch.", lower_bound=1)
 _ITERATIONS = flags.DEFINE_integer(
@@ -38,6 +38,12 @@ _PEER = flags.DEFINE_enum(
     None,
     ["torch"],
     "For --what=step: times the same step in plain PyTorch as well, turn by turn.",
+)
+_BESIDE = flags.DEFINE_enum(
+    "beside",
+    "cpu",
+    ["cpu", "again"],
+    "For --what=losses: beside the CPU's, or beside those of the same devices once more.",
 )
 _AGAINST = flags.DEFINE_string(
     "against",
@@ -57,7 +63,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "work/bench", "Keeps results, and vide
 _BENCHMARK_FLAGS = {
     "kernels": (_CLIPS,),
     "step": (_ITERATIONS, _PEER),
-    "losses": (_ITERATIONS,),
+    "losses": (_ITERATIONS, _BESIDE),
     "compile": (_ITERATIONS, _AGAINST),
     "program": (_AGAINST,),
     "input": (_CLIPS_PER_S,),
@@ -120,9 +126,12 @@ def _measure(what: str, config, workdir: pathlib.Path) -> dict:
 
         return profile.measure(config)
     if what == "losses":
+        if _BESIDE.value == "again":
+            # Both are to find room on the device.
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         from mg_jax.bench import losses
 
-        return losses.measure(config, workdir, _ITERATIONS.value)
+        return losses.measure(config, workdir, _ITERATIONS.value, _BESIDE.value)
     from mg_jax.bench import input as input_bench
 
     return input_bench.measure(config, workdir, _CLIPS_PER_S.value)

@@ -68,12 +68,14 @@ def parts(*, small: bool) -> list[Part]:
     else:
         losses += ("--config.multigrid.shapes=((4, 2), (2, 1), (1, 1))", "--iterations=200")
     losses += ("--config.multigrid.short_shapes=2",)
+    repeated = ("--beside=again", "--config.run.deterministic=True")
     return [
         Part("slowfast", ("--what=step", *slowfast, iterations, *peer), _step_rows),
         Part("i3d", ("--what=step", *i3d, iterations), _step_rows),
         Part("profile", ("--what=profile", *slowfast), _profile_rows),
         Part("kernels", ("--what=kernels", *slowfast, "--clips=8"), _kernels_rows),
         Part("losses", ("--what=losses", *losses), _losses_rows),
+        Part("repeated", ("--what=losses", *losses, *repeated), _losses_rows),
     ]
 
 
@@ -109,14 +111,16 @@ def _step_rows(result: dict[str, Any]) -> Iterator[Row]:
 
 
 def _losses_rows(result: dict[str, Any]) -> Iterator[Row]:
-    (first, _), (last, on_cpu) = result["loss_first"], result["loss_last"]
+    (first, _), (last, other) = result["loss_first"], result["loss_last"]
+    where = {"cpu": "on the CPU", "again": "once more"}[result["beside"]]
     yield (
         f"{result['iterations']} iterations, {result['changes']} changes of grid",
-        f"loss {first:.4f} to {last:.4f}, on the CPU to {on_cpu:.4f}",
+        f"loss {first:.4f} to {last:.4f}, {where} to {other:.4f}",
     )
     yield (
-        "apart from the CPU's",
-        f"{result['first_apart']:.1e} at first, {result['most_apart']:.1e} at most",
+        "apart",
+        f"{result['first_apart']:.1e} at first, {result['most_apart']:.1e} at most; the last state "
+        f"has {'the same' if result['same_bits'] else 'other'} bits",
     )
 
 

@@ -1,12 +1,13 @@
-"""Losses of a schedule's iterations on this machine's devices, beside the CPU's.
+"""Losses of a schedule's iterations on this machine's devices, beside another process's.
 
     python -m mg_jax.bench.losses CONFIG.json ITERATIONS RESULT.json
 
-is the CPU's half, in a process of its own. Clips are made for it: their colour tells the class.
-Float32 is multiplied as such, so that what differs is the order of sums, and errors. Needs neither
-TensorFlow nor data.
+is that other process: on the CPU, or on the same devices once more. Clips are made for it: their
+colour tells the class. Float32 is multiplied as such, so that what differs is the order of sums,
+and errors. Needs neither TensorFlow nor data.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -27,6 +28,7 @@ from mg_jax.machine.cores import usable_cores
 from mg_jax.machine.progress import shown
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import parallel
+from mg_jax.runtime.state import TrainState
 from mg_jax.training.programs import compile_lowered, lower_program, train_program
 from mg_jax.training.state import create_state
 from mg_jax.workdir.config import stored_config
@@ -35,25 +37,31 @@ from mg_jax.workdir.config import stored_config
 _COMPILERS = 4
 _DRAWN_LABELS = 0.25
 
+# What the other process's environment has: which devices, and that it compiles for itself.
+_BESIDE = {
+    "cpu": {"JAX_PLATFORMS": "cpu"},
+    "again": {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+}
 
-def measure(config, workdir: pathlib.Path, iterations: int) -> dict[str, Any]:
-    """Trains on the devices and, meanwhile, on the CPU; prints how the losses differ.
+
+def measure(config, workdir: pathlib.Path, iterations: int, beside: str = "cpu") -> dict[str, Any]:
+    """Trains on the devices and, meanwhile, in another process; prints how the losses differ.
 
     Args:
       config: of a run.
-      workdir: keeps the CPU's half.
+      workdir: keeps the other process's half.
       iterations: from the schedule's start.
+      beside: cpu, or again for the same devices.
 
     Raises:
-      UserError: if the CPU's half fails.
+      UserError: if the other process fails.
     """
     config = with_classes(config)
-    given, theirs = workdir / "losses_config.json", workdir / "losses_cpu.json"
+    given, theirs = workdir / "losses_config.json", workdir / f"losses_{beside}.json"
     write_json(given, json.loads(config.to_json()))
     theirs.unlink(missing_ok=True)
     command = [sys.executable, "-m", "mg_jax.bench.losses", given, str(iterations), theirs]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    with subprocess.Popen(command, env=environment) as child:
+    with subprocess.Popen(command, env={**os.environ, **_BESIDE[beside]}) as child:
         try:
             found = train(config, iterations)
             status = child.wait()
@@ -61,46 +69,56 @@ def measure(config, workdir: pathlib.Path, iterations: int) -> dict[str, Any]:
             child.kill()
             raise
     if status:
-        raise UserError(f"training on the CPU ended with status {status}; it says above why")
-    expected = json.loads(theirs.read_text())
-    pairs = [(ours["loss"], on_cpu["loss"]) for ours, on_cpu in zip(found, expected, strict=True)]
-    apart = [abs(a - b) for a, b in pairs]
-    grids = [row["grid"] for row in found]
-    result = {
-        "jax": jax.__version__,
-        "device": jax.devices()[0].device_kind,
-        "iterations": len(found),
-        "grids": len(set(grids)),
-        "changes": sum(a != b for a, b in itertools.pairwise(grids)),
-        "first_apart": apart[0],
-        "most_apart": max(apart),
-        "loss_first": pairs[0],
-        "loss_last": tuple(np.mean(pairs[-20:], 0).tolist()),
-        "losses": [
-            {**row, "on_cpu": on_cpu} for row, (_, on_cpu) in zip(found, pairs, strict=True)
-        ],
-    }
+        raise UserError(f"the other process ended with status {status}; it says above why")
+    result = _compare(found, json.loads(theirs.read_text()), beside)
     print(format_line(result))
     return result
 
 
+def _compare(ours: dict[str, Any], theirs: dict[str, Any], beside: str) -> dict[str, Any]:
+    rows = zip(ours["losses"], theirs["losses"], strict=True)
+    rows = [{**row, "beside": other["loss"]} for row, other in rows]
+    pairs = [(row["loss"], row["beside"]) for row in rows]
+    apart = [abs(a - b) for a, b in pairs]
+    grids = [row["grid"] for row in rows]
+    return {
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "beside": beside,
+        "iterations": len(rows),
+        "grids": len(set(grids)),
+        "changes": sum(a != b for a, b in itertools.pairwise(grids)),
+        "first_apart": apart[0],
+        "most_apart": max(apart),
+        "same_bits": ours["state_sha256"] == theirs["state_sha256"],
+        "loss_first": pairs[0],
+        "loss_last": tuple(np.mean(pairs[-20:], 0).tolist()),
+        "losses": rows,
+    }
+
+
 def format_line(result: dict[str, Any]) -> str:
-    """How far the losses are apart."""
-    (first, _), (last, last_cpu) = result["loss_first"], result["loss_last"]
+    """How far the losses are apart, and whether the states at the end are the same."""
+    (first, _), (last, other) = result["loss_first"], result["loss_last"]
+    where = {"cpu": "on the CPU", "again": "once more"}[result["beside"]]
+    bits = "the same bits" if result["same_bits"] else "other bits"
     return (
         f"{result['iterations']} iterations on {result['grids']} grids, {result['changes']} "
-        f"changes of grid: loss {first:.4f} to {last:.4f} (mean of the last 20; on the CPU "
-        f"{last_cpu:.4f}); apart by {result['first_apart']:.1e} at first, "
-        f"{result['most_apart']:.1e} at most"
+        f"changes of grid: loss {first:.4f} to {last:.4f} (mean of the last 20; {where} "
+        f"{other:.4f}); apart by {result['first_apart']:.1e} at first, "
+        f"{result['most_apart']:.1e} at most; the last state has {bits}"
     )
 
 
-def train(config, iterations: int) -> list[dict[str, Any]]:
-    """The grid and the loss of each of the schedule's first iterations.
+def train(config, iterations: int) -> dict[str, Any]:
+    """Trains for the schedule's first iterations.
 
     Args:
       config: of a run.
       iterations: how many, or as many as the schedule has.
+
+    Returns:
+      `losses`, the grid and loss of each, and the `state_sha256` of what is trained at the end.
     """
     mesh, schedule = parallel.make_mesh(), schedule_from_config(config)
     check_devices(schedule, mesh.size)
@@ -123,7 +141,17 @@ def train(config, iterations: int) -> list[dict[str, Any]]:
             rate = parallel.replicate(np.float32(schedule.learning_rate(step)), mesh)
             state, metrics = programs[grid](state, batch, rate)
             losses.append((str(grid), metrics["loss"]))
-    return [{"grid": grid, "loss": float(loss)} for grid, loss in losses]
+    return {
+        "losses": [{"grid": grid, "loss": float(loss)} for grid, loss in losses],
+        "state_sha256": _digest(state),
+    }
+
+
+def _digest(state: TrainState) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(state)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _batch(config, grid: Grid, position: int) -> dict[str, np.ndarray]:

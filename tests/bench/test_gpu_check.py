@@ -53,7 +53,8 @@ def test_parts_that_fail_or_have_no_time_are_named_and_the_others_go_on(tmp_path
 
 def test_small_or_not_the_parts_are_the_same():
     names = [[part.name for part in gpu_check.parts(small=small)] for small in (False, True)]
-    assert names[0] == names[1] == ["slowfast", "i3d", "profile", "kernels", "losses"]
+    every = ["slowfast", "i3d", "profile", "kernels", "losses", "repeated"]
+    assert names[0] == names[1] == every
 
 
 def test_of_a_trace_what_runs_on_streams_counts_once():
@@ -82,7 +83,7 @@ def test_every_part_names_settings_that_the_config_has(small):
                 config.update_from_flattened_dict({setting: parsed(value)})
         schedule_from_config(config)
         iterations = [a for a in part.arguments if a.startswith("--iterations=")]
-        assert "losses" not in part.name or iterations
+        assert part.name not in ("losses", "repeated") or iterations
 
 
 def parsed(value: str):
