@@ -21,12 +21,12 @@ from mg_jax.models.conv import (
     convolve,
     convolve_3d,
     convolve_3x3_by_columns,
-    convolve_7x7_by_2,
-    max_pool_3x3,
-    stack_frames,
 )
+from mg_jax.models.conv2d import stack_frames
 from mg_jax.models.norm import batch_norm
+from mg_jax.models.pooling import max_pool_3x3
 from mg_jax.models.precision import at_least_float32
+from mg_jax.models.stem_conv import convolve_7x7_by_2
 from mg_jax.recipe import schedule_from_config
 
 Form = Callable[..., jax.Array]

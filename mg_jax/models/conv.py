@@ -1,4 +1,4 @@
-"""3-D convolution and max-pooling, in the forms that XLA runs fast.
+"""3-D convolution in the forms that XLA runs fast.
 
 XLA's 3-D convolutions are slow, their strided backward passes most of all. Every kernel of the
 paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fast pathway's stem
@@ -9,7 +9,8 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
  - k x k x k: the k time-shifted frames lie side by side as channels, then as 1 x k x k;
  - 5 x 7 x 7 with stride 2, once its frames lie side by side: 2 x 2 pixels do so as well, then as
    4 x 4 with stride 1, for several frames at once; on GPUs 1 x 7 x 7 likewise;
- - 1 x 3 x 3 of few channels on GPUs: neighbouring columns lie side by side as channels;
+ - 1 x 3 x 3 and k x 1 x 1 of few channels on GPUs: neighbouring columns lie side by side as
+   channels;
  - k x 1 x 1 of so few frames that each reaches every other, on GPUs: all frames lie side by side.
 
 On CPUs XLA is slow in the gradient of a k x 1 x 1 kernel, so there these are matrix products, as
@@ -23,8 +24,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Bytes of channels come to a multiple of this, or cuDNN makes it so, which takes longer.
-_CHANNEL_BYTES = 16
+from mg_jax.models.conv2d import conv2d, stack_frames
+from mg_jax.models.stem_conv import convolve_7x7_by_2, frames_apart
+
 # As many output channels fill a product of tensor cores (H200: 4 times 8 as fast as 8 times 8). On
 # CPUs, too, the fast stem's 8 are fastest for 4 frames at once.
 _WIDE = 32
@@ -45,8 +47,9 @@ class Conv(nn.Module):
       platform: that it is compiled for: cpu, gpu or tpu.
       side_by_side: so many frames of a position lie side by side, and kernels over time, k x 1 x 1
         of stride 1, are for `convolve_all_frames`; 0 where frames lie apart.
+      cut_apart: frames that come out at once, side by side as channels.
 
-    Input and output: `B T H W C`.
+    Input and output: `B T H W C`; not cut apart, the output is `B T/n H W nC`.
     """
 
     features: int
@@ -56,6 +59,7 @@ class Conv(nn.Module):
     dtype: jnp.dtype = jnp.float32
     platform: str = "cpu"
     side_by_side: int = 0
+    cut_apart: bool = True
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
@@ -65,7 +69,9 @@ class Conv(nn.Module):
         if self.side_by_side and self.kernel[0] > 1:
             y_BTHWC = convolve_all_frames(x_BTHWC, kernel[:, 0, 0], self.side_by_side)
         else:
-            y_BTHWC = convolve(x_BTHWC, kernel, self.strides, self.platform)
+            y_BTHWC = convolve(
+                x_BTHWC, kernel, self.strides, self.platform, cut_apart=self.cut_apart
+            )
         if self.use_bias:
             bias_C = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y_BTHWC = y_BTHWC + bias_C.astype(self.dtype)
@@ -88,6 +94,8 @@ def convolve(
     kernel_THWIO: jax.Array,
     strides: tuple[int, int, int],
     platform: str = "cpu",
+    *,
+    cut_apart: bool = True,
 ) -> jax.Array:
     """The 3-D convolution of `x` in the form that suits the kernel's shape.
 
@@ -96,9 +104,10 @@ def convolve(
       kernel_THWIO: kernel with odd sizes.
       strides: (time, height, width).
       platform: that it is compiled for: cpu, gpu or tpu.
+      cut_apart: frames that come out at once, side by side as channels.
 
     Returns:
-      `B T' H' W' O`, with T' = ceil(T / stride) and so on.
+      `B T' H' W' O`, with T' = ceil(T / stride) and so on; not cut apart, `B T'/n H' W' nO`.
     """
     time, height, width = kernel_THWIO.shape[:3]
     if platform == "cpu" and height == width == 1:
@@ -116,7 +125,8 @@ def convolve(
         wide = max(1, _WIDE // kernel_THWIO.shape[-1]) if time > 1 else 1
         at_once = math.gcd(x_BTHWC.shape[1], wide)
         pad_first = platform != "cpu"
-        return convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=pad_first, frames_at_once=at_once)
+        y = convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=pad_first, frames_at_once=at_once)
+        return frames_apart(y, at_once) if cut_apart else y
     if platform != "cpu" and kernel_THWIO.shape[:3] == (1, 3, 3) and strides == (1, 1, 1):
         columns = math.gcd(x_BTHWC.shape[3], max(1, _WIDE // kernel_THWIO.shape[-1]))
         if columns > 1:
@@ -195,10 +205,17 @@ def convolve_all_frames(x_B11NC: jax.Array, kernel_TIO: jax.Array, frames: int) 
 
 
 def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:
+    """A k x 1 x 1 convolution of n columns side by side, as `convolve_3x3_by_columns`."""
     B, T, H, W, C = x_BTHWC.shape
-    pad = kernel_T1IO.shape[0] // 2
-    y = _conv2d(x_BTHWC.reshape(B, T, H * W, C), kernel_T1IO, (stride, 1), ((pad, pad), (0, 0)))
-    return y.reshape(B, y.shape[1], H, W, -1)
+    time, _, _, features = kernel_T1IO.shape
+    # Even of 32 channels an H200 takes two columns at once in two thirds of the time.
+    n = math.gcd(H * W, max(2, _WIDE // features) if features <= _WIDE else 1)
+    same_column = jnp.eye(n, dtype=bool)[:, None, :, None]
+    kernel = jnp.where(same_column, kernel_T1IO[:, :, None, :, None], 0)
+    kernel = kernel.reshape(time, 1, n * C, n * features)
+    x, pads = x_BTHWC.reshape(B, T, H * W // n, n * C), ((time // 2, time // 2), (0, 0))
+    y = conv2d(x, kernel, (stride, 1), pads)
+    return y.reshape(B, y.shape[1], H, W, features)
 
 
 def _convolve_space(
@@ -207,7 +224,7 @@ def _convolve_space(
     B, T, H, W, C = x_BTHWC.shape
     x_BHWC = x_BTHWC.reshape(B * T, H, W, C)
     pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
-    y = _conv2d(x_BHWC, kernel_HWIO, strides, pads)
+    y = conv2d(x_BHWC, kernel_HWIO, strides, pads)
     return y.reshape(B, T, *y.shape[1:])
 
 
@@ -233,142 +250,4 @@ def convolve_3x3_by_columns(x_BTHWC: jax.Array, kernel_HWIO: jax.Array, columns:
     ]
     kernel = jnp.stack(later, -2).reshape(3, 3, n * C, n * features)
     x = x_BTHWC.reshape(B * T, H, W // n, n * C)
-    return _conv2d(x, kernel, (1, 1), ((1, 1), (1, 1))).reshape(B, T, H, W, features)
-
-
-def convolve_7x7_by_2(
-    x_BTHWC: jax.Array, kernel_THWIO: jax.Array, *, pad_first: bool, frames_at_once: int = 1
-) -> jax.Array:
-    """A t x 7 x 7 convolution with spatial stride 2, of blocks of 2 x 2 pixels as channels.
-
-    Args:
-      x_BTHWC: frames of even sides.
-      kernel_THWIO: t x 7 x 7, with odd t.
-      pad_first: pad pixels before frames are stacked, and channels to what tensor cores take. On
-        GPUs the convolution then needs no padded copy of the stack, and its gradient none either;
-        on CPUs it takes twice as long.
-      frames_at_once: so many frames, a divisor of T, come out as channels of one, which are cut
-        apart. n frames lie under t + n - 1 others instead of n t, and products of tensor cores get
-        wider; what the kernel does not reach is multiplied by zeros.
-
-    Returns:
-      `B T H/2 W/2 O`.
-    """
-    B, T, H, W, C = x_BTHWC.shape
-    time, n = kernel_THWIO.shape[0], frames_at_once
-    # Taps -3 ... 3 around pixel 2 i lie in the pairs i - 2 ... i + 1, which begin at tap -4.
-    pairs = (0, 0) if pad_first else (2, 1)
-    if pad_first:
-        x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (0, 0), (4, 2), (4, 2), (0, 0)))
-    h, w = x_BTHWC.shape[2] // 2, x_BTHWC.shape[3] // 2
-    x = x_BTHWC.reshape(B, T, h, 2, w, 2, C).transpose(0, 1, 2, 4, 3, 5, 6)
-    x = stack_frames(x.reshape(B, T, h, w, 4 * C), time + n - 1, n, pad=time // 2)
-    kernel = _kernel_of_blocks(kernel_THWIO, n)
-    if pad_first:
-        more = ((0, 0), (0, -x.shape[-1] % (_CHANNEL_BYTES // x.dtype.itemsize)))
-        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), *more))
-        kernel = jnp.pad(kernel, ((0, 0), *more, (0, 0)))
-    y = _conv2d(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
-    y = y.reshape(B, T // n, H // 2, W // 2, n, -1).transpose(0, 1, 4, 2, 3, 5)
-    return y.reshape(B, T, H // 2, W // 2, -1)
-
-
-def _kernel_of_blocks(kernel_THWIO: jax.Array, frames: int) -> jax.Array:
-    """The 4 x 4 kernel over blocks of 2 x 2 pixels, `4 4 (t + n - 1) 4I n O`, last axes merged.
-
-    Args:
-      kernel_THWIO: t x 7 x 7.
-      frames: n, that come out at once; for each the kernel lies one frame further.
-    """
-    time, _, _, C, features = kernel_THWIO.shape
-    kernel = jnp.pad(kernel_THWIO, ((0, 0), (1, 0), (1, 0), (0, 0), (0, 0)))
-    kernel = kernel.reshape(time, 4, 2, 4, 2, C, features).transpose(1, 3, 0, 2, 4, 5, 6)
-    kernel = kernel.reshape(4, 4, time, 4 * C, features)
-    later = [
-        jnp.pad(kernel, ((0, 0), (0, 0), (i, frames - 1 - i), (0, 0), (0, 0)))
-        for i in range(frames)
-    ]
-    return jnp.stack(later, -2).reshape(4, 4, (time + frames - 1) * 4 * C, frames * features)
-
-
-def stack_frames(x_BTHWC: jax.Array, time: int, stride: int, pad: int | None = None) -> jax.Array:
-    """Lays frames that lie under a temporal kernel side by side as channels.
-
-    Args:
-      x_BTHWC: frames.
-      time: how many lie side by side.
-      stride: from one of the T / stride stacks to the next.
-      pad: black frames before the first and after the last; by default half of `time`.
-    """
-    T, pad = x_BTHWC.shape[1], time // 2 if pad is None else pad
-    x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (pad, pad), (0, 0), (0, 0), (0, 0)))
-    return jnp.concatenate([x_BTHWC[:, i : i + T : stride] for i in range(time)], axis=-1)
-
-
-def _conv2d(x_BHWC: jax.Array, kernel_HWIO: jax.Array, strides, pads) -> jax.Array:
-    return lax.conv_general_dilated(
-        x_BHWC, kernel_HWIO, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-@jax.custom_vjp
-def max_pool_3x3(x_BTHWC: jax.Array) -> jax.Array:
-    """Max-pooling over 1 x 3 x 3 with stride 2 and padding 1, as the maximum of nine slices.
-
-    The backward pass of a windowed reduction (select-and-scatter) is slow; that of slices is not.
-    Here it reads which of the nine was the maximum (the first, where several are), a byte each,
-    where automatic differentiation keeps eight masks and as many partial maxima.
-    """
-    return _max_pool(x_BTHWC)[0]
-
-
-def max_pool_3x3_unpadded(x_BTHWC: jax.Array) -> jax.Array:
-    """Max-pooling over 1 x 3 x 3 with stride 2 of whole windows only, `B T (H-1)//2 (W-1)//2 C`.
-
-    The padded one of pictures that begin a pixel earlier, without its first row and column.
-    """
-    H, W = x_BTHWC.shape[2:4]
-    lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
-    x_BTHWC = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 0, 0), (0, 0, 0)))
-    return max_pool_3x3(x_BTHWC)[:, :, 1 : (H + 1) // 2, 1 : (W + 1) // 2]
-
-
-def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The maxima, and the index of each among its nine pixels as uint8."""
-    lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
-    padded = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)))
-    H, W = x_BTHWC.shape[2:4]
-    out = padded[:, :, :H:2, :W:2]
-    index = jnp.zeros(out.shape, jnp.uint8)
-    for k in range(1, 9):
-        i, j = divmod(k, 3)
-        tap = padded[:, :, i : i + H : 2, j : j + W : 2]
-        index = jnp.where(tap > out, jnp.uint8(k), index)
-        out = jnp.maximum(out, tap)
-    return out, index
-
-
-def _max_pool_forward(x_BTHWC: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    # Those that read the maxima are not to compute them again.
-    out, index = lax.optimization_barrier(_max_pool(x_BTHWC))
-    # Of the input only the shape is used.
-    return out, (index, x_BTHWC)
-
-
-def _max_pool_backward(kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array) -> tuple[jax.Array]:
-    index, x_BTHWC = kept
-    H, W = x_BTHWC.shape[2:4]
-    h, w = g_BTHWC.shape[2:4]
-    zero = jnp.zeros((), g_BTHWC.dtype)
-    total = None
-    for k in range(9):
-        i, j = divmod(k, 3)
-        tap = jnp.where(index == k, g_BTHWC, zero)
-        # Output (a, b) took pixel (2 a + i - 1, 2 b + j - 1).
-        rows, columns = (i - 1, H - (2 * h - 2 + i), 1), (j - 1, W - (2 * w - 2 + j), 1)
-        tap = lax.pad(tap, zero, ((0, 0, 0), (0, 0, 0), rows, columns, (0, 0, 0)))
-        total = tap if total is None else total + tap
-    return (total,)
-
-
-max_pool_3x3.defvjp(_max_pool_forward, _max_pool_backward)
+    return conv2d(x, kernel, (1, 1), ((1, 1), (1, 1))).reshape(B, T, H, W, features)

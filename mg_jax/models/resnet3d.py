@@ -14,16 +14,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from mg_jax.models.conv import (
-    Kernel,
-    max_pool_3x3,
-    max_pool_3x3_unpadded,
-    reaches_all,
-)
+from mg_jax.models.conv import Kernel, reaches_all
 from mg_jax.models.drop_path import drop_path_at
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.parts import ModuleDef, Parts, clip_keys
+from mg_jax.models.pooling import max_pool_3x3, max_pool_3x3_unpadded
 from mg_jax.models.precision import at_least_float32
+from mg_jax.models.stem_conv import frames_apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +55,15 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         kernel, strides = (self.pathway.stem_frames, 7, 7), (self.pathway.stem_stride, 2, 2)
-        x = self.conv(self.pathway.width, kernel, strides, name="conv")(x_BTHWC)
+        width = self.pathway.width
+        x = self.conv(width, kernel, strides, cut_apart=False, name="conv")(x_BTHWC)
+        B, T, H = x.shape[:3]
+        # Frames that come out at once stay so until there are a quarter of the pixels. To batch
+        # norm it is all one in which order positions come.
+        x = self.norm(name="bn")(x.reshape(B, T, H, -1, width)).reshape(x.shape)
         max_pool = max_pool_3x3 if self.pathway.pad_stem_pool else max_pool_3x3_unpadded
         # The same as pooling after ReLU, which then has a quarter of the pixels.
-        return nn.relu(max_pool(self.norm(name="bn")(x)))
+        return nn.relu(frames_apart(max_pool(x), x.shape[-1] // width))
 
 
 def frames_last(x_BTHWC: jax.Array) -> jax.Array:

@@ -11,9 +11,10 @@ from jax import lax
 from configs.base import get_base
 from mg_jax.errors import UserError
 from mg_jax.models import create_model
-from mg_jax.models.conv import Conv, convolve, convolve_3d, convolve_all_frames, max_pool_3x3
+from mg_jax.models.conv import Conv, convolve, convolve_3d, convolve_all_frames
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
+from mg_jax.models.pooling import max_pool_3x3
 from mg_jax.models.resnet3d import Pathway, ResBlock, Stage, frames_first, frames_last
 from mg_jax.models.slowfast import slow_frames
 from mg_jax.runtime import xla_options
@@ -145,6 +146,19 @@ def test_2d_forms_equal_the_3d_convolution_and_its_gradients(kernel, strides, ex
         np.testing.assert_allclose(found, expected, atol=2e-4)
         for a, b in zip(in_found, in_expected, strict=True):
             np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_numbers_of_two_bytes_give_the_stems_for_gpus_and_cpus_the_same_bits():
+    """For GPUs they are moved two at a time, and derivatives pass through."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.integers(-8, 8, (2, 8, 12, 20, 3)), jnp.bfloat16)
+    weights = jnp.asarray(rng.integers(-1, 2, (5, 7, 7, 3, 8)), jnp.bfloat16)
+    cotangent = jnp.asarray(rng.integers(-1, 2, (2, 8, 6, 10, 8)), jnp.bfloat16)
+    forms = [partial(convolve, strides=(1, 2, 2), platform=each) for each in ("cpu", "gpu")]
+    expected, found = with_gradients(forms, cotangent, x, weights)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert jnp.abs(b).max() > 0
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(("frames", "taps"), [(1, 3), (2, 3), (3, 5), (4, 7)])
