@@ -43,7 +43,8 @@ _BESIDE = flags.DEFINE_enum(
     "beside",
     "cpu",
     ["cpu", "again"],
-    "For --what=losses: beside the CPU's, or beside those of the same devices once more.",
+    "For --what=losses: beside the CPU's, or those of another process on the same devices, which "
+    "TPUs do not let in.",
 )
 _AGAINST = flags.DEFINE_string(
     "against",

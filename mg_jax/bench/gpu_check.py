@@ -21,6 +21,7 @@ from typing import Any
 
 from absl import app, flags
 
+from mg_jax.bench.losses import format_apart, format_losses
 from mg_jax.grid import format_grid
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.tools import command_line
@@ -111,17 +112,9 @@ def _step_rows(result: dict[str, Any]) -> Iterator[Row]:
 
 
 def _losses_rows(result: dict[str, Any]) -> Iterator[Row]:
-    (first, _), (last, other) = result["loss_first"], result["loss_last"]
-    where = {"cpu": "on the CPU", "again": "once more"}[result["beside"]]
-    yield (
-        f"{result['iterations']} iterations, {result['changes']} changes of grid",
-        f"loss {first:.4f} to {last:.4f}, {where} to {other:.4f}",
-    )
-    yield (
-        "apart",
-        f"{result['first_apart']:.1e} at first, {result['most_apart']:.1e} at most; the last state "
-        f"has {'the same' if result['same_bits'] else 'other'} bits",
-    )
+    changes = f"{result['iterations']} iterations, {result['changes']} changes of grid"
+    yield changes, f"loss {format_losses(result)}"
+    yield "apart", format_apart(result)
 
 
 def _profile_rows(result: dict[str, Any]) -> Iterator[Row]:

@@ -21,12 +21,13 @@ from mg_jax.models.conv import (
     convolve,
     convolve_3d,
     convolve_3x3_by_columns,
+    convolve_time,
 )
 from mg_jax.models.conv2d import stack_frames
 from mg_jax.models.norm import batch_norm
 from mg_jax.models.pooling import max_pool_3x3
 from mg_jax.models.precision import at_least_float32
-from mg_jax.models.stem_conv import convolve_7x7_by_2
+from mg_jax.models.stem_conv import convolve_7x7_by_2, frames_apart
 from mg_jax.recipe import schedule_from_config
 
 Form = Callable[..., jax.Array]
@@ -88,17 +89,20 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
             "3-D": (given(partial(convolve_3d, strides=strides)), weights),
         }
         if kernel[1:] == (7, 7):
-            by_2 = convolve_7x7_by_2
+            by_2 = _stem_by_blocks
             forms["2-D of pixels"] = (given(_stem_by_pixel), weights)
             forms["2-D of 2 x 2 pixels"] = (given(partial(by_2, pad_first=False)), weights)
             forms["the same, padded first"] = (given(partial(by_2, pad_first=True)), weights)
             for n in (2, 4, 8) if kernel[0] > 1 else ():
-                form = partial(by_2, pad_first=True, frames_at_once=n)
-                forms[f"the same, {n} frames at once"] = (given(form), weights)
+                for words in (False, True):
+                    form = partial(by_2, pad_first=True, frames_at_once=n, by_words=words)
+                    name_of = f"{n} frames at once" + (", in pairs" if words else "")
+                    forms[f"the same, {name_of}"] = (given(form), weights)
         if channels == features < _TENSOR_CORE:
             forms["wider channels"] = (partial(_convolve_wider, strides=strides), weights)
-        for n in (1, 2, 4) if name == "fast res2 b" else ():
-            forms[f"{n} columns at once"] = (partial(_convolve_columns, columns=n), weights)
+        by_columns = {"fast res2 b": _convolve_columns, "fast res2 a": _convolve_time}
+        for n in (1, 2, 4) if name in by_columns else ():
+            forms[f"{n} columns at once"] = (partial(by_columns[name], columns=n), weights)
         blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
     pooled = (clips, slow, side // 2, side // 2, width)
     blocks.append(("max-pool", pooled, {"ours": (max_pool_3x3,), "windows": (_window_max_pool,)}))
@@ -123,6 +127,17 @@ def _convolve_wider(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, strides) -> jax
 
 def _convolve_columns(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, columns: int) -> jax.Array:
     return convolve_3x3_by_columns(x_BTHWC, kernel_THWIO[0], columns)
+
+
+def _convolve_time(x_BTHWC: jax.Array, kernel_THWIO: jax.Array, columns: int) -> jax.Array:
+    return convolve_time(x_BTHWC, kernel_THWIO[:, 0], 1, columns)
+
+
+def _stem_by_blocks(
+    x_BTHWC: jax.Array, kernel_THWIO: jax.Array, *, frames_at_once: int = 1, **form: bool
+) -> jax.Array:
+    y = convolve_7x7_by_2(x_BTHWC, kernel_THWIO, frames_at_once=frames_at_once, **form)
+    return frames_apart(y, frames_at_once)
 
 
 def _stem_by_pixel(x_BTHWC: jax.Array, kernel_THWIO: jax.Array) -> jax.Array:

@@ -44,7 +44,7 @@ _BESIDE = {
 }
 
 
-def measure(config, workdir: pathlib.Path, iterations: int, beside: str = "cpu") -> dict[str, Any]:
+def measure(config, workdir: pathlib.Path, iterations: int, beside: str) -> dict[str, Any]:
     """Trains on the devices and, meanwhile, in another process; prints how the losses differ.
 
     Args:
@@ -98,16 +98,25 @@ def _compare(ours: dict[str, Any], theirs: dict[str, Any], beside: str) -> dict[
 
 
 def format_line(result: dict[str, Any]) -> str:
-    """How far the losses are apart, and whether the states at the end are the same."""
-    (first, _), (last, other) = result["loss_first"], result["loss_last"]
-    where = {"cpu": "on the CPU", "again": "once more"}[result["beside"]]
-    bits = "the same bits" if result["same_bits"] else "other bits"
+    """What was trained, and how the losses differ."""
     return (
         f"{result['iterations']} iterations on {result['grids']} grids, {result['changes']} "
-        f"changes of grid: loss {first:.4f} to {last:.4f} (mean of the last 20; {where} "
-        f"{other:.4f}); apart by {result['first_apart']:.1e} at first, "
-        f"{result['most_apart']:.1e} at most; the last state has {bits}"
+        f"changes of grid: loss {format_losses(result)}; apart by {format_apart(result)}"
     )
+
+
+def format_losses(result: dict[str, Any]) -> str:
+    """The first loss and the mean of the last twenty, and that of the other process."""
+    (first, _), (last, other) = result["loss_first"], result["loss_last"]
+    where = {"cpu": "on the CPU", "again": "once more"}[result["beside"]]
+    return f"{first:.4f} to {last:.4f}, {where} to {other:.4f}"
+
+
+def format_apart(result: dict[str, Any]) -> str:
+    """How far the losses are apart, and of the same devices whether the last states are."""
+    bits = "the same" if result["same_bits"] else "other"
+    states = f"; the last state has {bits} bits" if result["beside"] == "again" else ""
+    return f"{result['first_apart']:.1e} at first, {result['most_apart']:.1e} at most{states}"
 
 
 def train(config, iterations: int) -> dict[str, Any]:

@@ -53,17 +53,19 @@ class Trainer:
         self.seconds(_WARM_UP)
 
     def seconds(self, iterations: int) -> list[float]:
-        """Seconds from the end of an iteration to the end of the next; the last is waited for."""
+        """Seconds from the end of an iteration to the end of the next."""
         behind = int(self._on_gpu)  # a GPU gets an iteration while it is at the one before
         ends, running = [], []
-        for _ in range(iterations + 1):
+        # To one that is waited for there is no next, whose launches take time, too.
+        for _ in range(iterations + 1 + behind):
             self._iterate()
             running.append(torch.cuda.Event() if self._on_gpu else None)
             if self._on_gpu:
                 running[-1].record()
             if len(running) > behind:
                 ends.append(_end(running.pop(0)))
-        ends.extend(map(_end, running))
+        if self._on_gpu:
+            torch.cuda.synchronize()
         return [after - before for before, after in itertools.pairwise(ends)]
 
     def about(self) -> dict[str, Any]:

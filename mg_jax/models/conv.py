@@ -47,7 +47,8 @@ class Conv(nn.Module):
       platform: that it is compiled for: cpu, gpu or tpu.
       side_by_side: so many frames of a position lie side by side, and kernels over time, k x 1 x 1
         of stride 1, are for `convolve_all_frames`; 0 where frames lie apart.
-      cut_apart: frames that come out at once, side by side as channels.
+      cut_apart: put frames that come out at once as channels, see `convolve_7x7_by_2`, back on
+        their axis; without a bias they may stay so.
 
     Input and output: `B T H W C`; not cut apart, the output is `B T/n H W nC`.
     """
@@ -104,7 +105,7 @@ def convolve(
       kernel_THWIO: kernel with odd sizes.
       strides: (time, height, width).
       platform: that it is compiled for: cpu, gpu or tpu.
-      cut_apart: frames that come out at once, side by side as channels.
+      cut_apart: put frames that come out at once as channels back on their axis.
 
     Returns:
       `B T' H' W' O`, with T' = ceil(T / stride) and so on; not cut apart, `B T'/n H' W' nO`.
@@ -117,16 +118,25 @@ def convolve(
     if time == height == width == 1 and strides == (1, 1, 1):
         return pointwise(x_BTHWC, kernel_THWIO[0, 0, 0])
     if height == width == 1 and strides[1:] == (1, 1):
-        return _convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0])
+        columns = 1
+        if platform == "gpu" and kernel_THWIO.shape[-1] <= _WIDE:
+            # Even of 32 channels an H200 takes two columns at once in two thirds of the time.
+            columns = max(2, _WIDE // kernel_THWIO.shape[-1])
+        return convolve_time(x_BTHWC, kernel_THWIO[:, 0], strides[0], columns)
     even = x_BTHWC.shape[2] % 2 == x_BTHWC.shape[3] % 2 == 0
     # On CPUs it does not pay for kernels of one frame.
     pays = time > 1 or platform != "cpu"
     if (height, width) == (7, 7) and strides == (1, 2, 2) and even and pays:
         wide = max(1, _WIDE // kernel_THWIO.shape[-1]) if time > 1 else 1
         at_once = math.gcd(x_BTHWC.shape[1], wide)
-        pad_first = platform != "cpu"
-        y = convolve_7x7_by_2(x_BTHWC, kernel_THWIO, pad_first=pad_first, frames_at_once=at_once)
-        return frames_apart(y, at_once) if cut_apart else y
+        y_BTHWN = convolve_7x7_by_2(
+            x_BTHWC,
+            kernel_THWIO,
+            pad_first=platform != "cpu",
+            frames_at_once=at_once,
+            by_words=platform == "gpu" and time > 1,
+        )
+        return frames_apart(y_BTHWN, at_once) if cut_apart else y_BTHWN
     if platform != "cpu" and kernel_THWIO.shape[:3] == (1, 3, 3) and strides == (1, 1, 1):
         columns = math.gcd(x_BTHWC.shape[3], max(1, _WIDE // kernel_THWIO.shape[-1]))
         if columns > 1:
@@ -204,15 +214,26 @@ def convolve_all_frames(x_B11NC: jax.Array, kernel_TIO: jax.Array, frames: int) 
     return y.reshape(B, 1, 1, N, features)
 
 
-def _convolve_time(x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int) -> jax.Array:
-    """A k x 1 x 1 convolution of n columns side by side, as `convolve_3x3_by_columns`."""
+def convolve_time(
+    x_BTHWC: jax.Array, kernel_T1IO: jax.Array, stride: int, columns: int
+) -> jax.Array:
+    """A k x 1 x 1 convolution of columns side by side as channels, as `convolve_3x3_by_columns`.
+
+    Args:
+      x_BTHWC: of any extent.
+      kernel_T1IO: k taps, odd.
+      stride: over frames.
+      columns: at most so many, a divisor of H W.
+
+    Returns:
+      `B T/stride H W O`.
+    """
     B, T, H, W, C = x_BTHWC.shape
     time, _, _, features = kernel_T1IO.shape
-    # Even of 32 channels an H200 takes two columns at once in two thirds of the time.
-    n = math.gcd(H * W, max(2, _WIDE // features) if features <= _WIDE else 1)
-    same_column = jnp.eye(n, dtype=bool)[:, None, :, None]
-    kernel = jnp.where(same_column, kernel_T1IO[:, :, None, :, None], 0)
-    kernel = kernel.reshape(time, 1, n * C, n * features)
+    n = math.gcd(H * W, columns)
+    same_column_N1N1 = jnp.eye(n, dtype=bool)[:, None, :, None]
+    kernel_TNINO = jnp.where(same_column_N1N1, kernel_T1IO[:, :, None, :, None], 0)[:, 0]
+    kernel = kernel_TNINO.reshape(time, 1, n * C, n * features)
     x, pads = x_BTHWC.reshape(B, T, H * W // n, n * C), ((time // 2, time // 2), (0, 0))
     y = conv2d(x, kernel, (stride, 1), pads)
     return y.reshape(B, y.shape[1], H, W, features)

@@ -1,12 +1,26 @@
 """XLA's 2-D convolution, and frames that become its channels."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 
-def conv2d(x_BHWC: jax.Array, kernel_HWIO: jax.Array, strides, pads) -> jax.Array:
-    """XLA's convolution of `B H W C` with a kernel `H W I O`, with a stride and pads per axis."""
+def conv2d(
+    x_BHWC: jax.Array,
+    kernel_HWIO: jax.Array,
+    strides: tuple[int, int],
+    pads: Sequence[tuple[int, int]],
+) -> jax.Array:
+    """XLA's convolution, `B H' W' O`.
+
+    Args:
+      x_BHWC: pictures.
+      kernel_HWIO: of the same dtype.
+      strides: (height, width).
+      pads: of each of both axes, before and after.
+    """
     return lax.conv_general_dilated(
         x_BHWC, kernel_HWIO, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -20,6 +34,9 @@ def stack_frames(x_BTHWC: jax.Array, time: int, stride: int, pad: int | None = N
       time: how many lie side by side.
       stride: from one of the T / stride stacks to the next.
       pad: black frames before the first and after the last; by default half of `time`.
+
+    Returns:
+      `B T/stride H W tC` for t frames side by side.
     """
     T, pad = x_BTHWC.shape[1], time // 2 if pad is None else pad
     x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (pad, pad), (0, 0), (0, 0), (0, 0)))

@@ -13,7 +13,12 @@ _CHANNEL_BYTES = 16
 
 
 def convolve_7x7_by_2(
-    x_BTHWC: jax.Array, kernel_THWIO: jax.Array, *, pad_first: bool, frames_at_once: int = 1
+    x_BTHWC: jax.Array,
+    kernel_THWIO: jax.Array,
+    *,
+    pad_first: bool,
+    frames_at_once: int = 1,
+    by_words: bool = False,
 ) -> jax.Array:
     """A t x 7 x 7 convolution with spatial stride 2, of blocks of 2 x 2 pixels as channels.
 
@@ -26,6 +31,7 @@ def convolve_7x7_by_2(
       frames_at_once: n, a divisor of T: so many frames come out side by side as channels, see
         `frames_apart`. They lie under t + n - 1 frames instead of n t, and products of tensor cores
         get wider; what the kernel does not reach is multiplied by zeros.
+      by_words: stack numbers of two bytes in pairs, for GPUs.
 
     Returns:
       `B T/n H/2 W/2 nO`.
@@ -37,8 +43,8 @@ def convolve_7x7_by_2(
     if pad_first:
         x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (0, 0), (4, 2), (4, 2), (0, 0)))
     h, w = x_BTHWC.shape[2] // 2, x_BTHWC.shape[3] // 2
-    by_words = pad_first and time > 1 and x_BTHWC.dtype.itemsize == 2
-    stack = _stack_blocks_by_words if by_words else _stack_blocks
+    in_pairs = by_words and x_BTHWC.dtype.itemsize == 2
+    stack = _stack_blocks_by_words if in_pairs else _stack_blocks
     x = stack(x_BTHWC, time + n - 1, n, time // 2)
     kernel = _kernel_of_blocks(kernel_THWIO, n)
     if pad_first:
@@ -49,11 +55,19 @@ def convolve_7x7_by_2(
     return y.reshape(B, T // n, H // 2, W // 2, -1)
 
 
-def frames_apart(x_BTHWC: jax.Array, frames: int) -> jax.Array:
-    """Cuts frames apart that lie side by side as channels: `B nT H W C` of `B T H W nC`."""
-    B, T, H, W, _ = x_BTHWC.shape
-    x = x_BTHWC.reshape(B, T, H, W, frames, -1).transpose(0, 1, 4, 2, 3, 5)
-    return x.reshape(B, T * frames, H, W, -1)
+def frames_apart(x_BTHWN: jax.Array, frames: int) -> jax.Array:
+    """Puts n frames that lie side by side as channels back on their axis.
+
+    Args:
+      x_BTHWN: `B T H W nC`.
+      frames: n.
+
+    Returns:
+      `B nT H W C`.
+    """
+    B, T, H, W, _ = x_BTHWN.shape
+    x_BTNHWC = x_BTHWN.reshape(B, T, H, W, frames, -1).transpose(0, 1, 4, 2, 3, 5)
+    return x_BTNHWC.reshape(B, T * frames, H, W, -1)
 
 
 def _stack_blocks(x_BTHWC: jax.Array, time: int, stride: int, pad: int) -> jax.Array:
@@ -67,7 +81,7 @@ def _stack_blocks(x_BTHWC: jax.Array, time: int, stride: int, pad: int) -> jax.A
 def _stack_blocks_by_words(x_BTHWC: jax.Array, time: int, stride: int, pad: int) -> jax.Array:
     """`_stack_blocks` of numbers of two bytes, which moves two of them at a time.
 
-    GPUs spend the time on computing where each comes from, so what precedes is not fused into it.
+    GPUs spend the time on where each comes from, so what precedes is not to be fused into it.
     """
     B, T, H, W, C = x_BTHWC.shape
     # Two pixels of a row are 2 C numbers that follow each other in every stack, too.
@@ -80,7 +94,7 @@ def _stack_blocks_by_words(x_BTHWC: jax.Array, time: int, stride: int, pad: int)
 
 
 @_stack_blocks_by_words.defjvp
-def _(time, stride, pad, primals, tangents):
+def _stack_blocks_by_words_jvp(time, stride, pad, primals, tangents):
     # Of words there are no derivatives, but what is moved is linear.
     moved = partial(_stack_blocks, time=time, stride=stride, pad=pad)
     return _stack_blocks_by_words(*primals, time, stride, pad), moved(*tangents)

@@ -51,6 +51,21 @@ def test_parts_that_fail_or_have_no_time_are_named_and_the_others_go_on(tmp_path
     assert "left out: no time was left" in table
 
 
+@pytest.mark.parametrize("beside", ["cpu", "again"])
+def test_losses_beside_those_of_another_process(beside, tmp_path):
+    few = ["--config=tests/tiny.py:baseline", "--iterations=3", f"--beside={beside}"]
+    command = ["-m", "mg_jax.bench", "--what=losses", *few, f"--workdir={tmp_path}"]
+    cached = {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
+    status, output = runs.ended(runs.launch(*command, **cached))
+    assert status == 0, output
+    result = json.loads((tmp_path / "losses.json").read_text())
+    assert result["iterations"] == len(result["losses"]) == 3
+    # Both are CPUs here, and a baseline has one grid.
+    assert result["most_apart"] == 0 and result["same_bits"] and result["grids"] == 1
+    assert len({row["loss"] for row in result["losses"]}) == 3
+    assert ("the last state has the same bits" in output) == (beside == "again")
+
+
 def test_small_or_not_the_parts_are_the_same():
     names = [[part.name for part in gpu_check.parts(small=small)] for small in (False, True)]
     every = ["slowfast", "i3d", "profile", "kernels", "losses", "repeated"]
