@@ -72,6 +72,33 @@ class EventFile:
             raise OSError(errno.EIO, error.message, str(self.path)) from error
 
 
+def shown_at(folder: pathlib.Path, step: int) -> dict[str, float]:
+    """The scalars by tag that TensorBoard shows at a step, from all event files of a folder.
+
+    Raises:
+      OSError: naming the file.
+    """
+    shown = {}
+    for path in sorted(folder.glob(f"{_STEM}*")):
+        for event in _events_of(path):
+            starts = event.session_log.status == tf.compat.v1.SessionLog.START
+            if starts and event.step <= step:
+                shown.clear()
+            if event.step == step:
+                shown.update({value.tag: value.simple_value for value in event.summary.value})
+    return shown
+
+
+def _events_of(path: pathlib.Path) -> Iterator[_Event]:
+    """The events of a file, up to where it was cut off."""
+    try:
+        yield from map(_Event.FromString, tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    except tf.errors.DataLossError:
+        return
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message, str(path)) from error
+
+
 def _later_than_all(folder: pathlib.Path) -> int:
     """A time stamp in seconds: now, or later than that of every file in the folder.
 

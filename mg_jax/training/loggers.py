@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_text
 from mg_jax.recipe_settings import LOGGERS
-from mg_jax.training.events import EventFile
+from mg_jax.training.events import EventFile, shown_at
 from mg_jax.workdir.config import read_json
 
 LOG = "log.jsonl"
@@ -89,8 +89,12 @@ class TensorBoard:
 
     def __init__(self, workdir: pathlib.Path, start: int, evaluated: bool):
         """Takes the arguments of JsonLines."""
-        # Events after `start` are those of a run that was stopped after its newest checkpoint.
-        self._events = EventFile(workdir, purge_from=start + 1)
+        # What comes after `start`, or at it and again, is of a run that was stopped before a newer
+        # checkpoint. All else at it is written again, since files are purged of whole steps.
+        shown, kinds = shown_at(workdir, start), ("train", "eval") if evaluated else ("train",)
+        self._events = EventFile(workdir, purge_from=start)
+        if stays := {tag: x for tag, x in shown.items() if tag.partition("/")[0] in kinds}:
+            self._events.scalars(start, stays)
 
     def scalars(self, step: int, values: dict[str, Any], kind: str) -> None:
         self._events.scalars(step, {f"{kind}/{name}": value for name, value in values.items()})

@@ -188,10 +188,11 @@ def test_slowfast_r50_compiles_for_a_gpu_at_full_size():
     config.batch = 32
     config.model.dtype = "bfloat16"
     (row,) = program.measure(config, "h100", 1, 1)["grids"]
-    assert row["bytes_per_clip"] < 6.1e9
-    assert row["memory_bytes"] < 23e9
-    assert row["kernels"] < 2_950
-    assert row["flops"] == pytest.approx(32 * 3 * 2 * 47.9e9, rel=0.05)
+    assert row["bytes_per_clip"] < 1.03 * 4.23e9
+    assert row["memory_bytes"] < 1.03 * 14.0e9
+    assert row["kernels"] < 1.03 * 2_433
+    # The network's own, and a seventh more for products with zeros, which fill tensor cores.
+    assert row["flops"] == pytest.approx(1.145 * 32 * 3 * 2 * 47.9e9, rel=0.02)
 
 
 @pytest.mark.nightly

@@ -1,5 +1,6 @@
 """Loggers by name, norms among the scalars, and traces of some iterations."""
 
+import collections
 import json
 import sys
 
@@ -11,6 +12,7 @@ from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.recipe_settings import LOGGERS
 from mg_jax.runtime import parallel
+from mg_jax.training.events import shown_at
 from mg_jax.training.loggers import check_loggers, class_of
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
@@ -40,6 +42,62 @@ init = lambda **told: Run(**told)
 @pytest.mark.parametrize("name", LOGGERS)
 def test_each_name_stands_for_a_class_that_writes_scalars(name):
     assert all(callable(getattr(class_of(name), method)) for method in ("scalars", "close"))
+
+
+def in_tensorboard(folder):
+    """The values of each step and tag in the order of the files, less what TensorBoard drops."""
+    import tensorflow as tf
+
+    shown = collections.defaultdict(list)
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            if event.session_log.status == tf.compat.v1.SessionLog.START:
+                shown = {key: v for key, v in shown.items() if key[0] < event.step}
+                shown = collections.defaultdict(list, shown)
+            for value in event.summary.value:
+                shown[event.step, value.tag].append(value.simple_value)
+    return dict(shown)
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_tensorboard_shows_a_step_that_is_evaluated_again_once(evaluated, tmp_path):
+    """The run was killed after a test at step 2, and if not `evaluated`, before it was kept."""
+    TensorBoard = class_of("tensorboard")
+    first = TensorBoard(tmp_path, 0, False)
+    for step in (1, 2):
+        first.scalars(step, {"loss": step / 4, "top1": step / 2}, "train")
+    first.scalars(2, {"loss": 0.75}, "eval")
+    first.scalars(2, {"loss": 0.5}, "test")
+    first.scalars(3, {"loss": 8.0}, "train")
+    first.close()
+    for _ in range(2):  # killed once more before it writes anything
+        TensorBoard(tmp_path, 2, evaluated).close()
+    again = TensorBoard(tmp_path, 2, evaluated)
+    if not evaluated:
+        again.scalars(2, {"loss": 0.25}, "eval")
+    again.scalars(2, {"loss": 0.125}, "test")
+    again.close()
+    assert in_tensorboard(tmp_path) == {
+        (1, "train/loss"): [0.25],
+        (1, "train/top1"): [0.5],
+        (2, "train/loss"): [0.5],
+        (2, "train/top1"): [1.0],
+        (2, "eval/loss"): [0.75 if evaluated else 0.25],
+        (2, "test/loss"): [0.125],
+    }
+
+
+def test_tensorboards_files_that_were_cut_off_are_read_to_their_end(tmp_path):
+    TensorBoard = class_of("tensorboard")
+    first = TensorBoard(tmp_path, 0, False)
+    first.scalars(1, {"loss": 0.5}, "train")
+    first.scalars(2, {"loss": 0.25}, "train")
+    first.close()
+    (path,) = tmp_path.glob("events.out.tfevents.*")
+    path.write_bytes(path.read_bytes()[:-3])
+    assert shown_at(tmp_path, 1) == {"train/loss": 0.5}
+    assert shown_at(tmp_path, 2) == {}
 
 
 @pytest.mark.parametrize(
