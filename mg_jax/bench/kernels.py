@@ -105,7 +105,8 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
             forms[f"{n} columns at once"] = (partial(by_columns[name], columns=n), weights)
         blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
     pooled = (clips, slow, side // 2, side // 2, width)
-    blocks.append(("max-pool", pooled, {"ours": (max_pool_3x3,), "windows": (_window_max_pool,)}))
+    ours = partial(max_pool_3x3, platform=platform)
+    blocks.append(("max-pool", pooled, {"ours": (ours,), "windows": (_window_max_pool,)}))
     sub_batch = math.gcd(config.sub_batch, clips)
     normed = {"ours": _ours_norm_relu, "automatic gradient": _automatic_norm_relu}
     forms = {name: (partial(f, sub_batch), (width,), (width,)) for name, f in normed.items()}

@@ -34,7 +34,8 @@ class I3D(ResNet3D):
             "block": self.block,
             "platform": self.platform,
         }
-        x = Stems(pathways, **common, name="s1")([clips_BTHWC])
+        stems = Stems(pathways, **common, platform=self.platform, name="s1")
+        x = stems([clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
             x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
             if i == 0 and self.pool_frames > 1:

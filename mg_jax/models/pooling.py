@@ -1,22 +1,32 @@
 """Max-pooling over space, in a form that XLA runs fast forward and backward."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 
-@jax.custom_vjp
-def max_pool_3x3(x_BTHWC: jax.Array) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool_3x3(x_BTHWC: jax.Array, platform: str) -> jax.Array:
     """Max-pooling over 1 x 3 x 3 with stride 2 and padding 1, as the maximum of nine slices.
 
     The backward pass of a windowed reduction (select-and-scatter) is slow; that of slices is not.
     Here it reads which of the nine was the maximum (the first, where several are), a byte each,
     where automatic differentiation keeps eight masks and as many partial maxima.
+
+    Args:
+      x_BTHWC: pictures.
+      platform: that it is compiled for: cpu, gpu or tpu.
+
+    Returns:
+      `B T (H+1)//2 (W+1)//2 C`.
     """
     return _max_pool(x_BTHWC)[0]
 
 
-def max_pool_3x3_unpadded(x_BTHWC: jax.Array) -> jax.Array:
+def max_pool_3x3_unpadded(x_BTHWC: jax.Array, platform: str) -> jax.Array:
     """Max-pooling over 1 x 3 x 3 with stride 2 of whole windows only, `B T (H-1)//2 (W-1)//2 C`.
 
     The padded one of pictures that begin a pixel earlier, without its first row and column.
@@ -24,7 +34,7 @@ def max_pool_3x3_unpadded(x_BTHWC: jax.Array) -> jax.Array:
     H, W = x_BTHWC.shape[2:4]
     lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
     x_BTHWC = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 0, 0), (0, 0, 0)))
-    return max_pool_3x3(x_BTHWC)[:, :, 1 : (H + 1) // 2, 1 : (W + 1) // 2]
+    return max_pool_3x3(x_BTHWC, platform)[:, :, 1 : (H + 1) // 2, 1 : (W + 1) // 2]
 
 
 def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -42,29 +52,63 @@ def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
     return out, index
 
 
-def _max_pool_forward(x_BTHWC: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _max_pool_forward(
+    x_BTHWC: jax.Array, platform: str
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     # Those that read the maxima are not to compute them again.
     out, index = lax.optimization_barrier(_max_pool(x_BTHWC))
     # Of the input only the shape is used.
     return out, (index, x_BTHWC)
 
 
-def _max_pool_backward(kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array) -> tuple[jax.Array]:
+def _max_pool_backward(
+    platform: str, kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array
+) -> tuple[jax.Array]:
     index, x_BTHWC = kept
-    B, T, H, W, C = x_BTHWC.shape
-    h, w = g_BTHWC.shape[2:4]
     zero = jnp.zeros((), g_BTHWC.dtype)
-    # Output (a, b) took pixel (2 a + i - 1, 2 b + j - 1), so those with even and odd rows and
-    # columns come from one, two, two and four outputs: the nine taps serve four pixels.
-    taps = [[jnp.where(index == 3 * i + j, g_BTHWC, zero) for j in range(3)] for i in range(3)]
-    even_even = taps[1][1]
-    even_odd = _next(taps[1][0], 3) + taps[1][2]
-    odd_even = _next(taps[0][1], 2) + taps[2][1]
-    odd_odd = _next(_next(taps[0][0], 3), 2) + _next(taps[0][2], 2)
-    odd_odd = odd_odd + _next(taps[2][0], 3) + taps[2][2]
+
+    def tap(i: int, j: int) -> jax.Array:
+        # Output (a, b) took pixel (2 a + i - 1, 2 b + j - 1).
+        return jnp.where(index == 3 * i + j, g_BTHWC, zero)
+
+    gradient = _spread if platform == "cpu" else _interleaved
+    return (gradient(tap, x_BTHWC.shape, g_BTHWC.shape),)
+
+
+max_pool_3x3.defvjp(_max_pool_forward, _max_pool_backward)
+
+# Gives the gradient of the pixels at offsets i and j.
+Tap = Callable[[int, int], jax.Array]
+
+
+def _spread(tap: Tap, shape: tuple[int, ...], taps_shape: tuple[int, ...]) -> jax.Array:
+    """The sum of the nine taps, each spread over all pixels: fast on CPUs."""
+    (H, W), (h, w) = shape[2:4], taps_shape[2:4]
+    total = None
+    for k in range(9):
+        i, j = divmod(k, 3)
+        part = tap(i, j)
+        rows, columns = (i - 1, H - (2 * h - 2 + i), 1), (j - 1, W - (2 * w - 2 + j), 1)
+        pads = ((0, 0, 0), (0, 0, 0), rows, columns, (0, 0, 0))
+        part = lax.pad(part, jnp.zeros((), part.dtype), pads)
+        total = part if total is None else total + part
+    return total
+
+
+def _interleaved(tap: Tap, shape: tuple[int, ...], taps_shape: tuple[int, ...]) -> jax.Array:
+    """The same sum, of four pixels at a time: fast on GPUs.
+
+    Pixels of even and odd rows and columns come from one, two, two and four outputs.
+    """
+    B, T, H, W, C = shape
+    h, w = taps_shape[2:4]
+    even_even = tap(1, 1)
+    even_odd = _next(tap(1, 0), 3) + tap(1, 2)
+    odd_even = _next(tap(0, 1), 2) + tap(2, 1)
+    odd_odd = _next(_next(tap(0, 0), 3), 2) + _next(tap(0, 2), 2)
+    odd_odd = odd_odd + _next(tap(2, 0), 3) + tap(2, 2)
     rows = [jnp.stack(row, 4) for row in ((even_even, even_odd), (odd_even, odd_odd))]
-    total = jnp.stack(rows, 3).reshape(B, T, 2 * h, 2 * w, C)
-    return (total[:, :, :H, :W],)
+    return jnp.stack(rows, 3).reshape(B, T, 2 * h, 2 * w, C)[:, :, :H, :W]
 
 
 def _next(x_BTHWC: jax.Array, axis: int) -> jax.Array:
@@ -72,6 +116,3 @@ def _next(x_BTHWC: jax.Array, axis: int) -> jax.Array:
     ends = [(0, 0, 0)] * x_BTHWC.ndim
     ends[axis] = (-1, 1, 0)
     return lax.pad(x_BTHWC, jnp.zeros((), x_BTHWC.dtype), ends)
-
-
-max_pool_3x3.defvjp(_max_pool_forward, _max_pool_backward)

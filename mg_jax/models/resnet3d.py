@@ -51,19 +51,21 @@ class Stem(nn.Module):
     pathway: Pathway
     conv: ModuleDef
     norm: ModuleDef
+    platform: str
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         kernel, strides = (self.pathway.stem_frames, 7, 7), (self.pathway.stem_stride, 2, 2)
         width = self.pathway.width
-        x = self.conv(width, kernel, strides, cut_apart=False, name="conv")(x_BTHWC)
+        # Frames that come out at once stay so until there are a quarter of the pixels, but on CPUs,
+        # where that is slower. To batch norm it is all one in which order positions come.
+        cut = self.platform == "cpu"
+        x = self.conv(width, kernel, strides, cut_apart=cut, name="conv")(x_BTHWC)
         B, T, H = x.shape[:3]
-        # Frames that come out at once stay so until there are a quarter of the pixels. To batch
-        # norm it is all one in which order positions come.
         x = self.norm(name="bn")(x.reshape(B, T, H, -1, width)).reshape(x.shape)
         max_pool = max_pool_3x3 if self.pathway.pad_stem_pool else max_pool_3x3_unpadded
         # The same as pooling after ReLU, which then has a quarter of the pixels.
-        return nn.relu(frames_apart(max_pool(x), x.shape[-1] // width))
+        return nn.relu(frames_apart(max_pool(x, self.platform), x.shape[-1] // width))
 
 
 def frames_last(x_BTHWC: jax.Array) -> jax.Array:
@@ -170,11 +172,12 @@ class Stems(nn.Module):
     pathways: tuple[Pathway, ...]
     conv: ModuleDef
     norm: ModuleDef
+    platform: str
 
     @nn.compact
     def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
         return [
-            Stem(p, self.conv, self.norm, name=f"pathway{i}_stem")(x_BTHWC)
+            Stem(p, self.conv, self.norm, self.platform, name=f"pathway{i}_stem")(x_BTHWC)
             for i, (p, x_BTHWC) in enumerate(zip(self.pathways, inputs, strict=True))
         ]
 

@@ -89,7 +89,8 @@ class SlowFast(ResNet3D):
         }
         fusion = (self.alpha, self.fusion_frames, self.fusion_norm)
         slow = slow_frames(clips_BTHWC.shape[1], self.alpha, self.slow_frames)
-        x = Stems(pathways, **common, name="s1")([clips_BTHWC[:, slow], clips_BTHWC])
+        stems = Stems(pathways, **common, platform=self.platform, name="s1")
+        x = stems([clips_BTHWC[:, slow], clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
             x = FuseFastToSlow(*fusion, **common, name=f"s{i + 1}_fuse")(x)
             x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)

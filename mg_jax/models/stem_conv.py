@@ -65,6 +65,8 @@ def frames_apart(x_BTHWN: jax.Array, frames: int) -> jax.Array:
     Returns:
       `B nT H W C`.
     """
+    if frames == 1:
+        return x_BTHWN
     B, T, H, W, _ = x_BTHWN.shape
     x_BTNHWC = x_BTHWN.reshape(B, T, H, W, frames, -1).transpose(0, 1, 4, 2, 3, 5)
     return x_BTNHWC.reshape(B, T * frames, H, W, -1)

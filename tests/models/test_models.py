@@ -15,7 +15,14 @@ from mg_jax.models.conv import Conv, convolve, convolve_3d, convolve_all_frames
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
 from mg_jax.models.pooling import max_pool_3x3
-from mg_jax.models.resnet3d import Pathway, ResBlock, Stage, frames_first, frames_last
+from mg_jax.models.resnet3d import (
+    Pathway,
+    ResBlock,
+    Stage,
+    Stem,
+    frames_first,
+    frames_last,
+)
 from mg_jax.models.slowfast import slow_frames
 from mg_jax.runtime import xla_options
 
@@ -214,23 +221,52 @@ def test_a_stage_for_gpus_is_the_one_for_cpus(frames):
         np.testing.assert_allclose(a, b, atol=2e-4 * max(np.abs(b).max(), 1))
 
 
-@pytest.mark.parametrize("size", [(8, 8), (7, 10)])
+@pytest.mark.parametrize("pad_pool", [True, False])
+def test_a_stem_for_gpus_is_the_one_for_cpus(pad_pool):
+    """There it cuts frames apart late, and pooling's gradient is another sum."""
+    pathway = Pathway(8, 5, ((1,),) * 4, pad_stem_pool=pad_pool)
+    x = np.random.default_rng(0).normal(size=(4, 8, 12, 16, 3)).astype(np.float32)
+
+    def stem(platform):
+        norm = partial(SubBatchNorm, sub_batch=2, train=True)
+        return Stem(pathway, partial(Conv, platform=platform), norm, platform)
+
+    variables = stem("cpu").init(jax.random.key(0), x)
+
+    @partial(jax.jit, static_argnums=1)
+    @partial(jax.value_and_grad, has_aux=True)
+    def loss(params, platform):
+        given = {**variables, "params": params}
+        y, updated = stem(platform).apply(given, x, mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(y)), (y, updated)
+
+    results = [jax.tree.leaves(loss(variables["params"], each)) for each in ("cpu", "gpu")]
+    for a, b in zip(*results, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=2e-4 * max(np.abs(b).max(), 1))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 10), (9, 7)])
 def test_max_pool_equals_the_windowed_one_and_its_gradient(size):
     x = np.random.default_rng(0).normal(size=(2, 3, *size, 4)).astype(np.float32)
     flat = x.reshape(6, *size, 4)
     windows = {"window_shape": (3, 3), "strides": (2, 2), "padding": ((1, 1), (1, 1))}
     expected = flax.linen.max_pool(flat, **windows)
-    np.testing.assert_array_equal(max_pool_3x3(x).reshape(expected.shape), expected)
     given = np.random.default_rng(1).normal(size=expected.shape).astype(np.float32)
     windowed = partial(flax.linen.max_pool, **windows)
-    (in_x,) = jax.vjp(max_pool_3x3, x)[1](given.reshape(2, 3, *expected.shape[1:]))
-    (expected,) = jax.vjp(windowed, flat)[1](given)
-    np.testing.assert_allclose(in_x.reshape(expected.shape), expected, rtol=1e-6)
+    (in_expected,) = jax.vjp(windowed, flat)[1](given)
+    for platform in ("cpu", "gpu"):
+        found, backward = jax.vjp(partial(max_pool_3x3, platform=platform), x)
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+        (in_x,) = backward(given.reshape(2, 3, *expected.shape[1:]))
+        np.testing.assert_allclose(in_x.reshape(flat.shape), in_expected, rtol=1e-6)
 
 
-def test_max_pool_gives_the_gradient_to_the_first_of_equal_pixels():
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_max_pool_gives_the_gradient_to_the_first_of_equal_pixels(platform):
     x = np.ones((1, 1, 4, 4, 1), np.float32)
-    (in_x,) = jax.vjp(max_pool_3x3, x)[1](np.ones((1, 1, 2, 2, 1), np.float32))
+    backward = jax.vjp(partial(max_pool_3x3, platform=platform), x)[1]
+    (in_x,) = backward(np.ones((1, 1, 2, 2, 1), np.float32))
     taken = np.zeros((4, 4))
     # Of the windows that begin outside the first pixel that is inside.
     taken[0, 0] = taken[0, 1] = taken[1, 0] = taken[1, 1] = 1
