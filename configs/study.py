@@ -1,11 +1,11 @@
-r"""Ablation of multigrid's parts on moving_shapes: 33 runs take about an hour on two CPU cores.
+r"""Ablation of multigrid's parts on moving_shapes, on two CPU cores.
 
     python main.py --config=configs/study.py --mode=prepare
-    python -m mg_jax.study --config=configs/study.py --workdir=work/study --at_once=2
+    python -m mg_jax.study --config=configs/study.py --workdir=work/study --at_once=2 --set=overview
 
 trains the paper's comparisons (`mg_jax/study/cells.py`) with three seeds each: the
-baseline for 2,600 iterations, multigrid for 733. How task and length were chosen:
-`docs/study_slowfast.md`.
+baseline for 2,600 iterations, multigrid for 733. The 33 runs of `docs/study_slowfast.md`, which has
+their `--cells`, take about an hour.
 """
 
 from configs.base import as_variant

@@ -74,9 +74,9 @@ def parts(*, small: bool) -> list[Part]:
         Part("slowfast", ("--what=step", *slowfast, iterations, *peer), _step_rows),
         Part("i3d", ("--what=step", *i3d, iterations), _step_rows),
         Part("profile", ("--what=profile", *slowfast), _profile_rows),
-        Part("kernels", ("--what=kernels", *slowfast, "--clips=8"), _kernels_rows),
         Part("losses", ("--what=losses", *losses), _losses_rows),
         Part("repeated", ("--what=losses", *losses, *repeated), _losses_rows),
+        Part("kernels", ("--what=kernels", *slowfast, "--clips=8"), _kernels_rows),
     ]
 
 

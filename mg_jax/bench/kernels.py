@@ -93,15 +93,15 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
             forms["2-D of pixels"] = (given(_stem_by_pixel), weights)
             forms["2-D of 2 x 2 pixels"] = (given(partial(by_2, pad_first=False)), weights)
             forms["the same, padded first"] = (given(partial(by_2, pad_first=True)), weights)
-            for n in (2, 4, 8) if kernel[0] > 1 else ():
-                for words in (False, True):
-                    form = partial(by_2, pad_first=True, frames_at_once=n, by_words=words)
-                    name_of = f"{n} frames at once" + (", in pairs" if words else "")
-                    forms[f"the same, {name_of}"] = (given(form), weights)
+            in_pairs = jnp.dtype(config.model.dtype).itemsize == 2
+            for n in (4, 8) if kernel[0] > 1 else ():
+                form = partial(by_2, pad_first=True, frames_at_once=n, by_words=in_pairs)
+                how = ", in pairs" if in_pairs else ""
+                forms[f"the same, {n} frames at once{how}"] = (given(form), weights)
         if channels == features < _TENSOR_CORE:
             forms["wider channels"] = (partial(_convolve_wider, strides=strides), weights)
         by_columns = {"fast res2 b": _convolve_columns, "fast res2 a": _convolve_time}
-        for n in (1, 2, 4) if name in by_columns else ():
+        for n in (1, 4) if name in by_columns else ():
             forms[f"{n} columns at once"] = (partial(by_columns[name], columns=n), weights)
         blocks.append((f"{name}, {'x'.join(map(str, kernel))}", shape, forms))
     pooled = (clips, slow, side // 2, side // 2, width)

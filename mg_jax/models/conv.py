@@ -223,7 +223,7 @@ def convolve_time(
       x_BTHWC: of any extent.
       kernel_T1IO: k taps, odd.
       stride: over frames.
-      columns: at most so many, a divisor of H W.
+      columns: at most so many; their greatest common divisor with H W is taken.
 
     Returns:
       `B T/stride H W O`.

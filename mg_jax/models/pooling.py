@@ -96,7 +96,7 @@ def _spread(tap: Tap, shape: tuple[int, ...], taps_shape: tuple[int, ...]) -> ja
 
 
 def _interleaved(tap: Tap, shape: tuple[int, ...], taps_shape: tuple[int, ...]) -> jax.Array:
-    """The same sum, of four pixels at a time: fast on GPUs.
+    """The same sum, of four pixels at a time: fast on GPUs; on TPUs it moves fewer bytes by count.
 
     Pixels of even and odd rows and columns come from one, two, two and four outputs.
     """

@@ -20,12 +20,13 @@ class EventFile:
     is installed, which takes a third of the time of all imports.
     """
 
-    def __init__(self, folder: pathlib.Path, purge_from: int):
+    def __init__(self, folder: pathlib.Path, purge_from: int, kept: dict[str, float]):
         """Creates the file.
 
         Args:
           folder: the work directory.
           purge_from: TensorBoard ignores earlier files' events from this step on.
+          kept: scalars of that step, by tag, that are written again.
 
         Raises:
           OSError: naming the file.
@@ -36,6 +37,8 @@ class EventFile:
         self._write(_Event(file_version="brain.Event:2"))
         started = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
         self._write(_Event(step=purge_from, session_log=started))
+        # What is purged and what is kept come to disk together.
+        self.scalars(purge_from, kept)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes scalars.
@@ -79,13 +82,14 @@ def shown_at(folder: pathlib.Path, step: int) -> dict[str, float]:
       OSError: naming the file.
     """
     shown = {}
-    for path in sorted(folder.glob(f"{_STEM}*")):
+    for path in filter(pathlib.Path.is_file, sorted(folder.glob(f"{_STEM}*"))):
         for event in _events_of(path):
             starts = event.session_log.status == tf.compat.v1.SessionLog.START
             if starts and event.step <= step:
                 shown.clear()
             if event.step == step:
-                shown.update({value.tag: value.simple_value for value in event.summary.value})
+                scalars = (v for v in event.summary.value if v.HasField("simple_value"))
+                shown.update({value.tag: value.simple_value for value in scalars})
     return shown
 
 

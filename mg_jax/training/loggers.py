@@ -92,9 +92,8 @@ class TensorBoard:
         # What comes after `start`, or at it and again, is of a run that was stopped before a newer
         # checkpoint. All else at it is written again, since files are purged of whole steps.
         shown, kinds = shown_at(workdir, start), ("train", "eval") if evaluated else ("train",)
-        self._events = EventFile(workdir, purge_from=start)
-        if stays := {tag: x for tag, x in shown.items() if tag.partition("/")[0] in kinds}:
-            self._events.scalars(start, stays)
+        kept = {tag: value for tag, value in shown.items() if tag.partition("/")[0] in kinds}
+        self._events = EventFile(workdir, start, kept)
 
     def scalars(self, step: int, values: dict[str, Any], kind: str) -> None:
         self._events.scalars(step, {f"{kind}/{name}": value for name, value in values.items()})
