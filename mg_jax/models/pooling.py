@@ -27,9 +27,16 @@ def max_pool_3x3(x_BTHWC: jax.Array, platform: str) -> jax.Array:
 
 
 def max_pool_3x3_unpadded(x_BTHWC: jax.Array, platform: str) -> jax.Array:
-    """Max-pooling over 1 x 3 x 3 with stride 2 of whole windows only, `B T (H-1)//2 (W-1)//2 C`.
+    """Max-pooling over 1 x 3 x 3 with stride 2 of whole windows only.
 
     The padded one of pictures that begin a pixel earlier, without its first row and column.
+
+    Args:
+      x_BTHWC: pictures.
+      platform: as in `max_pool_3x3`.
+
+    Returns:
+      `B T (H-1)//2 (W-1)//2 C`.
     """
     H, W = x_BTHWC.shape[2:4]
     lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
