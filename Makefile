@@ -9,8 +9,11 @@ VENV := .venv
 else
 VENV := .venv-$(notdir $(PYTHON))
 endif
-PIP = $(VENV)/bin/python -m pip
 RUN = $(VENV)/bin/python
+# Most modules of the libraries are never imported; those that are leave their bytecode when they first
+# are, also where the environment says that Python is not to write any.
+INSTALL = $(RUN) -m pip install --quiet --no-compile
+export PYTHONDONTWRITEBYTECODE :=
 LOCKED := -r requirements.txt -c requirements.lock
 # PyTorch differs from machine to machine, so it is not in the lock: the CPU's build where it is to
 # be had, else PyPI's.
@@ -25,7 +28,7 @@ DATA ?= work/data
 DEMO = $(RUN) main.py --config=configs/demo.py
 TRAIN := --config.seed=$(SEED) --config.schedule.scale=$(LENGTH) --config.data.dir=$(DATA)
 
-.PHONY: demo test quick test-newest nightly lock clean
+.PHONY: demo test quick test-newest nightly install install-dev lock clean
 
 demo: $(VENV)/installed
 	$(DEMO) --mode=prepare --config.data.dir=$(DATA)
@@ -59,16 +62,20 @@ test-newest:
 	$(PYTHON) -m venv $(VENV)
 	sed -E '/^-r/d; s/[[:space:]]*#.*//; s/ *(==|>=|<=|~=|<|>)[^;]*//' requirements.txt requirements-dev.txt \
 	  > $(VENV)/newest.txt
-	$(PIP) install --quiet --upgrade pip -r $(VENV)/newest.txt
-	$(PIP) install --quiet --index-url $(TORCH_INDEX) torch || $(PIP) install --quiet torch
-	$(PIP) freeze
+	$(INSTALL) --upgrade pip -r $(VENV)/newest.txt
+	$(INSTALL) --index-url $(TORCH_INDEX) torch || $(INSTALL) torch
+	$(RUN) -m pip freeze
 	$(RUN) -m tests.browser
 	$(RUN) -m mg_jax.accelerators | sh -e || true
 	$(RUN) -m pytest -n 2 --dist worksteal
 
+# What `demo` needs, and what `test` does.
+install: $(VENV)/installed
+install-dev: $(VENV)/installed-dev $(VENV)/compilers
+
 # Renews requirements.lock: one file for all Pythons and machines.
 lock: $(VENV)/python
-	$(PIP) install --quiet uv
+	$(INSTALL) uv
 	$(RUN) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
 	  --custom-compile-command "make lock" requirements-dev.txt requirements-gpu.txt \
 	  -o requirements.lock
@@ -81,15 +88,15 @@ $(VENV)/python:
 	touch $@
 
 $(VENV)/installed: requirements.txt requirements.lock | $(VENV)/python
-	$(PIP) install --quiet $(LOCKED)
+	$(INSTALL) $(LOCKED)
 	touch $@
 
 # Without PyTorch or a browser the tests that need them are left out, by name.
 $(VENV)/installed-dev: requirements-dev.txt requirements.lock | $(VENV)/installed
-	$(PIP) install --quiet -r requirements-dev.txt -c requirements.lock
+	$(INSTALL) -r requirements-dev.txt -c requirements.lock
 	$(RUN) -c 'import torch' 2>/dev/null || \
-	  $(PIP) install --quiet --retries 1 --index-url $(TORCH_INDEX) $(TORCH) || \
-	  $(PIP) install --quiet $(TORCH) || echo "PyTorch could not be installed"
+	  $(INSTALL) --retries 1 --index-url $(TORCH_INDEX) $(TORCH) || \
+	  $(INSTALL) $(TORCH) || echo "PyTorch could not be installed"
 	$(RUN) -m tests.browser
 	touch $@
 

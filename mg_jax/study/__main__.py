@@ -17,12 +17,11 @@ from ml_collections import config_flags
 
 from mg_jax.errors import UserError, did_you_mean
 from mg_jax.input.prepared import check_prepared, with_classes
+from mg_jax.machine.held_signals import held_signals
 from mg_jax.recipe import schedule_from_config
-from mg_jax.report.write import write_report
 from mg_jax.study.cells import cell_config, cells
 from mg_jax.study.questions import SETS
-from mg_jax.study.results import check_at_once, write_results
-from mg_jax.study.trials import Trial, run_trials, shares
+from mg_jax.study.trials import Trial, check_at_once, run_trials, shares
 from mg_jax.tools import command_line
 from mg_jax.workdir.config import check_same_config
 from mg_jax.workdir.diverged import DIVERGED
@@ -52,7 +51,6 @@ def main(argv: list[str]) -> None:
     if config is None or _WORKDIR.value is None:
         sys.exit("error: give --config=FILE, for example configs/study.py, and --workdir=DIR")
     logging.set_verbosity(logging.ERROR)
-    command_line.stay_on_cpu()  # its runs use the accelerators
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     if workdir.is_file():
         sys.exit(f"error: --workdir={workdir} is a file; give a folder, existing or not")
@@ -77,6 +75,10 @@ def _study(config, workdir: pathlib.Path) -> None:
         check_same_config(trial.folder, trial.config)
     asked = _asked_for(config, trials)
     check_prepared(config)
+    with held_signals():  # what draws the results takes seconds to import
+        command_line.stay_on_cpu()  # its runs use the accelerators
+        from mg_jax.report.write import write_report
+        from mg_jax.study.results import write_results
 
     def report() -> None:
         write_results(_config_file().stem, shlex.join(_flags({})), trials, _AT_ONCE.value, workdir)
@@ -89,19 +91,14 @@ def _study(config, workdir: pathlib.Path) -> None:
         )
         report()
         failed = run_trials(asked, free, report)
-        pages = _write_report(trials, workdir)
+        pages = [str(workdir / "study.md"), str(workdir / "study.json")]
+        if ended := [trial.folder for trial in trials if trial.ended]:
+            pages.insert(0, str(write_report(ended, workdir)))
+        seen = ", ".join(pages)
     if failed:
         more = "these did not finish, the same command goes on: " + "; ".join(failed)
-        raise UserError(f"{more}. Of the others see {pages}")
-    print(f"see {pages}; a larger --seeds goes on with more")
-
-
-def _write_report(trials: list[Trial], workdir: pathlib.Path) -> str:
-    """Writes the report on the runs that have ended, if any; returns where all results are."""
-    pages = [str(workdir / "study.md"), str(workdir / "study.json")]
-    if ended := [trial.folder for trial in trials if trial.ended]:
-        pages.insert(0, str(write_report(ended, workdir)))
-    return ", ".join(pages)
+        raise UserError(f"{more}. Of the others see {seen}")
+    print(f"see {seen}; a larger --seeds goes on with more")
 
 
 def _trials(config, workdir: pathlib.Path) -> list[Trial]:

@@ -1,11 +1,9 @@
 """The comparison of a study's cells as Markdown and JSON: `study.md` and `study.json`."""
 
-import json
 import pathlib
 from collections.abc import Container
 from typing import Any
 
-from mg_jax.errors import UserError
 from mg_jax.machine.atomic_file import write_bytes, write_json, write_text
 from mg_jax.metrics import NAMES
 from mg_jax.report.comparison import Comparison
@@ -21,26 +19,6 @@ from mg_jax.study.questions import FIGURE_3, QUESTIONS, Answer, Question
 from mg_jax.study.trials import Trial
 
 _FIGURE_3 = "figure3.png"
-
-
-def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> None:
-    """Makes sure that as many runs share the machine as before, so that times are comparable.
-
-    Raises:
-      UserError: for another number, or a `study.json` that cannot be read.
-    """
-    path = workdir / "study.json"
-    if not path.exists() or not any(trial.steps or trial.ended for trial in trials):
-        return
-    try:
-        began = json.loads(path.read_text())["at_once"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged; delete it, which keeps the runs") from error
-    if began != at_once:
-        raise UserError(
-            f"{workdir} began with --at_once={began}; times measured with {at_once} could not be "
-            "compared. Go on with the same, or choose another --workdir"
-        )
 
 
 def write_results(

@@ -77,6 +77,26 @@ class Trial:
         return self.finished or read_diverged(self.folder) is not None
 
 
+def check_at_once(at_once: int, trials: list[Trial], workdir: pathlib.Path) -> None:
+    """Makes sure that as many runs share the machine as before, so that times are comparable.
+
+    Raises:
+      UserError: for another number, or a `study.json` that cannot be read.
+    """
+    path = workdir / "study.json"
+    if not path.exists() or not any(trial.steps or trial.ended for trial in trials):
+        return
+    try:
+        began = json.loads(path.read_text())["at_once"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged; delete it, which keeps the runs") from error
+    if began != at_once:
+        raise UserError(
+            f"{workdir} began with --at_once={began}; times measured with {at_once} could not be "
+            "compared. Go on with the same, or choose another --workdir"
+        )
+
+
 def shares(at_once: int) -> list[list[int]]:
     """Splits the usable cores into equal shares, one for each run at a time; a rest stays idle.
 
