@@ -98,7 +98,7 @@ def undisturbed(once, flags):
         from tests import runs
 
         folder.mkdir()
-        (folder / "output").write_text(runs.run(folder / "run", *flags))
+        (folder / "output").write_text(runs.run(folder / "run", *flags, anew=True))
 
     folder = once("undisturbed", make)
     return folder / "run", (folder / "output").read_text()

@@ -12,6 +12,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from tests import forked
+
 ROOT = pathlib.Path(__file__).parent.parent
 STARTED: list[subprocess.Popen] = []
 
@@ -43,12 +45,19 @@ def ended(process):
     return process.returncode, output
 
 
-def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train"):
-    """Starts main.py and returns the process, its output piped."""
+def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train", anew=False):
+    """Starts main.py and returns the process, its output piped.
+
+    One that trains or evaluates has its libraries already, unless it is to start `anew`.
+    """
     flags = f"--xla_force_host_platform_device_count={devices}"
     where = [] if workdir is None else [f"--workdir={workdir}"]
     command = ["main.py", f"--config={config}", *where, f"--mode={mode}", *arguments]
-    return launch(*command, XLA_FLAGS=flags, PYTHONUNBUFFERED="1")
+    if anew or mode not in ("train", "eval"):
+        return launch(*command, XLA_FLAGS=flags, PYTHONUNBUFFERED="1")
+    process = forked.fork(command, {**os.environ, "XLA_FLAGS": flags})
+    STARTED.append(process)
+    return process
 
 
 def free_port():

@@ -165,7 +165,7 @@ def test_ctrl_c_once_or_twice_ends_with_a_message_and_the_run_continues(
 
 def test_sigterm_before_training_has_begun_ends_with_its_status(flags, tmp_path):
     workdir = tmp_path / "opening"
-    process = runs.start(workdir, *flags)
+    process = runs.start(workdir, *flags, anew=True)
     runs.wait_until(lambda: catches_sigterm(process.pid), [process])
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=300)
