@@ -13,13 +13,26 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.format.jpeg import BLOCK, END, LENGTH, LENGTHS_AT, SCAN, SIZES, START, DamagedFrame
+from data.format.jpeg import (
+    BLOCK,
+    END,
+    LENGTH,
+    LENGTHS_AT,
+    MOST_BLOCKS,
+    SCAN,
+    SIZES,
+    START,
+    DamagedFrame,
+)
 
 # One thread per clip; the clips are what runs in parallel.
 cv2.setNumThreads(1)
 
 # Bytes of the pixels that one JPEG decodes to: they stay in a core's cache until resampled.
 _MOST_BYTES = 1 << 20
+# Restart markers count 0 ... 7 cyclically. Frames that are decoded together have fewer blocks than
+# one frame may have.
+_RESTARTS = (0xD0 + np.arange(MOST_BLOCKS) % 8).astype(np.uint8)
 
 
 def crop(
@@ -142,8 +155,8 @@ def _joined(
     lengths_R = (lasts_TR - begins_TR).ravel()
     moved_R = len(START) + len(tables) + np.cumsum(lengths_R) - lengths_R - begins_TR.ravel()
     markers_N = (ends_TRC.reshape(len(moved_R), -1) + moved_R[:, None]).ravel() - 1
-    # Restart markers count 0 ... 7 cyclically; the end of the image takes the place of the last.
-    out[markers_N] = 0xD0 + np.arange(len(markers_N)) % 8
+    out[markers_N] = _RESTARTS[: len(markers_N)]
+    # The end of the image takes the place of the last.
     out[-1] = END[1]
     return out
 

@@ -20,7 +20,7 @@ _COMMENT = b"\xff\xfe"
 _MARKER_BYTES = 2
 # Where the lengths begin: after the start, and the comment's marker and own length.
 LENGTHS_AT = len(START) + 4
-_MOST_BLOCKS = (0xFFFF - 2) // LENGTH.itemsize
+MOST_BLOCKS = (0xFFFF - 2) // LENGTH.itemsize
 
 
 class DamagedFrame(Exception):
@@ -43,7 +43,7 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     image.save(buffer, "JPEG", comment=b"", **options)
     jpeg = buffer.getvalue()
     lengths = _block_lengths(jpeg)
-    if len(lengths) > _MOST_BLOCKS:
+    if len(lengths) > MOST_BLOCKS:
         raise ValueError(f"{image.width} x {image.height} pixels are too many for a frame")
     comment = lengths.astype(LENGTH).tobytes()
     size = (len(comment) + 2).to_bytes(2, "big")
