@@ -10,8 +10,8 @@ else
 VENV := .venv-$(notdir $(PYTHON))
 endif
 RUN = $(VENV)/bin/python
-# Most modules of the libraries are never imported; those that are leave their bytecode when they first
-# are, also where the environment says that Python is not to write any.
+# Most modules of the libraries are never imported. Those that are leave their bytecode the first time,
+# also where the environment says that Python is not to write any.
 INSTALL = $(RUN) -m pip install --quiet --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 LOCKED := -r requirements.txt -c requirements.lock
@@ -30,14 +30,14 @@ TRAIN := --config.seed=$(SEED) --config.schedule.scale=$(LENGTH) --config.data.d
 
 .PHONY: demo test quick test-newest nightly install install-dev lock clean
 
-demo: $(VENV)/installed
+demo: install
 	$(DEMO) --mode=prepare --config.data.dir=$(DATA)
 	$(DEMO):baseline --workdir=$(WORK)_baseline $(TRAIN)
 	$(DEMO):multigrid --workdir=$(WORK)_multigrid $(TRAIN)
 	$(RUN) -m mg_jax.report.terminal_table $(WORK)_baseline $(WORK)_multigrid
 	$(RUN) main.py --mode=report --runs=$(WORK)_baseline,$(WORK)_multigrid --workdir=$(WORK)_report
 
-test: $(VENV)/installed-dev $(VENV)/compilers
+test: install-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
@@ -51,7 +51,7 @@ quick: $(VENV)/installed-dev
 	$(RUN) -m pytest -n 2 --dist worksteal -m "quick and not nightly"
 
 # What takes too long for every change: each test in its full size.
-nightly: $(VENV)/installed-dev $(VENV)/compilers
+nightly: install-dev
 	$(RUN) -m pytest -n 2 --dist worksteal -m nightly
 
 # The newest release of everything on the newest Python, so that a break is seen where it happens.
@@ -69,7 +69,7 @@ test-newest:
 	$(RUN) -m mg_jax.accelerators | sh -e || true
 	$(RUN) -m pytest -n 2 --dist worksteal
 
-# What `demo` needs, and what `test` does.
+# Installs what `demo` needs; what `test` needs.
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev $(VENV)/compilers
 
@@ -89,6 +89,7 @@ $(VENV)/python:
 
 $(VENV)/installed: requirements.txt requirements.lock | $(VENV)/python
 	$(INSTALL) $(LOCKED)
+	$(RUN) -c 'from mg_jax.machine import environment as e; e.set_defaults(); import mg_jax.training.loop'
 	touch $@
 
 # Without PyTorch or a browser the tests that need them are left out, by name.

@@ -1,5 +1,6 @@
 """Processes of main.py that are forked from one with its libraries loaded, see `main_server`."""
 
+import contextlib
 import functools
 import json
 import os
@@ -12,15 +13,18 @@ import threading
 
 from tests.main_server import REQUEST_BYTES
 
-# Of libraries that read them when they are imported.
-_AT_IMPORT = ("JAX_", "TF_", "OMP_", "OPENBLAS_", "MALLOC_", "PYTHON")
+# Beginnings of variables that libraries read when they are imported.
+_AT_IMPORT = ("FLAX_", "JAX_", "MALLOC_", "OMP_", "OPENBLAS_", "PYTHON", "TF_", "TMPDIR")
+_ANSWER_S = 300  # within which the server has loaded everything
 
 
 class Forked:
     """What tests use of `subprocess.Popen`, its output piped."""
 
     def __init__(self, pid: int, output: int, status: int):
-        self.pid, self.stdout, self.returncode = pid, os.fdopen(output, encoding="utf-8"), None
+        self.pid = pid
+        self.stdout = os.fdopen(output, encoding="utf-8")
+        self.returncode = None
         self._status = status
 
     def poll(self):
@@ -56,7 +60,11 @@ class Forked:
     def _ended(self, timeout):
         if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
             with os.fdopen(self._status) as told:
-                self.returncode = int(told.read())
+                status = told.read()
+            if not status:  # the server has ended
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
+            self.returncode = int(status or -signal.SIGKILL)
         return self.returncode
 
 
@@ -70,13 +78,16 @@ def fork(command, environment):
     socket.send_fds(requests, [message], [to_output, to_status])
     os.close(to_output)
     os.close(to_status)
-    return Forked(int(requests.recv(64)), output, status)
+    answer = requests.recv(64)
+    assert answer, "the server of runs has ended; its error is above, or with an earlier test"
+    return Forked(int(answer), output, status)
 
 
 @functools.cache
 def _server():
     """The socket of the server of this test process, and what it has been started with."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(_ANSWER_S)
     with its:
         subprocess.Popen(
             [sys.executable, "-u", "-m", "tests.main_server", str(its.fileno())],

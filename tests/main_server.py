@@ -1,8 +1,8 @@
-"""Forks processes of main.py from one that has loaded its libraries, which takes 3 CPU seconds.
+"""Forks processes of main.py from one that has loaded its libraries, which takes seconds.
 
 `python -u -m tests.main_server FD` serves the socket FD: a request is a JSON list of a command line
 and an environment, with two pipes: for what the process prints, and for its status once it has
-ended. The answer is its number.
+ended. The answer is its process ID.
 """
 
 import contextlib
@@ -60,10 +60,13 @@ def serve(requests: socket.socket) -> list[str]:
 
 def tell_status(pidfd: int, pid: int, pipe: int) -> None:
     """Writes the status of a process that has ended, as `subprocess` has it."""
-    _, status = os.waitpid(pid, 0)
-    os.close(pidfd)
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
     with contextlib.suppress(BrokenPipeError), os.fdopen(pipe, "w") as told:
-        told.write(str(os.waitstatus_to_exitcode(status)))
+        told.write(str(status))
+    # Until here it can be sent signals, as a process whose end nobody has asked for.
+    os.waitpid(pid, 0)
+    os.close(pidfd)
 
 
 def become(output: int, variables: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Runs as users start them: real processes, one to a work directory."""
+"""Runs in processes of their own, one to a work directory."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from tests import forked
 
 ROOT = pathlib.Path(__file__).parent.parent
-STARTED: list[subprocess.Popen] = []
+STARTED: list[subprocess.Popen | forked.Forked] = []
 
 
 def config_of(recipe, variant="", **changes):
@@ -68,10 +68,15 @@ def free_port():
 
 
 def start_two(workdir, *arguments, **settings):
-    """Starts two processes of one run, two devices each."""
+    """Starts two processes of one run, two devices each.
+
+    One starts anew: nothing may rest on what two forks share, such as the order of sets.
+    """
     together = [f"--coordinator=localhost:{free_port()}", "--num_processes=2"]
     return [
-        start(workdir, *arguments, *together, f"--process_id={i}", devices=2, **settings)
+        start(
+            workdir, *arguments, *together, f"--process_id={i}", devices=2, anew=i == 1, **settings
+        )
         for i in range(2)
     ]
 

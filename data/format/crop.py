@@ -30,8 +30,8 @@ cv2.setNumThreads(1)
 
 # Bytes of the pixels that one JPEG decodes to: they stay in a core's cache until resampled.
 _MOST_BYTES = 1 << 20
-# Restart markers count 0 ... 7 cyclically. Frames that are decoded together have fewer blocks than
-# one frame may have.
+# Restart markers count 0 ... 7 cyclically. What is decoded at once has no more blocks than a frame
+# may have.
 _RESTARTS = (0xD0 + np.arange(MOST_BLOCKS) % 8).astype(np.uint8)
 
 

@@ -19,9 +19,10 @@ from mg_jax.errors import UserError, did_you_mean
 from mg_jax.input.prepared import check_prepared, with_classes
 from mg_jax.machine.held_signals import held_signals
 from mg_jax.recipe import schedule_from_config
+from mg_jax.study.at_once import RESULTS, check_at_once, shares
 from mg_jax.study.cells import cell_config, cells
 from mg_jax.study.questions import SETS
-from mg_jax.study.trials import Trial, check_at_once, run_trials, shares
+from mg_jax.study.trials import Trial, run_trials
 from mg_jax.tools import command_line
 from mg_jax.workdir.config import check_same_config
 from mg_jax.workdir.diverged import DIVERGED
@@ -91,7 +92,7 @@ def _study(config, workdir: pathlib.Path) -> None:
         )
         report()
         failed = run_trials(asked, free, report)
-        pages = [str(workdir / "study.md"), str(workdir / "study.json")]
+        pages = [str(workdir / "study.md"), str(workdir / RESULTS)]
         if ended := [trial.folder for trial in trials if trial.ended]:
             pages.insert(0, str(write_report(ended, workdir)))
         seen = ", ".join(pages)

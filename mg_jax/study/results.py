@@ -11,6 +11,7 @@ from mg_jax.report.cost import with_flops
 from mg_jax.report.formatting import NOTHING, percent, signed, times
 from mg_jax.report.groups import Group
 from mg_jax.report.runs import read_runs
+from mg_jax.study.at_once import RESULTS
 from mg_jax.study.charts import chart_name, draw_chart
 from mg_jax.study.differences import difference
 from mg_jax.study.figure3 import draw_figure_3, has_figure_3
@@ -39,7 +40,7 @@ def write_results(
     groups = with_flops(ended_cells(trials))
     cells = {group.name: _outcomes(group) for group in groups}
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "study.json", {"config": title, "at_once": at_once, "cells": cells})
+    write_json(workdir / RESULTS, {"config": title, "at_once": at_once, "cells": cells})
     if has_figure_3(groups):
         write_bytes(workdir / _FIGURE_3, draw_figure_3(groups))
     by_name = {group.name: group for group in groups}

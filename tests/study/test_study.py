@@ -153,6 +153,15 @@ def test_a_run_that_cannot_train_ends_the_study_and_says_why(tmp_path, flags):
     assert not (tmp_path / "multigrid_seed0").exists()
 
 
+def test_a_study_loads_what_takes_seconds_only_once_it_trains():
+    program = (
+        "import mg_jax.study.__main__, sys\n"
+        "assert not {'jax', 'matplotlib', 'tensorflow'} & sys.modules.keys(), sys.modules.keys()"
+    )
+    status, output = runs.ended(runs.launch("-c", program))
+    assert status == 0, output
+
+
 def test_a_study_without_data_ends_before_anything_is_made(tmp_path):
     study = start(tmp_path / "study", f"--config.data.dir={tmp_path}", "--cells=baseline")
     status, output = runs.ended(study)
