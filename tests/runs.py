@@ -48,14 +48,17 @@ def ended(process):
 def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train", anew=False):
     """Starts main.py and returns the process, its output piped.
 
-    One that trains or evaluates has its libraries already, unless it is to start `anew`.
+    One that trains or evaluates has its libraries already where that can be, unless it is to start
+    `anew`.
     """
     flags = f"--xla_force_host_platform_device_count={devices}"
     where = [] if workdir is None else [f"--workdir={workdir}"]
     command = ["main.py", f"--config={config}", *where, f"--mode={mode}", *arguments]
-    if anew or mode not in ("train", "eval"):
+    process = None
+    if mode in ("train", "eval") and not anew:
+        process = forked.fork(command, {**os.environ, "XLA_FLAGS": flags})
+    if process is None:
         return launch(*command, XLA_FLAGS=flags, PYTHONUNBUFFERED="1")
-    process = forked.fork(command, {**os.environ, "XLA_FLAGS": flags})
     STARTED.append(process)
     return process
 
