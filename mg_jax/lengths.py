@@ -86,7 +86,7 @@ def _length_warning(config, ratio: float, videos: int) -> str:
         f"{config.schedule.videos:,} videos (schedule.videos)"
     )
     wanted = float(f"{videos / config.schedule.videos:.2g}")
-    scale = max(wanted, least_scale(config))
+    scale = least_scale(config, wanted)
     way = f"--config.schedule.scale={scale:g} fits iterations, steps and warm-up"
     if scale == config.schedule.scale:
         way = "no smaller --config.schedule.scale leaves every stage iterations"

@@ -133,7 +133,8 @@ def _advice(config, error: TooShort) -> str:
         f"schedule.scale={config.schedule.scale:g} of schedule.iterations="
         f"{config.schedule.iterations:,}, stated for schedule.batch={config.schedule.batch} "
         f"and trained with batch={config.batch}: {error}; --config.schedule.scale="
-        f"{least_scale(config):g} is the smallest valid one; a smaller --config.batch helps too"
+        f"{least_scale(config, config.schedule.scale):g} is the next valid one; a smaller "
+        "--config.batch helps too"
     )
 
 
@@ -238,8 +239,14 @@ def _keeps_stages(config) -> bool:
     return all(_scaled(config, a) < _scaled(config, b) for a, b in itertools.pairwise(edges))
 
 
-def least_scale(config) -> float:
+def least_scale(config, at_least: float = 0) -> float:
     """The smallest schedule.scale of two digits with which every stage has iterations.
+
+    By rounding a larger one may leave a stage none where a smaller one does not.
+
+    Args:
+      config: of the run.
+      at_least: which it is not to be smaller than.
 
     Raises:
       UserError: for an invalid setting other than schedule.scale.
@@ -247,7 +254,7 @@ def least_scale(config) -> float:
     config = config.copy_and_resolve_references()
     config.multigrid.iterations = config.baseline.iterations = 0  # would keep the length
     scales = (float(f"{n}e{e}") for e in itertools.count(-7) for n in range(10, 100))
-    return _least(config, "schedule.scale", scales)
+    return _least(config, "schedule.scale", (scale for scale in scales if scale >= at_least))
 
 
 def _least_iterations(config) -> int:

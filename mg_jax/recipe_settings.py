@@ -204,8 +204,22 @@ def check_cycles(config) -> None:
             f"multigrid.fine_tuning_share={cycles.fine_tuning_share:g} needs fine-tuning: "
             "multigrid.fine_tuning=True and multigrid.single_cycle=False"
         )
+    if fine_tunes and config.schedule.steps:
+        _check_share(config)
     if cycles.long_cycle:
         _check_order(tuple(cycles.shapes), fine_tunes)
+
+
+def _check_share(config) -> None:
+    """Checks that fine-tuning leaves the stage before it something, at whatever length."""
+    share = config.multigrid.fine_tuning_share
+    *_, start, middle, end = 0, *config.schedule.steps, config.schedule.iterations
+    most = 1 + (middle - start) / (end - middle)
+    if share >= most:
+        raise UserError(
+            f"multigrid.fine_tuning_share={share:g} of the last stage's {end - middle} iterations "
+            f"leaves the stage before it none; give less than {most:.4g}"
+        )
 
 
 _NO_FINE_TUNING = "; for no fine-tuning set multigrid.fine_tuning=False"

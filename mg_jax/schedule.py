@@ -339,9 +339,9 @@ def _cycle_per_stage(
     tuned = share * last
     cycled[-1] += last - tuned
     if cycled[-1] <= 0:
-        raise UserError(
-            f"multigrid.fine_tuning_share={share:g} of the last stage's {last} iterations leaves "
-            f"the stage before it none; give less than {1 + stages[-2] / last:.4g}"
+        raise TooShort(
+            f"fine-tuning takes {tuned:g} iterations of the baseline and leaves the stage before it "
+            "none"
         )
     pieces = [_Piece(l, l, shape, n / total) for l, n in enumerate(cycled) for shape in shapes]
     l, half = len(cycled), tuned / (total / len(shapes)) / 2

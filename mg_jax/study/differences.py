@@ -27,8 +27,12 @@ class Difference:
 
     @property
     def told_apart(self) -> bool:
-        """Whether chance alone would show such a difference in fewer than 1 of 20 cases."""
-        if self.error is None:
+        """Whether chance alone would show such a difference in fewer than 1 of 20 cases.
+
+        Not where all seeds differ by the same: accuracies come in steps of one video, so that few
+        seeds do so by chance, and what chance does is then not known.
+        """
+        if self.error is None or math.isclose(self.error, 0, abs_tol=1e-9):
             return False
         # Quantile of Student's t-distribution, by degrees of freedom; two-sided.
         quantile = special.stdtrit(self.seeds - 1, (1 + _WITHIN) / 2)

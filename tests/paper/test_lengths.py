@@ -47,7 +47,7 @@ def test_too_small_a_scale_names_the_smallest_that_does(recipe, variant):
     assert {phase.stage for phase in schedule.phases} == set(range(stages))
     digits, exponent = f"{least:.1e}".split("e")
     config.schedule.scale = float(f"{float(digits) - 0.1:.1f}e{exponent}")
-    with pytest.raises(TooShort, match=f"={least:g} is the smallest"):
+    with pytest.raises(TooShort, match=f"={least:g} is the next valid"):
         schedule_from_config(config)
 
 
@@ -124,6 +124,21 @@ def test_where_no_scale_fits_the_flag_is_the_smallest_and_then_no_more():
     least = least_scale(video_folder.get_config())
     assert f"--config.schedule.scale={least:g} fits" in described(3)
     assert "no smaller --config.schedule.scale" in described(3, **{"schedule.scale": least})
+
+
+@pytest.mark.parametrize("videos", [*range(2, 40), 160, 231])
+def test_whatever_the_number_of_videos_a_longer_fine_tuning_gets_a_scale_that_it_can_have(videos):
+    longer = {"multigrid.fine_tuning_share": 1.5, "schedule.warmup_iterations": 0}
+    scale = float(re.search(r"schedule\.scale=(\S+) fits", described(videos, **longer))[1])
+    schedule_from_config(config_of(video_folder, **longer, **{"schedule.scale": scale}))
+
+
+def test_a_fine_tuning_that_rounding_leaves_no_stage_before_it_is_told_a_longer_schedule():
+    settings = {"multigrid.fine_tuning_share": 1.5, "schedule.warmup_iterations": 0}
+    with pytest.raises(UserError, match=r"without iterations|before it none") as refused:
+        schedule_from_config(config_of(video_folder, **settings, **{"schedule.scale": 0.0005}))
+    scale = float(re.search(r"schedule\.scale=(\S+) is the next", str(refused.value))[1])
+    assert schedule_from_config(config_of(video_folder, **settings, **{"schedule.scale": scale}))
 
 
 def test_the_plan_says_epochs_for_a_number_of_videos(tmp_path):

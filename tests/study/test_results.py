@@ -149,6 +149,8 @@ def test_differences_are_paired_by_seed_and_bold_where_chance_does_not_make_them
         (4.2, 1, 3, False),
         (-4.4, 1, 3, True),
         (3, None, 1, False),
+        (-1.02, 0, 2, False),
+        (-1.02, 1e-15, 2, False),
         (2.1, 1, 11, False),
         (2.1, 1, 30, True),
     ],
