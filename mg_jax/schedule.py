@@ -340,8 +340,8 @@ def _cycle_per_stage(
     cycled[-1] += last - tuned
     if cycled[-1] <= 0:
         raise TooShort(
-            f"fine-tuning takes {tuned:g} iterations of the baseline and leaves the stage before it "
-            "none"
+            f"fine-tuning takes {tuned:g} iterations of the baseline and leaves none to the stage "
+            "before it"
         )
     pieces = [_Piece(l, l, shape, n / total) for l, n in enumerate(cycled) for shape in shapes]
     l, half = len(cycled), tuned / (total / len(shapes)) / 2
