@@ -1,6 +1,7 @@
 """From a config to its schedule; checks every setting."""
 
 import bisect
+import collections
 import itertools
 import math
 from collections.abc import Iterable
@@ -234,9 +235,15 @@ def _scaled(config, iterations: int) -> int:
 
 
 def _keeps_stages(config) -> bool:
-    """Whether every stage of the baseline has iterations at the config's batch and scale."""
+    """Whether every stage has iterations at the config's batch and scale, beside fine-tuning."""
     edges = (0, *config.schedule.steps, config.schedule.iterations)
-    return all(_scaled(config, a) < _scaled(config, b) for a, b in itertools.pairwise(edges))
+    scaled = [_scaled(config, edge) for edge in edges]
+    *_, before, last = 0, *(b - a for a, b in itertools.pairwise(scaled))
+    cycles = config.multigrid
+    fine_tunes = cycles.fine_tuning and not cycles.single_cycle and not is_baseline(config)
+    if fine_tunes and config.schedule.steps and cycles.fine_tuning_share * last >= before + last:
+        return False
+    return all(a < b for a, b in itertools.pairwise(scaled))
 
 
 def least_scale(config, at_least: float = 0) -> float:
@@ -276,11 +283,16 @@ def _least_iterations(config) -> int:
     recipe = recipe_from_config(config)
     clips = recipe.warmup_iterations * recipe.base.batch
     # Clips grow evenly with iterations, but for what rounding moves: less than four iterations of
-    # each phase.
-    long = schedule_of(enough + clips)
+    # each phase. A stage that has one in n of them has some of n, wherever rounding puts it.
+    long = schedule_of(enough + clips + 10_000)
     largest = max(grid.batch for grid in long.grids_from(0))
     rate, moved = long.clips / long.iterations, 4 * len(long.phases) * largest
+    of_stages = collections.Counter()
+    for phase in long.phases:
+        of_stages[phase.stage] += phase.end - phase.start
+    all_stages = math.ceil(long.iterations / max(min(of_stages.values()) - 1, 1))
     nearly, surely = int((clips - moved) / rate), math.ceil((clips + moved) / rate)
+    surely = max(surely, all_stages)
     tried = reversed(range(max(enough, nearly), max(enough, surely)))
     return next((n + 1 for n in tried if not fits(n)), max(enough, nearly))
 

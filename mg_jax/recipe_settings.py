@@ -211,14 +211,15 @@ def check_cycles(config) -> None:
 
 
 def _check_share(config) -> None:
-    """Checks that fine-tuning leaves the stage before it something, at whatever length."""
+    """Checks that fine-tuning leaves the stage before it a twentieth, at whatever length."""
     share = config.multigrid.fine_tuning_share
     *_, start, middle, end = 0, *config.schedule.steps, config.schedule.iterations
-    most = 1 + (middle - start) / (end - middle)
-    if share >= most:
+    most = 1 + 0.95 * (middle - start) / (end - middle)
+    if share > most:
         raise UserError(
             f"multigrid.fine_tuning_share={share:g} of the last stage's {end - middle} iterations "
-            f"leaves the stage before it none; give less than {most:.4g}"
+            f"leaves less than a twentieth of the stage before it; give at most "
+            f"{math.floor(1000 * most) / 1000:g}"
         )
 
 

@@ -141,6 +141,23 @@ def test_a_fine_tuning_that_rounding_leaves_no_stage_before_it_is_told_a_longer_
     assert schedule_from_config(config_of(video_folder, **settings, **{"schedule.scale": scale}))
 
 
+@pytest.mark.parametrize("iterations", [0, 4, 50])
+@pytest.mark.parametrize("share", [1.2, 1.5, 1.95])
+@pytest.mark.parametrize("scale", [0.0013, 0.01, 0.1])
+def test_what_a_longer_fine_tuning_is_told_can_be_had(scale, share, iterations):
+    settings = {"multigrid.fine_tuning_share": share, "multigrid.iterations": iterations}
+    settings |= {"schedule.warmup_iterations": 0, "schedule.scale": scale}
+    try:
+        schedule_from_config(config_of(demo, **settings))
+    except TooShort as refused:
+        found = re.search(r"scale=(\S+) is the next|use at least (\d+)", str(refused))
+        if found[1]:
+            settings |= {"schedule.scale": float(found[1]), "multigrid.iterations": 0}
+        else:
+            settings["multigrid.iterations"] = int(found[2])
+        schedule_from_config(config_of(demo, **settings))
+
+
 def test_the_plan_says_epochs_for_a_number_of_videos(tmp_path):
     said = write_plan(video_folder.get_config(), tmp_path, 160)
     assert "901 epochs of 160 videos, the baseline 600" in said

@@ -150,7 +150,7 @@ REFUSED = [
     ({"shapes": ()}, "there is none; the paper's are ((4, 2), (2, 2), (2, 1), (1, 1))"),
     ({"iterations": -1}, "multigrid.iterations=-1 must be positive, or 0 for as many as"),
     ({"fine_tuning_share": 0.0}, "positive; for no fine-tuning set multigrid.fine_tuning=F"),
-    ({"fine_tuning_share": 2.0}, "leaves the stage before it none; give less than 2"),
+    ({"fine_tuning_share": 2.0}, "a twentieth of the stage before it; give at most 1.95"),
     ({"fine_tuning_share": 0.5, "fine_tuning": False}, "fine_tuning_share=0.5 needs fine-tuning"),
 ]  # fmt: skip
 
