@@ -292,9 +292,8 @@ def _least_iterations(config) -> int:
         of_stages[phase.stage] += phase.end - phase.start
     all_stages = math.ceil(long.iterations / max(min(of_stages.values()) - 1, 1))
     nearly, surely = int((clips - moved) / rate), math.ceil((clips + moved) / rate)
-    surely = max(surely, all_stages)
-    tried = reversed(range(max(enough, nearly), max(enough, surely)))
-    return next((n + 1 for n in tried if not fits(n)), max(enough, nearly))
+    tried = range(max(enough, nearly), max(enough, surely, all_stages))
+    return next((n + 1 for n in reversed(tried) if not fits(n)), max(enough, nearly))
 
 
 def _least(config, setting: str, values: Iterable[float]) -> float:

@@ -218,7 +218,7 @@ def _check_share(config) -> None:
     if share > most:
         raise UserError(
             f"multigrid.fine_tuning_share={share:g} of the last stage's {end - middle} iterations "
-            f"leaves less than a twentieth of the stage before it; give at most "
+            "leaves less than a twentieth of the stage before it; give at most "
             f"{math.floor(1000 * most) / 1000:g}"
         )
 
