@@ -52,5 +52,5 @@ def get_config(variant: str = ""):
 
     config.run.cache_dir = "work/programs"
     config.run.checkpoint_every = 200
-    config.run.compile_ahead = "off"  # the compiler would take the cores that training needs
+    config.run.compile_ahead = "first"  # behind training it would take the cores that are needed
     return as_variant(config, variant)

@@ -40,7 +40,8 @@ class Program:
 class Executables:
     """Compiled programs, one for each distinct key, each compiled once.
 
-    They compile in a background thread, in the order in which they are asked for.
+    They compile in a background thread, in the order in which they are asked for, while another one
+    lowers those that come next: Python takes one core, and XLA does not fill the others.
 
     Attributes:
       stall_s: seconds that callers waited for the compiler.
@@ -49,30 +50,34 @@ class Executables:
 
     def __init__(
         self,
-        find_or_compile: Callable[[Program], tuple[jax.stages.Compiled, bool]],
+        prepare: Callable[[Program], Callable[[], tuple[jax.stages.Compiled, bool]]],
         memory_bytes: int | None = None,
     ):
         """Nothing is compiled yet.
 
         Args:
-          find_or_compile: gives the program of a key, and whether it was found on disk.
+          prepare: finds or lowers the program of a key; what it returns compiles it if need be, and
+            gives it, and whether it was found on disk.
           memory_bytes: of each device, None for no limit; a program that needs more is an error.
         """
         self.stall_s = 0.0
         self.compiled: list[Program] = []
-        self._find_or_compile = find_or_compile
+        self._prepare = prepare
         self._memory_bytes = memory_bytes
         self._seconds: list[float] = []  # that each compilation took
         self._found: set[Program] = set()  # on disk
+        self._prepared: dict[Program, concurrent.futures.Future] = {}
         self._futures: dict[Program, concurrent.futures.Future] = {}
-        # One at a time: XLA's compiler is itself parallel, and two took twice as long.
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, "compiler")
+        # One each: Python lowers one at a time, and XLA's compiler is itself parallel.
+        self._lowering = concurrent.futures.ThreadPoolExecutor(1, "lowering")
+        self._compiling = concurrent.futures.ThreadPoolExecutor(1, "compiling")
 
     def request(self, keys: Iterable[Program]) -> None:
         """Queues the programs that will be needed, in this order."""
         for key in keys:
             if key not in self._futures:
-                self._futures[key] = self._thread.submit(self._compile, key)
+                self._prepared[key] = self._lowering.submit(self._prepare, key)
+                self._futures[key] = self._compiling.submit(self._compile, key)
 
     def ready(self, key: Program) -> bool:
         """Whether the program of `key` is compiled."""
@@ -128,15 +133,18 @@ class Executables:
         for key in self._futures.keys() - set(needed):
             if self._futures[key].done() or self._futures[key].cancel():
                 del self._futures[key]
+                if key in self._prepared:
+                    self._prepared.pop(key).cancel()
 
     def close(self) -> None:
         """Cancels what is queued; a compilation that has begun ends by itself."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._lowering, self._compiling):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
         start = time.perf_counter()
-        program, is_found = self._find_or_compile(key)
+        program, is_found = self._prepared.pop(key).result()()
         self._seconds.append(time.perf_counter() - start)
         if is_found:
             self._found.add(key)

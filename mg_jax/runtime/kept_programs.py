@@ -14,6 +14,7 @@ import pickle
 import platform
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import psutil
@@ -60,24 +61,32 @@ class KeptPrograms:
             self._sources = _sources()
             self._made_from = f"{made_from}\n{self._sources}\n{self._compiled_by}"
 
-    def get(
+    def prepare(
         self, key: object, lower: Callable[[], jax.stages.Lowered]
-    ) -> tuple[jax.stages.Compiled, bool]:
-        """A program, and whether it was found here or in JAX's cache.
+    ) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
+        """Loads a program, or else lowers it.
 
         Args:
           key: whose `repr` says all that tells it from the other programs that are made from this.
           lower: lowers it, if it is not known.
+
+        Returns:
+          What compiles it, if it is not here by its text either, and gives the program, and whether
+          it was found here or in JAX's cache.
         """
         if self._folder is None:
-            program, is_found, _ = self._compile(lower())
-            return program, is_found
+            lowered = lower()
+            return lambda: self._compile(lowered)[:2]
         pointer = self._folder / _digest(f"{key!r}\n{self._made_from}")
         if self._sources is not None:
             program = self._load(_read(pointer))
             if program is not None:
-                return program, True
-        lowered = lower()
+                return lambda: (program, True)
+        return partial(self._find_or_compile, pointer, lower())
+
+    def _find_or_compile(
+        self, pointer: pathlib.Path, lowered: jax.stages.Lowered
+    ) -> tuple[jax.stages.Compiled, bool]:
         # The text says nothing of arguments that are not used.
         arguments = f"{lowered.in_tree}\n{jax.tree.leaves(lowered.args_info)}\n{lowered.out_tree}"
         by_text = _digest(f"{lowered.as_text()}\n{arguments}\n{self._compiled_by}").encode()

@@ -1,7 +1,7 @@
 """The kinds of programs of a run, and how each is lowered."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -58,11 +58,11 @@ def create_executables(
     text = f"{made_from(config, shapes, class_weights)}\n{mesh.axis_names}"
     kept = KeptPrograms(text, list(mesh.devices.flat), run_options(config, mesh))
 
-    def find_or_compile(program: Program) -> tuple[jax.stages.Compiled, bool]:
+    def prepare(program: Program) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
         lower = partial(lower_program, config, mesh, shapes, program, class_weights)
-        return kept.get(program, lower)
+        return kept.prepare(program, lower)
 
-    return Executables(find_or_compile, memory.limit_bytes())
+    return Executables(prepare, memory.limit_bytes())
 
 
 def made_from(config, shapes: TrainState, class_weights: Sequence[float] | None) -> str:

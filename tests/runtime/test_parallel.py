@@ -82,7 +82,12 @@ def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
 
 def compiles(lower):
     """Compiles what `lower` gives, whatever is on disk."""
-    return lambda program: (lower(program).compile(), False)
+
+    def prepare(program):
+        lowered = lower(program)
+        return lambda: (lowered.compile(), False)
+
+    return prepare
 
 
 def test_programs_are_compiled_once_however_often_they_are_asked_for():
@@ -100,6 +105,49 @@ def test_programs_are_compiled_once_however_often_they_are_asked_for():
     executables.close()
     assert lowered == programs
     assert executables.stall_s > 0
+
+
+def test_the_next_programs_are_lowered_while_one_compiles():
+    all_lowered = threading.Event()
+    programs, lowered, compiled = [Program("train", i, 8, 32, 8) for i in (1, 2, 3)], [], []
+
+    def prepare(program):
+        lowered.append(program)
+        if program == programs[-1]:
+            all_lowered.set()
+
+        def compile_():
+            assert all_lowered.wait(60)
+            compiled.append(program)
+            return jax.jit(lambda x: x * program.batch).lower(0.0).compile(), False
+
+        return compile_
+
+    executables = Executables(prepare)
+    executables.request(programs)
+    assert executables.get(programs[0])(2.0) == 2
+    executables.get(programs[-1])
+    executables.close()
+    assert lowered == compiled == executables.compiled == programs
+
+
+def test_programs_that_are_given_up_are_not_lowered():
+    go_on, lowered = threading.Event(), []
+
+    def lower(program):
+        lowered.append(program)
+        assert go_on.wait(60)
+        return jax.jit(lambda x: x * program.batch).lower(0.0)
+
+    executables = Executables(compiles(lower))
+    programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3, 4)]
+    executables.request(programs)
+    executables.retain([programs[0], programs[3]])
+    go_on.set()
+    for program in (programs[3], programs[0]):
+        assert executables.get(program)(2.0) == 2 * program.batch
+    executables.close()
+    assert lowered == executables.compiled == [programs[0], programs[3]]
 
 
 def test_what_is_left_to_compile_is_counted():
