@@ -52,5 +52,5 @@ def get_config(variant: str = ""):
 
     config.run.cache_dir = "work/programs"
     config.run.checkpoint_every = 200
-    config.run.compile_ahead = "first"  # behind training it would take the cores that are needed
+    config.run.compile_ahead = "first"  # compiling meanwhile takes cores from training
     return as_variant(config, variant)

@@ -22,8 +22,8 @@ EIGHT_MOTIONS = {
     "down left": (-_DIAGONAL, _DIAGONAL),
     "down right": (_DIAGONAL, _DIAGONAL),
 }
-# By codec, what makes it give the same file each time. x264's macroblock tree does not (in PyAV 18,
-# with assembly), nor does one thread for each core of a machine.
+# By codec, options that make it give the same file each time, as x264's macroblock tree does not
+# (PyAV 18, with assembly). Nor does one thread for each core.
 CODECS = {"libx264": {"mbtree": "0"}, "mpeg4": {}}
 _SPEEDS = (0.03, 0.055)  # per frame, relative to the short side
 
@@ -97,7 +97,7 @@ def draw_video(
 
 
 def encode(path: pathlib.Path, images, codec: str, fps: int) -> None:
-    """Encodes RGB images of one even size as an MP4 file, whatever its suffix, always the same."""
+    """Encodes RGB images of one even size as an MP4 file, whatever its suffix, on one thread."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = None
         for image in images:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -40,8 +41,9 @@ class Program:
 class Executables:
     """Compiled programs, one for each distinct key, each compiled once.
 
-    They compile in a background thread, in the order in which they are asked for, while another one
-    lowers those that come next: Python takes one core, and XLA does not fill the others.
+    They compile in a background thread, in the order in which they are asked for. While one
+    compiles, another thread lowers the next: Python takes one core, and XLA's compiler does not
+    fill the others.
 
     Attributes:
       stall_s: seconds that callers waited for the compiler.
@@ -50,33 +52,39 @@ class Executables:
 
     def __init__(
         self,
-        prepare: Callable[[Program], Callable[[], tuple[jax.stages.Compiled, bool]]],
+        lower: Callable[[Program], Callable[[], tuple[jax.stages.Compiled, bool]]],
         memory_bytes: int | None = None,
     ):
         """Nothing is compiled yet.
 
         Args:
-          prepare: finds or lowers the program of a key; what it returns compiles it if need be, and
-            gives it, and whether it was found on disk.
+          lower: lowers the program of a key, if it has to be compiled; what it returns gives the
+            program, and whether it was found on disk.
           memory_bytes: of each device, None for no limit; a program that needs more is an error.
         """
         self.stall_s = 0.0
         self.compiled: list[Program] = []
-        self._prepare = prepare
+        self._lower = lower
         self._memory_bytes = memory_bytes
-        self._seconds: list[float] = []  # that each compilation took
+        self._seconds: list[float] = []  # that each took, with what it waited to be lowered
         self._found: set[Program] = set()  # on disk
-        self._prepared: dict[Program, concurrent.futures.Future] = {}
         self._futures: dict[Program, concurrent.futures.Future] = {}
-        # One each: Python lowers one at a time, and XLA's compiler is itself parallel.
+        # Keys whose lowering has not begun, and one whose compilation has not, in the same order.
+        self._waiting: dict[Program, None] = {}
+        self._lowered: dict[Program, concurrent.futures.Future] = {}
+        self._lock = threading.Lock()  # of these two
+        # Two that compiled at once took as long: XLA's compiler is itself parallel.
         self._lowering = concurrent.futures.ThreadPoolExecutor(1, "lowering")
         self._compiling = concurrent.futures.ThreadPoolExecutor(1, "compiling")
+        self._closed = False
 
     def request(self, keys: Iterable[Program]) -> None:
         """Queues the programs that will be needed, in this order."""
         for key in keys:
             if key not in self._futures:
-                self._prepared[key] = self._lowering.submit(self._prepare, key)
+                with self._lock:
+                    self._waiting[key] = None
+                    self._lower_next()
                 self._futures[key] = self._compiling.submit(self._compile, key)
 
     def ready(self, key: Program) -> bool:
@@ -131,20 +139,34 @@ class Executables:
     def retain(self, needed: Iterable[Program]) -> None:
         """Frees all programs but those that are still needed."""
         for key in self._futures.keys() - set(needed):
-            if self._futures[key].done() or self._futures[key].cancel():
-                del self._futures[key]
-                if key in self._prepared:
-                    self._prepared.pop(key).cancel()
+            with self._lock:
+                if not (self._futures[key].done() or self._futures[key].cancel()):
+                    continue
+                self._waiting.pop(key, None)
+                if key in self._lowered:
+                    self._lowered.pop(key).cancel()
+                    self._lower_next()
+            del self._futures[key]
 
     def close(self) -> None:
-        """Cancels what is queued; a compilation that has begun ends by itself."""
+        """Cancels what is queued; what is being lowered or compiled ends by itself."""
+        with self._lock:
+            self._closed = True
+            self._waiting.clear()
         for thread in (self._lowering, self._compiling):
             thread.shutdown(wait=False, cancel_futures=True)
+
+    def _lower_next(self) -> None:
+        """Begins to lower the next program, if none waits that is lowered; with the lock."""
+        if self._waiting and not self._lowered:
+            key = next(iter(self._waiting))
+            del self._waiting[key]
+            self._lowered[key] = self._lowering.submit(self._lower, key)
 
     def _compile(self, key: Program) -> jax.stages.Compiled:
         self.compiled.append(key)
         start = time.perf_counter()
-        program, is_found = self._prepared.pop(key).result()()
+        program, is_found = self._when_lowered(key)()
         self._seconds.append(time.perf_counter() - start)
         if is_found:
             self._found.add(key)
@@ -157,3 +179,20 @@ class Executables:
                 "--config.model.dtype=bfloat16 and, for training, --config.run.remat=True"
             )
         return program
+
+    def _when_lowered(self, key: Program) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
+        """Waits until the first program in the queue is lowered, and begins to lower the second."""
+        with self._lock:
+            if self._closed:
+                raise concurrent.futures.CancelledError
+            lowered = self._lowered[key]
+        try:
+            compile_lowered = lowered.result()
+        finally:
+            with self._lock:
+                self._lowered.pop(key)
+                if not self._closed:
+                    self._lower_next()
+        if self._closed:
+            raise concurrent.futures.CancelledError
+        return compile_lowered

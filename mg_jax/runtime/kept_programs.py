@@ -14,7 +14,6 @@ import pickle
 import platform
 import zlib
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import jax
 import psutil
@@ -61,44 +60,55 @@ class KeptPrograms:
             self._sources = _sources()
             self._made_from = f"{made_from}\n{self._sources}\n{self._compiled_by}"
 
-    def prepare(
+    def lower(
         self, key: object, lower: Callable[[], jax.stages.Lowered]
     ) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
-        """Loads a program, or else lowers it.
+        """Lowers a program that is not known by its key.
 
         Args:
           key: whose `repr` says all that tells it from the other programs that are made from this.
-          lower: lowers it, if it is not known.
+          lower: lowers it.
 
         Returns:
-          What compiles it, if it is not here by its text either, and gives the program, and whether
-          it was found here or in JAX's cache.
+          What loads or compiles the program, and gives it and whether it was found, here or in
+          JAX's cache.
         """
         if self._folder is None:
             lowered = lower()
             return lambda: self._compile(lowered)[:2]
         pointer = self._folder / _digest(f"{key!r}\n{self._made_from}")
-        if self._sources is not None:
-            program = self._load(_read(pointer))
-            if program is not None:
-                return lambda: (program, True)
-        return partial(self._find_or_compile, pointer, lower())
+        by_text = _read(pointer) if self._sources is not None else b""
+        if self._is_there(by_text):
+            return lambda: self._load_or_compile(by_text, pointer, lower)
+        return self._find_by_text(pointer, lower())
 
-    def _find_or_compile(
-        self, pointer: pathlib.Path, lowered: jax.stages.Lowered
+    def _load_or_compile(
+        self, by_text: bytes, pointer: pathlib.Path, lower: Callable[[], jax.stages.Lowered]
     ) -> tuple[jax.stages.Compiled, bool]:
+        program = self._load(by_text)
+        # What is damaged is lowered after all.
+        return (program, True) if program is not None else self._find_by_text(pointer, lower())()
+
+    def _find_by_text(
+        self, pointer: pathlib.Path, lowered: jax.stages.Lowered
+    ) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
+        """What finds or compiles a program that is lowered."""
         # The text says nothing of arguments that are not used.
         arguments = f"{lowered.in_tree}\n{jax.tree.leaves(lowered.args_info)}\n{lowered.out_tree}"
         by_text = _digest(f"{lowered.as_text()}\n{arguments}\n{self._compiled_by}").encode()
-        program, is_found, is_kept = self._load(by_text), True, True
-        if program is None:
-            program, is_found, is_written = self._compile(lowered)
-            # Of a program that JAX's cache gave, XLA writes but a part, which fails when it is run
-            # (jaxlib 0.10.2, CPU). What JAX has just written was compiled here.
-            is_kept = is_written and self._keep(by_text, program)
-        if is_kept and self._sources is not None and self._sources == _sources():
-            _write(pointer, by_text)
-        return program, is_found
+
+        def find_or_compile() -> tuple[jax.stages.Compiled, bool]:
+            program, is_found, is_kept = self._load(by_text), True, True
+            if program is None:
+                program, is_found, is_written = self._compile(lowered)
+                # Of a program that JAX's cache gave, XLA writes but a part, which fails when it is
+                # run (jaxlib 0.10.2, CPU). What JAX has just written was compiled here.
+                is_kept = is_written and self._keep(by_text, program)
+            if is_kept and self._sources is not None and self._sources == _sources():
+                _write(pointer, by_text)
+            return program, is_found
+
+        return find_or_compile
 
     def _compile(self, lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, bool, bool]:
         """A program, whether JAX's cache had it, and whether it is there now, compiled here."""
@@ -107,9 +117,13 @@ class KeptPrograms:
         here = program_cache.found_here(), program_cache.written_here()
         return program, here[0] > found, here[1] > written
 
+    def _is_there(self, by_text: bytes) -> bool:
+        is_digest = len(by_text) == _DIGITS and by_text.isalnum()
+        return is_digest and self._program(by_text).is_file()
+
     def _load(self, by_text: bytes) -> jax.stages.Compiled | None:
         """The program of a text's digest; None if it is not there, whole and of use."""
-        if len(by_text) != _DIGITS or not by_text.isalnum():
+        if not self._is_there(by_text):
             return None
         content = _read(self._program(by_text))
         checksum, packed = content[:_DIGITS], content[_DIGITS:]

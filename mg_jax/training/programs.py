@@ -58,11 +58,11 @@ def create_executables(
     text = f"{made_from(config, shapes, class_weights)}\n{mesh.axis_names}"
     kept = KeptPrograms(text, list(mesh.devices.flat), run_options(config, mesh))
 
-    def prepare(program: Program) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
-        lower = partial(lower_program, config, mesh, shapes, program, class_weights)
-        return kept.prepare(program, lower)
+    def lower(program: Program) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
+        lowered = partial(lower_program, config, mesh, shapes, program, class_weights)
+        return kept.lower(program, lowered)
 
-    return Executables(prepare, memory.limit_bytes())
+    return Executables(lower, memory.limit_bytes())
 
 
 def made_from(config, shapes: TrainState, class_weights: Sequence[float] | None) -> str:

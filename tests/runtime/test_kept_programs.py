@@ -72,7 +72,7 @@ def started(made_from="settings", count=2, key="train", factor=3.0, unused=jnp.i
         split = (shape, jax.ShapeDtypeStruct((8,), unused))
         return step.lower(state, *parallel.abstract(split, mesh, parallel.SPLIT))
 
-    program, is_found = KeptPrograms(made_from, devices).prepare(key, lower)()
+    program, is_found = KeptPrograms(made_from, devices).lower(key, lower)()
     state = parallel.replicate({"w": np.ones(8, np.float32)}, mesh)
     x = np.arange(8, dtype=np.float32)
     new, same = program(state, *parallel.shard((x, x.astype(unused)), mesh))

@@ -83,11 +83,11 @@ def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
 def compiles(lower):
     """Compiles what `lower` gives, whatever is on disk."""
 
-    def prepare(program):
+    def lower_to_compile(program):
         lowered = lower(program)
         return lambda: (lowered.compile(), False)
 
-    return prepare
+    return lower_to_compile
 
 
 def test_programs_are_compiled_once_however_often_they_are_asked_for():
@@ -107,47 +107,69 @@ def test_programs_are_compiled_once_however_often_they_are_asked_for():
     assert executables.stall_s > 0
 
 
-def test_the_next_programs_are_lowered_while_one_compiles():
-    all_lowered = threading.Event()
-    programs, lowered, compiled = [Program("train", i, 8, 32, 8) for i in (1, 2, 3)], [], []
+def test_the_next_program_alone_is_lowered_while_one_compiles():
+    next_lowered = threading.Event()
+    programs, lowered = [Program("train", i, 8, 32, 8) for i in (1, 2, 3, 4)], []
 
-    def prepare(program):
+    def lower(program):
         lowered.append(program)
-        if program == programs[-1]:
-            all_lowered.set()
+        if len(lowered) == 2:
+            next_lowered.set()
 
-        def compile_():
-            assert all_lowered.wait(60)
-            compiled.append(program)
+        def compile_lowered():
+            assert next_lowered.wait(60)
+            assert set(lowered) - set(executables.compiled) <= {programs[len(lowered) - 1]}
             return jax.jit(lambda x: x * program.batch).lower(0.0).compile(), False
 
-        return compile_
+        return compile_lowered
 
-    executables = Executables(prepare)
+    executables = Executables(lower)
     executables.request(programs)
-    assert executables.get(programs[0])(2.0) == 2
-    executables.get(programs[-1])
+    for program in programs:
+        assert executables.get(program)(2.0) == 2 * program.batch
     executables.close()
-    assert lowered == compiled == executables.compiled == programs
+    assert lowered == executables.compiled == programs
 
 
-def test_programs_that_are_given_up_are_not_lowered():
+def test_programs_that_are_given_up_are_neither_lowered_nor_compiled():
     go_on, lowered = threading.Event(), []
 
     def lower(program):
         lowered.append(program)
         assert go_on.wait(60)
+        if program == programs[3]:
+            raise ValueError("cannot be lowered")
         return jax.jit(lambda x: x * program.batch).lower(0.0)
 
     executables = Executables(compiles(lower))
-    programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3, 4)]
+    programs = [Program("train", batch, 8, 32, 8) for batch in range(1, 6)]
     executables.request(programs)
-    executables.retain([programs[0], programs[3]])
+    executables.retain([programs[0], *programs[3:]])
+    executables.request(programs[1:2])  # after all, and last
     go_on.set()
-    for program in (programs[3], programs[0]):
+    with pytest.raises(ValueError, match="cannot be lowered"):
+        executables.get(programs[3])
+    for program in (programs[0], programs[4], programs[1]):
         assert executables.get(program)(2.0) == 2 * program.batch
     executables.close()
-    assert lowered == executables.compiled == [programs[0], programs[3]]
+    assert lowered == executables.compiled == [*(programs[i] for i in (0, 3, 4, 1))]
+
+
+def test_a_program_that_is_being_lowered_at_the_end_is_not_compiled():
+    begun, go_on, compiled = threading.Event(), threading.Event(), []
+
+    def lower(program):
+        begun.set()
+        assert go_on.wait(60)
+        return lambda: compiled.append(program)
+
+    executables = Executables(lower)
+    executables.request(Program("train", batch, 8, 32, 8) for batch in (1, 2))
+    assert begun.wait(60)
+    executables.close()
+    go_on.set()
+    executables._compiling.shutdown()  # waits for what has begun
+    assert not compiled
 
 
 def test_what_is_left_to_compile_is_counted():

@@ -101,12 +101,12 @@ def test_an_accumulation_that_does_not_divide_is_refused_by_the_plan():
 
 
 def test_a_program_that_does_not_fit_is_refused_before_it_is_needed():
-    def prepare(program):
+    def lower(program):
         lowered = jax.jit(lambda x: x + 1).lower(jnp.zeros(program.batch**2))
         return lambda: (lowered.compile(), False)
 
     small, large = (Program("train", batch, 8, 32, 8) for batch in (10, 1000))
-    executables = Executables(prepare, memory_bytes=1_000_000)
+    executables = Executables(lower, memory_bytes=1_000_000)
     executables.request([large, small])
     assert executables.get(small)(jnp.zeros(100)).sum() == 100
     # The other one is compiled by now, and nobody has asked for it.

@@ -43,7 +43,6 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
     try:
         for program in programs:
             session.executables.get(program)
-        assert threads
         assert {name.split("_")[0] for name in threads} <= {"lowering", "compiling"}
         threads.clear()
         _iterate(session, state, log)
