@@ -47,7 +47,7 @@ class Executables:
 
     Attributes:
       stall_s: seconds that callers waited for the compiler.
-      compiled: keys in the order in which their compilation began.
+      compiled: keys in the order in which their turn to be compiled came.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Executables:
         self._seconds: list[float] = []  # that each took, with what it waited to be lowered
         self._found: set[Program] = set()  # on disk
         self._futures: dict[Program, concurrent.futures.Future] = {}
-        # Keys whose lowering has not begun, and one whose compilation has not, in the same order.
+        # Keys whose lowering has not begun, and at most one that is lowered and not yet compiled.
         self._waiting: dict[Program, None] = {}
         self._lowered: dict[Program, concurrent.futures.Future] = {}
         self._lock = threading.Lock()  # of these two
-        # Two that compiled at once took as long: XLA's compiler is itself parallel.
+        # Two programs that compile at once take as long: XLA's compiler is itself parallel.
         self._lowering = concurrent.futures.ThreadPoolExecutor(1, "lowering")
         self._compiling = concurrent.futures.ThreadPoolExecutor(1, "compiling")
         self._closed = False
@@ -138,21 +138,21 @@ class Executables:
 
     def retain(self, needed: Iterable[Program]) -> None:
         """Frees all programs but those that are still needed."""
-        for key in self._futures.keys() - set(needed):
-            with self._lock:
-                if not (self._futures[key].done() or self._futures[key].cancel()):
-                    continue
-                self._waiting.pop(key, None)
-                if key in self._lowered:
-                    self._lowered.pop(key).cancel()
-                    self._lower_next()
-            del self._futures[key]
+        with self._lock:
+            for key in self._futures.keys() - set(needed):
+                if self._futures[key].done() or self._futures[key].cancel():
+                    del self._futures[key]
+                    self._waiting.pop(key, None)
+                    if key in self._lowered:
+                        self._lowered.pop(key).cancel()
+            self._lower_next()
 
     def close(self) -> None:
         """Cancels what is queued; what is being lowered or compiled ends by itself."""
         with self._lock:
             self._closed = True
             self._waiting.clear()
+            self._lowered.clear()
         for thread in (self._lowering, self._compiling):
             thread.shutdown(wait=False, cancel_futures=True)
 
@@ -190,7 +190,7 @@ class Executables:
             compile_lowered = lowered.result()
         finally:
             with self._lock:
-                self._lowered.pop(key)
+                self._lowered.pop(key, None)
                 if not self._closed:
                     self._lower_next()
         if self._closed:

@@ -59,8 +59,9 @@ def create_executables(
     kept = KeptPrograms(text, list(mesh.devices.flat), run_options(config, mesh))
 
     def lower(program: Program) -> Callable[[], tuple[jax.stages.Compiled, bool]]:
-        lowered = partial(lower_program, config, mesh, shapes, program, class_weights)
-        return kept.lower(program, lowered)
+        return kept.lower(
+            program, partial(lower_program, config, mesh, shapes, program, class_weights)
+        )
 
     return Executables(lower, memory.limit_bytes())
 

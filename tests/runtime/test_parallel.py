@@ -155,6 +155,32 @@ def test_programs_that_are_given_up_are_neither_lowered_nor_compiled():
     assert lowered == executables.compiled == [*(programs[i] for i in (0, 3, 4, 1))]
 
 
+def test_a_program_that_is_lowered_and_given_up_makes_room_for_the_next():
+    last_lowered, lowered = threading.Event(), []
+    programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
+
+    def lower(program):
+        lowered.append(program)
+        if program == programs[1]:
+            executables.retain([programs[0], programs[2]])
+        if program == programs[2]:
+            last_lowered.set()
+
+        def compile_lowered():
+            assert last_lowered.wait(60)
+            return jax.jit(lambda x: x * program.batch).lower(0.0).compile(), False
+
+        return compile_lowered
+
+    executables = Executables(lower)
+    executables.request(programs)
+    for program in (programs[0], programs[2]):
+        assert executables.get(program)(2.0) == 2 * program.batch
+    executables.close()
+    assert lowered == programs
+    assert executables.compiled == [programs[0], programs[2]]
+
+
 def test_a_program_that_is_being_lowered_at_the_end_is_not_compiled():
     begun, go_on, compiled = threading.Event(), threading.Event(), []
 
