@@ -32,7 +32,6 @@ def get_config(variant: str = ""):
     config.eval.clips = 2
     config.run.log_every = 1
     config.run.checkpoint_every = 5
-    config.run.compile_ahead = (
-        "off"  # so that a run that is killed and goes on still has to compile
-    )
+    # So that a run that is killed and goes on still has to compile.
+    config.run.compile_ahead = "off"
     return as_variant(config, variant)

@@ -156,10 +156,11 @@ def test_programs_that_are_given_up_are_neither_lowered_nor_compiled():
 
 
 def test_a_program_that_is_lowered_and_given_up_makes_room_for_the_next():
-    last_lowered, lowered = threading.Event(), []
+    requested, last_lowered, lowered = threading.Event(), threading.Event(), []
     programs = [Program("train", batch, 8, 32, 8) for batch in (1, 2, 3)]
 
     def lower(program):
+        assert requested.wait(60)
         lowered.append(program)
         if program == programs[1]:
             executables.retain([programs[0], programs[2]])
@@ -174,6 +175,7 @@ def test_a_program_that_is_lowered_and_given_up_makes_room_for_the_next():
 
     executables = Executables(lower)
     executables.request(programs)
+    requested.set()
     for program in (programs[0], programs[2]):
         assert executables.get(program)(2.0) == 2 * program.batch
     executables.close()
