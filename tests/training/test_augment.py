@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.special
+import scipy.stats
 from jax.sharding import Mesh
 from PIL import Image, ImageEnhance, ImageOps
 
 from mg_jax.runtime import parallel
-from mg_jax.training.augment import colour, erasing, mixing
+from mg_jax.training.augment import beta, colour, erasing, mixing
 from mg_jax.training.augment.batch import augmented, pixels, strength
 from mg_jax.training.augment.rand_augment import OPERATIONS, apply
 from tests import tiny
@@ -147,6 +149,21 @@ def mixed(config, share=1.0, count=2000):
     label_B = jnp.arange(count) % 2
     clips, label_BK = mixing.mix(config.augment, share, keys, clips, label_B, 2)
     return np.asarray(clips), np.asarray(label_BK)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.2, 0.8, 1.0, 2.0, 32.0])
+def test_shares_come_from_the_beta_distribution(alpha):
+    u = np.concatenate([np.linspace(0, 0.5, 10001), 0.5 ** np.arange(1, 100)]).astype(np.float32)
+    expected = scipy.special.betaincinv(alpha, alpha, u.astype(np.float64))
+    np.testing.assert_allclose(beta.quantile(u, alpha), expected, atol=2e-5)
+    keys = jax.random.split(jax.random.key(0), 20000)
+    drawn = np.asarray(jax.vmap(lambda key: beta.draw(key, alpha))(keys))
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    assert np.mean(drawn < 0.5) == pytest.approx(0.5, abs=0.015)
+    # Below one half, where float32 tells all numbers apart.
+    below = drawn[drawn < 0.5]
+    half = scipy.stats.beta(alpha, alpha)
+    assert scipy.stats.kstest(below, lambda x: 2 * half.cdf(x)).pvalue > 0.01
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])

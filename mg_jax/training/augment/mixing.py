@@ -7,6 +7,7 @@ sub-batch however the batch is divided. Each clip draws how much of its partner 
 import jax
 import jax.numpy as jnp
 
+from mg_jax.training.augment import beta
 from mg_jax.training.augment.erasing import rectangle
 
 
@@ -47,10 +48,10 @@ def _own(config, strength: float, key: jax.Array, H: int, W: int) -> tuple[jax.A
     mixed, kind, row, column = jax.random.uniform(draw_key, (4,))
     own_HW1, share = jnp.ones((H, W, 1)), jnp.ones(())
     if config.mixup:
-        share = jax.random.beta(mixup_key, config.mixup, config.mixup)
+        share = beta.draw(mixup_key, config.mixup)
         own_HW1 = share * own_HW1
     if config.cutmix:
-        half = jnp.sqrt(1 - jax.random.beta(cutmix_key, config.cutmix, config.cutmix)) / 2
+        half = jnp.sqrt(1 - beta.draw(cutmix_key, config.cutmix)) / 2
         # Its centre lies anywhere in the frame, so part of it may lie outside.
         edges = [jnp.round((row - half) * H), jnp.round((column - half) * W)]
         edges += [jnp.round((row + half) * H), jnp.round((column + half) * W)]
