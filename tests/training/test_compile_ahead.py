@@ -44,6 +44,7 @@ def test_with_time_to_compile_ahead_training_never_waits_nor_compiles(
         for program in programs:
             session.executables.get(program)
         assert {name.split("_")[0] for name in threads} <= {"lowering", "compiling"}
+        assert threads or session.executables.found == len(programs)
         threads.clear()
         _iterate(session, state, log)
     finally:
