@@ -41,6 +41,12 @@ _REMOVAL_S = 30
 _MANIFEST = "manifest.ocdbt"
 _NONE_LEFT = "put them back from a copy, or choose another --workdir"
 
+# By default each device would write its part of every array, cut out by a program of its own: one to
+# compile for each shape and device, and the arrays are small.
+ocp.type_handlers.register_type_handler(
+    jax.Array, ocp.type_handlers.ArrayHandler(use_replica_parallel=False), override=True
+)
+
 
 class CheckpointError(UserError):
     """A checkpoint could not be written."""

@@ -42,6 +42,28 @@ def write(workdir, scores, keep):
     checkpoints.close()
 
 
+def test_a_save_needs_no_program_however_many_devices_hold_the_state(workdir):
+    checkpoints = Checkpoints(workdir, keep=1, read_only=False)
+    state = state_at(1)
+    mesh = parallel.make_mesh()
+    # Each of the eight devices could write a part of it.
+    arrays = parallel.replicate({"w": np.arange(8 * 24, dtype=np.float32).reshape(8, 24)}, mesh)
+    compiled = []
+
+    def listen(event, _, **details):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(details.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        checkpoints.save(state.replace(params=arrays), 1, {"train_s": 1.0})
+        checkpoints.close()
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled == []
+    np.testing.assert_array_equal(read_best(workdir).variables["params"]["w"], arrays["w"])
+
+
 @pytest.mark.parametrize(
     ("scores", "keep", "kept"),
     [
