@@ -22,7 +22,7 @@ from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.runtime.stops import Stops
 from mg_jax.schedule import Schedule
 from mg_jax.training.programs import create_executables
-from mg_jax.training.state import create_state, init_variables
+from mg_jax.training.state import create_state, init_variables, state_shapes
 from mg_jax.training_settings import check_parts
 from mg_jax.weights.load import Loaded, load_weights
 from mg_jax.workdir.checkpoint import Checkpoints
@@ -219,12 +219,11 @@ def _state(
     config, mesh: Mesh, checkpoints: Checkpoints, weights: Loaded | None, *, repair: bool
 ) -> tuple[TrainState, Clocks]:
     """The newest checkpoint's state and clocks, or a new state, started from weights if given."""
-    state, clocks = create_state(config, mesh), Clocks()
-    restored = checkpoints.restore(state, mesh, repair=repair)
+    restored = checkpoints.restore(lambda: state_shapes(config), mesh, repair=repair)
     if restored is not None:
         state, clocks = restored[0], Clocks(**restored[1])
     else:  # some processes may have weights and others not; _check_same_state finds it
-        fresh = state
+        fresh, clocks = create_state(config, mesh), Clocks()
         state = hosts.on_all(lambda: start_from(weights, fresh, mesh) if weights else fresh)
     _check_same_state(state, config, restored=restored is not None)
     return state, clocks

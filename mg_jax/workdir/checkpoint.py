@@ -160,12 +160,12 @@ class Checkpoints:
         self._writing = None
 
     def restore(
-        self, state: TrainState, mesh: Mesh, repair: bool
+        self, like: Callable[[], TrainState], mesh: Mesh, repair: bool
     ) -> tuple[TrainState, dict[str, float]] | None:
         """State and clocks of the newest readable checkpoint; None if there is no checkpoint.
 
         Args:
-          state: gives shapes and dtypes.
+          like: gives a state with the shapes and dtypes, once there is a checkpoint.
           mesh: the devices to restore to.
           repair: rename newer unreadable ones, so that training can write their steps again.
 
@@ -173,8 +173,9 @@ class Checkpoints:
           WorkdirError: if there are checkpoints and none can be read, or if one may be whole and
             the machine cannot read it.
         """
-        shapes = parallel.abstract(state, mesh, parallel.REPLICATED)
-        errors = {}
+        if not self._steps:
+            return None
+        shapes, errors = parallel.abstract(like(), mesh, parallel.REPLICATED), {}
         for step in sorted(self._steps, reverse=True):
             error = None
             try:
@@ -196,12 +197,10 @@ class Checkpoints:
             if errors and repair:
                 self._set_aside(list(errors))
             return restored, clocks
-        if errors:
-            raise WorkdirError(
-                f"none of the {len(errors)} checkpoints in {self.folder} can be read: "
-                f"{_reasons(errors)}{_NONE_LEFT}"
-            )
-        return None
+        raise WorkdirError(
+            f"none of the {len(errors)} checkpoints in {self.folder} can be read: "
+            f"{_reasons(errors)}{_NONE_LEFT}"
+        )
 
     def close(self) -> None:
         """Waits until everything is written, unless writing has failed before.

@@ -16,7 +16,7 @@ import pytest
 
 from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime import parallel
-from mg_jax.training.state import create_state
+from mg_jax.training.state import state_shapes
 from mg_jax.workdir.checkpoint import Checkpoints, read_best
 from mg_jax.workdir.config import WorkdirError, steps_in
 from tests import runs, tiny
@@ -260,9 +260,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_run_continues(undist
 
 @pytest.fixture(scope="module")
 def template():
-    """A state and the devices to restore to."""
-    mesh = parallel.make_mesh()
-    return create_state(tiny.get_config(), mesh), mesh
+    """What gives the state's shapes, and the device to restore to."""
+    shapes = state_shapes(tiny.get_config())
+    return lambda: shapes, jax.sharding.Mesh(jax.devices()[:1], (parallel.AXIS,))
 
 
 def restore(workdir, template):

@@ -97,7 +97,7 @@ def test_an_evaluated_checkpoint_holds_precise_statistics_and_the_clocks_of_then
     np.testing.assert_array_equal(best.variables["batch_stats"]["mean"], np.full(3, 2.5))
     checkpoints = Checkpoints(workdir, keep=2, read_only=True)
     assert [checkpoints.evaluated(step) for step in (1, 2)] == [False, True]
-    state, clocks = checkpoints.restore(state_at(0), parallel.make_mesh(), repair=False)
+    state, clocks = checkpoints.restore(lambda: state_at(0), parallel.make_mesh(), repair=False)
     checkpoints.close()
     assert clocks == {"train_s": 2.0, "eval_s": 7.0}
     # Training goes on with the running statistics.
@@ -117,7 +117,7 @@ def test_an_evaluation_that_was_cut_off_leaves_the_checkpoint_as_it_was(workdir,
     assert not read_best(workdir).evaluated
     checkpoints = Checkpoints(workdir, keep=1, read_only=False)
     assert not checkpoints.evaluated(1)
-    state, _ = checkpoints.restore(state_at(0), parallel.make_mesh(), repair=True)
+    state, _ = checkpoints.restore(lambda: state_at(0), parallel.make_mesh(), repair=True)
     precise = jax.tree.map(lambda x: x + 0.25, state.batch_stats)
     checkpoints.add_evaluation(1, {"loss": 1.0, "top1": 0.5}, precise, {})
     checkpoints.close()
@@ -168,7 +168,7 @@ def test_what_the_machine_cannot_read_is_neither_passed_over_nor_set_aside(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "check_checksums", fails)
         for read in (
-            lambda: checkpoints.restore(state_at(0), parallel.make_mesh(), repair=True),
+            lambda: checkpoints.restore(lambda: state_at(0), parallel.make_mesh(), repair=True),
             lambda: read_best(workdir),
         ):
             with pytest.raises(WorkdirError, match=rf"checkpoints/2 .*{error.args[-1]}"):
