@@ -13,6 +13,7 @@ from mg_jax.machine import environment
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {environment.XLA_FLAG}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
+environment.collect_garbage_rarely()
 
 import pytest
 

@@ -6,6 +6,7 @@ ended. The answer is its process ID.
 """
 
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -25,6 +26,8 @@ def load() -> None:
     keep_freed_memory()  # which has no effect once JAX and TensorFlow are loaded
     import mg_jax.training.evaluate_checkpoint
     import mg_jax.training.loop  # noqa: F401
+
+    gc.freeze()  # of what is there, a fork need not look for garbage
 
 
 def serve(requests: socket.socket) -> list[str]:
