@@ -13,7 +13,6 @@ from mg_jax.machine import environment
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {environment.XLA_FLAG}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
-environment.collect_garbage_rarely()
 
 import pytest
 
@@ -22,6 +21,7 @@ from mg_jax.runtime import program_cache
 # Compiled programs are kept between the tests of one checkout, in process and in subprocesses.
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "programs"
 program_cache.cache_programs(CACHE, "cpu")
+environment.collect_garbage_rarely()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 All are at width 8 with ten classes, computed in float32 on CPU.
 """
 
+import functools
+import json
 import pathlib
 
 import jax
@@ -67,8 +69,16 @@ def config_of(name="slowfast", **model):
 def fresh(config):
     """Variables of the model's shapes, random, since compiling their initialisation takes long."""
     rng = np.random.default_rng(1)
-    shapes = jax.eval_shape(lambda: init_variables(config))
+    shapes = _shapes(config.model.to_json())
     return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(x.dtype), shapes)
+
+
+@functools.cache
+def _shapes(model):
+    """The shapes of a network's variables by its settings, since tracing takes seconds."""
+    config = get_base()
+    config.model = ConfigDict(json.loads(model))
+    return jax.eval_shape(lambda: init_variables(config))
 
 
 def loaded(path, variables):

@@ -34,18 +34,13 @@ from mg_jax.workdir.checkpoint_record import (
 )
 from mg_jax.workdir.config import WorkdirError, check_has_checkpoint, read_classes, steps_in
 from mg_jax.workdir.kept import NewestAndBest, best_step
+from mg_jax.workdir.writer import create_handlers, create_writer
 
 # After an error, for how long nothing half written may reappear, and for how long it is removed.
 _SETTLED_S = 3
 _REMOVAL_S = 30
 _MANIFEST = "manifest.ocdbt"
 _NONE_LEFT = "put them back from a copy, or choose another --workdir"
-
-# By default each device would write its part of every array, cut out by a program of its own: one to
-# compile for each shape and device, and the arrays are small.
-ocp.type_handlers.register_type_handler(
-    jax.Array, ocp.type_handlers.ArrayHandler(use_replica_parallel=False), override=True
-)
 
 
 class CheckpointError(UserError):
@@ -87,7 +82,9 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, handler_registry=create_handlers("state")
+        )
 
     def evaluated(self, step: int) -> bool:
         """Whether the checkpoint of a step holds an evaluation."""
@@ -106,7 +103,7 @@ class Checkpoints:
         """
         record = {"clocks": clocks, "metrics": None, "checksums": state_checksums(state)}
         items = {
-            "state": ocp.args.StandardSave(state),
+            "state": ocp.args.PyTreeSave(state),
             RECORD_ITEM: ocp.args.JsonSave(with_checksum(record)),
         }
         with self._disk_errors():
@@ -133,8 +130,9 @@ class Checkpoints:
         self._wait()
         with self._disk_errors():
             if batch_stats:  # Orbax refuses empty items
-                with ocp.StandardCheckpointer() as checkpointer:
-                    checkpointer.save(folder / "batch_stats", batch_stats, force=True)
+                with ocp.Checkpointer(create_writer()) as checkpointer:
+                    arguments = ocp.args.PyTreeSave(batch_stats)
+                    checkpointer.save(folder / "batch_stats", arguments, force=True)
             hosts.on_first(lambda: add_to_record(folder, clocks, metrics, crc))
         self._scores[step] = headline(metrics)
         # Orbax applied the policy when the checkpoint was saved and had no score yet.

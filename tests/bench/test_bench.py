@@ -11,6 +11,7 @@ import pytest
 from mg_jax.accelerators.forecast import MEASURED, project
 from mg_jax.bench import kernels
 from mg_jax.recipe import as_baseline, schedule_from_config
+from mg_jax.runtime import xla_options
 from mg_jax.training.state import state_shapes
 from tests import runs, tiny
 
@@ -63,6 +64,17 @@ def test_a_schedule_takes_the_time_of_its_iterations():
     assert found["compile_s"] == 3 * len(counts)
 
 
+def with_gradients(function, rng, *arrays):
+    """Its result and the gradients of all its arguments."""
+    cotangent = rng.normal(size=jax.eval_shape(function, *arrays).shape).astype(np.float32)
+
+    def both(*arrays):
+        y, backward = jax.vjp(function, *arrays)
+        return [y, *backward(cotangent)]
+
+    return jax.jit(both, compiler_options=xla_options.ONCE)(*arrays)
+
+
 def test_all_forms_of_a_block_are_the_same_function():
     config = tiny.get_config()
     for name, shape, forms in kernels.blocks(config, clips=8):
@@ -70,8 +82,7 @@ def test_all_forms_of_a_block_are_the_same_function():
         for function, *parameters in forms.values():
             rng = np.random.default_rng(0)
             arrays = [rng.normal(size=s).astype(np.float32) for s in (shape, *parameters)]
-            y, backward = jax.vjp(function, *arrays)
-            results.append([y, *backward(rng.normal(size=y.shape).astype(np.float32))])
+            results.append(with_gradients(function, rng, *arrays))
         for other in results[1:]:
             for a, b in zip(results[0], other, strict=True):
                 np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(b).max(), err_msg=name)

@@ -82,17 +82,18 @@ def test_r101_has_23_blocks_in_res4(name):
     assert blocks == {f"pathway0_res{i}" for i in range(23)}
 
 
-def initialised(config):
-    """Newly initialised variables of a model."""
-    init = jax.jit(create_model(config, train=False).init, compiler_options=xla_options.ONCE)
-    return init(jax.random.key(0), jnp.zeros((1, 4, 32, 32, 3)))
+def initialised(module, inputs=None):
+    """Newly initialised variables of a network, or of a part of one that takes some inputs."""
+    init = jax.jit(module.init, compiler_options=xla_options.ONCE)
+    return init(jax.random.key(0), jnp.zeros((1, 4, 32, 32, 3)) if inputs is None else inputs)
 
 
 @pytest.mark.parametrize("name", ["slowfast", "i3d"])
 def test_one_set_of_variables_serves_all_grids_and_both_dtypes_which_stay_close(name):
     # Ones in place of all-zero scales and biases, so that every block counts.
     variables = jax.tree.map(
-        lambda x: x if x.ndim > 1 or x.any() else x + 1, initialised(model_config(name=name))
+        lambda x: x if x.ndim > 1 or x.any() else x + 1,
+        initialised(create_model(model_config(name=name), train=False)),
     )
     rng = np.random.default_rng(0)
     clips_BTHWC = rng.normal(size=(4, 8, 45, 45, 3)).astype(np.float32)
@@ -198,12 +199,12 @@ def test_a_stage_for_gpus_is_the_one_for_cpus(frames):
         conv = partial(Conv, platform=platform)
         return Stage((pathway,), 3, 2, conv, norm, NonLocal, ResBlock, platform)
 
-    variables = stage("cpu").init(jax.random.key(0), [x])
+    variables = initialised(stage("cpu"), [x])
     rng = np.random.default_rng(1)
     # The last norm of each block starts at zero.
     params = jax.tree.map(lambda p: p + rng.normal(size=p.shape) / 10, variables["params"])
 
-    @partial(jax.jit, static_argnums=2)
+    @partial(jax.jit, static_argnums=2, compiler_options=xla_options.ONCE)
     @partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
     def loss(params, x, platform):
         given = {**variables, "params": params}
@@ -231,9 +232,9 @@ def test_a_stem_for_gpus_is_the_one_for_cpus(pad_pool):
         norm = partial(SubBatchNorm, sub_batch=2, train=True)
         return Stem(pathway, partial(Conv, platform=platform), norm, platform)
 
-    variables = stem("cpu").init(jax.random.key(0), x)
+    variables = initialised(stem("cpu"), x)
 
-    @partial(jax.jit, static_argnums=1)
+    @partial(jax.jit, static_argnums=1, compiler_options=xla_options.ONCE)
     @partial(jax.value_and_grad, has_aux=True)
     def loss(params, platform):
         given = {**variables, "params": params}
@@ -279,7 +280,7 @@ def test_slow_pathway_takes_frames_from_first_to_last():
 
 
 def test_last_bn_of_each_block_starts_at_zero_and_the_classifier_small():
-    params = flatten_dict(initialised(model_config())["params"], sep="/")
+    params = flatten_dict(initialised(create_model(model_config(), train=False))["params"], sep="/")
     for name, value in params.items():
         if name.endswith("/scale"):
             assert np.all(value == (0 if "c_bn" in name else 1)), name
@@ -366,7 +367,7 @@ def test_a_new_non_local_block_passes_its_input_on():
         "softmax", (1, 2, 2), Conv, partial(SubBatchNorm, sub_batch=2, train=True, momentum=0.9)
     )
     x_BTHWC = np.random.default_rng(0).normal(size=(2, 2, 1, 1, 4)).astype(np.float32)
-    out, _ = block.init_with_output(jax.random.key(0), x_BTHWC)
+    out, _ = jax.jit(block.init_with_output)(jax.random.key(0), x_BTHWC)
     np.testing.assert_array_equal(out, x_BTHWC)
 
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from mg_jax.errors import UserError
 from mg_jax.models.norm import SubBatchNorm, batch_norm
 from mg_jax.models.product_norm import product_norm
-from mg_jax.runtime import parallel
+from mg_jax.runtime import parallel, xla_options
 
 SHAPE = (2, 3, 3, 5)  # T H W C of the inputs
 NIGHTLY = pytest.mark.nightly
@@ -139,17 +139,20 @@ def test_gradients_are_those_of_the_definition(sub_batch):
     scale, bias = variables["params"]["scale"], variables["params"]["bias"]
     weights = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
 
-    def loss(norm):
-        return lambda *inputs: jnp.sum(jnp.sin(norm(*inputs)) * weights)
+    def gradients(norm):
+        def loss(*inputs):
+            return jnp.sum(jnp.sin(norm(*inputs)) * weights)
+
+        return jax.jit(jax.grad(loss, (0, 1, 2)), compiler_options=xla_options.ONCE)
 
     def ours(x, scale, bias):
         return batch_norm(x, scale, bias, sub_batch, None, 1e-5)[0]
 
-    expected = jax.grad(loss(partial(plain_norm, sub_batch=sub_batch)), (0, 1, 2))(x, scale, bias)
-    found = jax.grad(loss(ours), (0, 1, 2))(x, scale, bias)
+    expected = gradients(partial(plain_norm, sub_batch=sub_batch))(x, scale, bias)
+    found = gradients(ours)(x, scale, bias)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())
-    half = jax.grad(loss(ours), (0, 1, 2))(jnp.asarray(x, jnp.bfloat16), scale, bias)
+    half = gradients(ours)(jnp.asarray(x, jnp.bfloat16), scale, bias)
     assert [a.dtype for a in half] == [jnp.bfloat16, jnp.float32, jnp.float32]
     for a, b in zip(half, expected, strict=True):
         np.testing.assert_allclose(a.astype(jnp.float32), b, atol=0.05 * np.abs(b).max())
@@ -157,7 +160,8 @@ def test_gradients_are_those_of_the_definition(sub_batch):
 
 def test_gradients_of_constant_clips_are_finite():
     x, scale = jnp.full((4, *SHAPE), 3.0), jnp.ones(5)
-    gradient = jax.grad(lambda x: batch_norm(x, scale, scale, 2, None, 1e-5)[0].sum())(x)
+    loss = jax.grad(lambda x: batch_norm(x, scale, scale, 2, None, 1e-5)[0].sum())
+    gradient = jax.jit(loss, compiler_options=xla_options.ONCE)(x)
     assert np.all(np.isfinite(gradient))
 
 
@@ -218,12 +222,17 @@ def test_a_product_is_normalised_as_if_it_had_been_computed_first(sub_batch):
         return product_norm(x, kernel, scale, bias, sub_batch, 1e-5)
 
     inputs = x, kernel, scale, bias
-    (y, *moments), pull = jax.vjp(found, *inputs)
-    (y_expected, *moments_expected), pull_expected = jax.vjp(expected, *inputs)
+    given = rng.normal(size=(*x.shape[:-1], 12)).astype(np.float32)
+
+    @partial(jax.jit, static_argnums=0, compiler_options=xla_options.ONCE)
+    def with_gradients(function, *inputs):
+        results, pull = jax.vjp(function, *inputs)
+        return results, pull((given, *map(jnp.zeros_like, results[1:])))
+
+    (y, *moments), gradients = with_gradients(found, *inputs)
+    (y_expected, *moments_expected), gradients_expected = with_gradients(expected, *inputs)
     np.testing.assert_allclose(y, y_expected, atol=2e-5)
     for a, b in zip(moments, moments_expected, strict=True):
         np.testing.assert_allclose(a.mean(0), b.mean(0), rtol=2e-5, atol=2e-5)
-    given = rng.normal(size=y.shape).astype(np.float32)
-    cotangents = [(given, *(np.zeros_like(m) for m in of)) for of in (moments, moments_expected)]
-    for a, b in zip(pull(cotangents[0]), pull_expected(cotangents[1]), strict=True):
+    for a, b in zip(gradients, gradients_expected, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5 * np.abs(b).max())

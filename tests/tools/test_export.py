@@ -13,6 +13,7 @@ from jax import export as jax_export
 
 from mg_jax.errors import UserError
 from mg_jax.models import create_model
+from mg_jax.runtime import xla_options
 from mg_jax.tools.export import FORMATS, check_library, export_run, scores_of
 from mg_jax.tools.onnx_graph import to_onnx
 from mg_jax.training.preprocess import normalize
@@ -97,7 +98,8 @@ def test_jax_loads_it_for_cpus_gpus_and_tpus(exported):
 def network_of(config):
     """A network whose weights are all drawn, and its scores."""
     rng = np.random.default_rng(0)
-    variables = jax.tree.map(np.asarray, init_variables(config))
+    initialise = jax.jit(lambda: init_variables(config), compiler_options=xla_options.ONCE)
+    variables = jax.tree.map(np.asarray, initialise())
     variables = jax.tree.map(
         lambda x: x if x.any() else rng.normal(0, 0.2, x.shape).astype(np.float32), variables
     )
