@@ -34,7 +34,7 @@ def test_four_devices_give_the_losses_of_one(undisturbed, flags, tmp_path):
 def test_a_run_moves_between_one_device_and_two_processes_of_which_one_is_killed(flags, tmp_path):
     flags = [*flags, *SHORT_CYCLE]
     workdir, undisturbed = tmp_path / "moving", tmp_path / "undisturbed"
-    runs.run(undisturbed, *flags, devices=4)
+    runs.run(undisturbed, *flags)
     middle, end = sorted({step for step, _ in evaluations(undisturbed)})
     assert end > middle + 4 > 10
 

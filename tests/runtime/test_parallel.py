@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from mg_jax.recipe import schedule_from_config
-from mg_jax.runtime import parallel
+from mg_jax.runtime import parallel, xla_options
 from mg_jax.runtime.executables import Executables, Program
 from mg_jax.training.programs import create_executables, lower_program, train_program
 from mg_jax.training.state import create_state
@@ -85,7 +85,7 @@ def compiles(lower):
 
     def lower_to_compile(program):
         lowered = lower(program)
-        return lambda: (lowered.compile(), False)
+        return lambda: (lowered.compile(compiler_options=xla_options.CPU), False)
 
     return lower_to_compile
 
@@ -257,7 +257,8 @@ def test_rematerialisation_computes_the_same_with_another_forward_pass(mesh):
         flops.append(lowered.cost_analysis()["flops"])
         batch = parallel.shard(random_batch(program, 0), mesh)
         rate = parallel.replicate(np.float32(0.1), mesh)
-        state, metrics = lowered.compile()(state, batch, rate)
+        compiled = lowered.compile(compiler_options=xla_options.CPU)
+        state, metrics = compiled(state, batch, rate)
         losses.append(float(metrics["loss"]))
         states.append(state)
     # A third, less the stem and the classifier. XLA's CPU compiler takes it out again.

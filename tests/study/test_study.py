@@ -20,7 +20,7 @@ COARSE = "baseline on T/4 × (H/√2)²"
 
 def start(workdir, *arguments, config="tests/tiny.py"):
     command = ("-m", "mg_jax.study", f"--config={config}", f"--workdir={workdir}")
-    return runs.launch(*command, *arguments)
+    return runs.launch(*command, *arguments, XLA_FLAGS="")  # runs have one device each
 
 
 @pytest.mark.parametrize("base", [get_study(), get_tiny(), get_study("baseline")])

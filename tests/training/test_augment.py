@@ -12,7 +12,7 @@ import scipy.stats
 from jax.sharding import Mesh
 from PIL import Image, ImageEnhance, ImageOps
 
-from mg_jax.runtime import parallel
+from mg_jax.runtime import parallel, xla_options
 from mg_jax.training.augment import beta, colour, erasing, mixing
 from mg_jax.training.augment.batch import augmented, pixels, strength
 from mg_jax.training.augment.rand_augment import OPERATIONS, apply
@@ -32,7 +32,7 @@ def frame_HWC():
 @pytest.fixture(scope="module")
 def applied(frame_HWC):
     """Applies an operation by name to a clip of equal frames and returns the one frame."""
-    jitted = jax.jit(apply)
+    jitted = jax.jit(apply, compiler_options=xla_options.ONCE)
 
     def one(name, share, sign=1.0):
         clip_THWC = np.stack([frame_HWC] * T)
@@ -217,12 +217,13 @@ def test_draws_follow_from_seed_and_position_on_any_number_of_devices(config):
         mapped = parallel.pmap(
             lambda batch: augmented(config, 8, batch), mesh, (parallel.SPLIT,), parallel.SPLIT
         )
-        results.append(jax.device_get(mapped(parallel.shard(batch, mesh))))
+        sharded = parallel.shard(batch, mesh)
+        compiled = mapped.lower(sharded).compile(compiler_options=xla_options.CPU)
+        results.append(jax.device_get(compiled(sharded)))
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
     other = {**batch, "position": batch["position"] + np.uint32(8)}
-    # The same program, so nothing else is compiled.
-    clips, label_BK = jax.device_get(mapped(parallel.shard(other, mesh)))
+    clips, label_BK = jax.device_get(compiled(parallel.shard(other, mesh)))
     changed_B = np.any(clips != results[1][0], axis=(1, 2, 3, 4))
     assert changed_B.all()
     assert not np.array_equal(label_BK, results[1][1])
@@ -248,7 +249,10 @@ def test_strength_falls_evenly_with_each_doubling_of_the_clips():
 def test_at_no_strength_nothing_changes(config):
     config.augment.coarse = 0.0
     batch = random_batch(0, 4)
-    clips, label_BK = jax.jit(lambda batch: pixels(config, 16 * config.batch, batch))(batch)
+    applied = jax.jit(
+        lambda batch: pixels(config, 16 * config.batch, batch), compiler_options=xla_options.ONCE
+    )
+    clips, label_BK = applied(batch)
     for setting in ("rand_layers", "mixup", "cutmix", "erase", "brightness", "contrast"):
         config.augment[setting] = 0
     config.augment.update(saturation=0.0, hue=0.0)

@@ -11,7 +11,7 @@ import pytest
 from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.recipe_settings import LOGGERS
-from mg_jax.runtime import parallel
+from mg_jax.runtime import parallel, xla_options
 from mg_jax.training.events import shown_at
 from mg_jax.training.loggers import check_loggers, class_of
 from mg_jax.training.profile import Profile
@@ -183,7 +183,8 @@ def test_norms_are_those_of_the_gradients_and_change_no_bit(config):
     for config.run.log_norms in (False, True):
         state = create_state(config, mesh)
         before = jax.device_get(state.params)
-        step = lower_train_step(config, mesh, state, train_program(grid)).compile()
+        lowered = lower_train_step(config, mesh, state, train_program(grid))
+        step = lowered.compile(compiler_options=xla_options.CPU)
         rate = parallel.replicate(np.float32(0.1), mesh)
         results.append(jax.device_get(step(state, parallel.shard(batch, mesh), rate)))
     (plain, metrics), (state, logged) = results
