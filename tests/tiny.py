@@ -32,6 +32,7 @@ def get_config(variant: str = ""):
     config.eval.clips = 2
     config.run.log_every = 1
     config.run.checkpoint_every = 5
+    config.run.readers = 1  # each takes its time to start
     # So that a run that is killed and goes on still has to compile.
     config.run.compile_ahead = "off"
     return as_variant(config, variant)
