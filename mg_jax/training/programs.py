@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 from flax.traverse_util import flatten_dict
@@ -74,9 +75,13 @@ def made_from(config, shapes: TrainState, class_weights: Sequence[float] | None)
       shapes: of the state.
       class_weights: of the loss of each class; None for 1.
     """
+    return repr((settings_in_programs(config), shapes, class_weights))
+
+
+def settings_in_programs(config) -> dict[str, Any]:
+    """The settings that programs are made from, by name."""
     settings = flatten_dict(json.loads(config.to_json()), sep=".")
-    values = {name: value for name, value in settings.items() if _is_in_programs(name)}
-    return repr((values, shapes, class_weights))
+    return {name: value for name, value in settings.items() if _is_in_programs(name)}
 
 
 def _is_in_programs(setting: str) -> bool:

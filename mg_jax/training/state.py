@@ -5,40 +5,52 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from mg_jax.architectures import frame_unit
 from mg_jax.models import create_model
 from mg_jax.runtime import parallel, xla_options
+from mg_jax.runtime.kept_programs import KeptPrograms
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.average import averaged
 from mg_jax.training.optimizer import create_optimizer
+from mg_jax.training.programs import settings_in_programs
 
 
 def create_state(config, mesh: Mesh) -> TrainState:
-    """A newly initialised state, replicated over the mesh."""
+    """A newly initialised state, replicated over the mesh.
+
+    Its program is kept like those of training, for all seeds the same.
+    """
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
-    init = partial(_init_state, config)
-    return jax.jit(init, out_shardings=sharding, compiler_options=xla_options.ONCE)()
+    made_from = f"{settings_in_programs(config)}\n{mesh.axis_names}"
+    kept = KeptPrograms(made_from, list(mesh.devices.flat), xla_options.ONCE)
+    # As `jax.random.key` reduces it.
+    seed = np.int64(config.seed).astype(np.int32)
+    init = jax.jit(partial(_init_state, config), out_shardings=sharding)
+    program, _ = kept.lower("initial state", partial(init.lower, seed))()
+    return program(seed)
 
 
 def state_shapes(config) -> TrainState:
     """The shapes and dtypes of a state."""
-    return jax.eval_shape(partial(_init_state, config))
+    return jax.eval_shape(partial(_init_state, config), config.seed)
 
 
-def _init_state(config) -> TrainState:
-    variables = init_variables(config)
+def _init_state(config, seed: int | jax.Array) -> TrainState:
+    variables = init_variables(config, seed)
     params, batch_stats = variables["params"], variables["batch_stats"]
     opt_state = create_optimizer(config.optimizer).init(params)
     state = TrainState(jnp.int32(0), params, batch_stats, opt_state)
     return averaged(state) if config.optimizer.average else state
 
 
-def init_variables(config) -> dict[str, Any]:
-    """Newly initialised `params` and `batch_stats`, drawn from the config's seed."""
+def init_variables(config, seed: int | jax.Array | None = None) -> dict[str, Any]:
+    """Newly initialised `params` and `batch_stats`, drawn from a seed, by default the config's."""
+    seed = config.seed if seed is None else seed
     model = create_model(config.model, train=False)
     # Shapes of variables do not depend on the grid, so the input may be small.
     clips_BTHWC = jnp.zeros((1, 2 * frame_unit(config.model), 32, 32, 3))
     # A network without batch norm has no statistics.
-    return {"batch_stats": {}, **model.init(jax.random.key(config.seed), clips_BTHWC)}
+    return {"batch_stats": {}, **model.init(jax.random.key(seed), clips_BTHWC)}

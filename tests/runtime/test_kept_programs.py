@@ -15,12 +15,12 @@ from jax import lax
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
-from mg_jax.runtime import kept_programs, parallel, program_cache
+from mg_jax.runtime import kept_programs, parallel, program_cache, xla_options
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.kept_programs import KeptPrograms
 from mg_jax.training import programs
 from mg_jax.training.programs import lower_program
-from mg_jax.training.state import create_state
+from mg_jax.training.state import create_state, init_variables
 from tests import runs, tiny
 
 
@@ -182,6 +182,31 @@ def test_where_nothing_can_be_written_programs_are_compiled(folder, source):
     (folder / "whole").touch()
     assert started() == COMPILED
     assert started() == LOWERED
+
+
+def test_the_initial_state_is_compiled_once_for_all_seeds_and_then_not_even_traced(folder, source):
+    mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,))
+    config, traced = tiny.get_config(), []
+
+    def listen(event, _, fun_name=None, **__):
+        if event.endswith("jaxpr_trace_duration") and fun_name == "_init_state":
+            traced.append(config.seed)
+
+    found = []
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for config.seed in (0, 1, 1):
+            jax.clear_caches()
+            written = program_cache.written_here()
+            state = create_state(config, mesh)
+            found.append(program_cache.written_here() == written)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert found == [False, True, True]
+    assert traced == [0, 1]
+    drawn = jax.jit(lambda: init_variables(config), compiler_options=xla_options.ONCE)()
+    for a, b in zip(*map(jax.tree.leaves, (state.params, drawn["params"])), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 # Each setting that no program is said to be made from, with another value than the recipe's.
