@@ -22,10 +22,9 @@ import tensorflow as tf
 
 from data.format import crop as crop_lib
 from mg_jax.bench import sources, video_loader
-from mg_jax.bench.supply import Cost, add_needs, format_supply, measure_cost, resident_bytes
+from mg_jax.bench.supply import add_needs, format_supply, measure_cost, resident_bytes
 from mg_jax.grid import Grid, format_grid
 from mg_jax.input import sampling
-from mg_jax.input.clips import least_full_batch
 from mg_jax.input.datasets import DataSource, Split, open_source
 from mg_jax.input.pipeline import clip_batches
 from mg_jax.input.readers import Readers
@@ -38,7 +37,7 @@ from mg_jax.tools.prepare import prepare
 _VIDEOS, _FRAMES = 64, 300
 _ROUNDS = 3
 # Of each round; enough for a steady rate.
-_CLIP_FRAMES = 8_192  # through decoders
+_CLIP_FRAMES = 8_192  # through the pipeline and decoders
 _H264_CLIPS = 24
 _MEMORY_BATCHES = 10_000
 
@@ -114,7 +113,7 @@ def _measure_grid(
     # In turn, so that what else the machine does hits all of them; the best of each is its own.
     costs, rates = [], []
     for _ in range(_ROUNDS):
-        costs.append([_cost(split, augmentation, grid, each) for each in readers])
+        costs.append([measure_cost(split, augmentation, grid, len(jpegs), r) for r in readers])
         rates.append({name: rate() for name, rate in measured.items()})
     by_readers = [max(c.clips_per_s for c in of_count) for of_count in zip(*costs, strict=True)]
     best = {name: max(r[name] for r in rates) for name in measured}
@@ -131,12 +130,6 @@ def _measure_grid(
         "iteration_bytes": least.read_bytes * grid.batch,
         "iteration_cpu_s": least.cpu_s * grid.batch,
     }
-
-
-def _cost(split: Split, augmentation: Augmentation, grid: Grid, readers: Readers) -> Cost:
-    """In batches whose tasks are those of the grid's, which take longer."""
-    batch = min(grid.batch, least_full_batch(grid.frames, readers.count))
-    return measure_cost(split, augmentation, grid, batch, readers)
 
 
 def _decode_blocks(split: Split, clips: Clips, jpegs: list[bytes], b: int) -> None:

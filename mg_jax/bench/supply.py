@@ -15,7 +15,7 @@ from mg_jax.input.sampling import Augmentation
 
 # Batches: the first ones open files and start readers, the last ones keep readers busy until the
 # measurement ends.
-_WARM_UP, _COUNTED, _AFTER = 2, 4, 2
+_WARM_UP, _COUNTED, _AFTER = 4, 16, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,10 @@ class Cost:
 
 
 def measure_cost(
-    split: Split, augmentation: Augmentation, grid: Grid, batch: int, readers: Readers
+    split: Split, augmentation: Augmentation, grid: Grid, clips: int, readers: Readers
 ) -> Cost:
-    """Reads clips of a grid in batches of so many, with given readers."""
+    """Reads about so many clips of a grid in small batches, with given readers."""
+    batch = max(clips // _COUNTED, 1)
     small = dataclasses.replace(grid, batch=batch)
     iterations = ((small, i * batch) for i in range(_WARM_UP + _COUNTED + _AFTER))
     split = dataclasses.replace(split, readers=readers)

@@ -36,11 +36,6 @@ class NothingLeft(Exception):
     """A video is damaged and so are all that were to take its place; says so."""
 
 
-def least_full_batch(frames: int, readers: int) -> int:
-    """Clips of so many frames in the smallest batch that gives readers tasks of the usual size."""
-    return max(_TASK_FRAMES // frames, 1) * _TASKS_EACH * readers
-
-
 @dataclasses.dataclass(frozen=True)
 class ClipSource:
     """Training clips of a split.

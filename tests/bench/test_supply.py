@@ -42,7 +42,7 @@ def test_the_cost_of_a_clip_is_the_readers_and_hardly_the_main_process(data_dir)
     config.data.dir = str(data_dir)
     split, readers = open_source(config).train, Readers(2)
     grid = next(schedule_from_config(config).grids_from(0))
-    cost = measure_cost(split, training_augmentation(config.data, 0), grid, 250, readers)
+    cost = measure_cost(split, training_augmentation(config.data, 0), grid, 4_000, readers)
     assert 0 < cost.main_cpu_s < cost.reader_cpu_s
     assert cost.read_bytes > 0
     assert resident_bytes() > 100e6
