@@ -37,11 +37,12 @@ demo: install
 	$(RUN) -m mg_jax.report.terminal_table $(WORK)_baseline $(WORK)_multigrid
 	$(RUN) main.py --mode=report --runs=$(WORK)_baseline,$(WORK)_multigrid --workdir=$(WORK)_report
 
+# Three workers on two cores, since tests also wait: for processes, and for what another one prepares.
 test: install-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest -n 3 --dist worksteal
 
 # For whoever is at work: lint, layers, and the tests that start no process and compile little.
 quick: $(VENV)/installed-dev
