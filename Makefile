@@ -68,7 +68,7 @@ test-newest:
 	$(RUN) -m pip freeze
 	$(RUN) -m tests.browser
 	$(RUN) -m mg_jax.accelerators | sh -e || true
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest -n 3 --dist worksteal
 
 # Installs what `demo` needs; what `test` needs.
 install: $(VENV)/installed

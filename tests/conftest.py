@@ -48,12 +48,11 @@ _SLOW_FIXTURES = {"data_dir", "flags", "once", "undisturbed"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the quick tests, see `make quick`, and puts them last: no worker ends in a long one."""
+    """Marks the quick tests, see `make quick`."""
     for item in items:
         slow = _SLOW_NAMES & vars(item.module).keys() or _SLOW_FIXTURES & set(item.fixturenames)
         if not slow:
             item.add_marker("quick")
-    items.sort(key=lambda item: item.get_closest_marker("quick") is not None)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def load() -> None:
     import mg_jax.training.evaluate_checkpoint
     import mg_jax.training.loop  # noqa: F401
 
-    gc.freeze()  # of what is there, a fork need not look for garbage
+    gc.freeze()  # looking through what is there would copy its pages in each fork
 
 
 def serve(requests: socket.socket) -> list[str]:

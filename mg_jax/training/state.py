@@ -21,10 +21,12 @@ from mg_jax.training.programs import settings_in_programs
 def create_state(config, mesh: Mesh) -> TrainState:
     """A newly initialised state, replicated over the mesh.
 
-    Its program is kept like those of training, for all seeds the same.
+    Its program is kept like those of training, one for all seeds.
     """
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
-    made_from = f"{settings_in_programs(config)}\n{mesh.axis_names}"
+    settings = settings_in_programs(config)
+    del settings["seed"]  # an argument
+    made_from = f"{settings}\n{mesh.axis_names}"
     kept = KeptPrograms(made_from, list(mesh.devices.flat), xla_options.ONCE)
     # As `jax.random.key` reduces it.
     seed = np.int64(config.seed).astype(np.int32)
@@ -35,7 +37,7 @@ def create_state(config, mesh: Mesh) -> TrainState:
 
 def state_shapes(config) -> TrainState:
     """The shapes and dtypes of a state."""
-    return jax.eval_shape(partial(_init_state, config), config.seed)
+    return jax.eval_shape(lambda: _init_state(config, config.seed))
 
 
 def _init_state(config, seed: int | jax.Array) -> TrainState:

@@ -163,7 +163,7 @@ class Checkpoints:
         """State and clocks of the newest readable checkpoint; None if there is no checkpoint.
 
         Args:
-          like: gives a state with the shapes and dtypes, once there is a checkpoint.
+          like: gives a state with the shapes and dtypes; called only if there is a checkpoint.
           mesh: the devices to restore to.
           repair: rename newer unreadable ones, so that training can write their steps again.
 
@@ -197,7 +197,7 @@ class Checkpoints:
             return restored, clocks
         raise WorkdirError(
             f"none of the {len(errors)} checkpoints in {self.folder} can be read: "
-            f"{_reasons(errors)}{_NONE_LEFT}"
+            f"{_reasons(errors)}; {_NONE_LEFT}"
         )
 
     def close(self) -> None:

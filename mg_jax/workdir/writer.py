@@ -5,10 +5,13 @@ import orbax.checkpoint as ocp
 
 
 def create_writer() -> ocp.PyTreeCheckpointHandler:
-    """Takes `ocp.args.PyTreeSave` of a tree of arrays that all devices hold.
+    """The handler that writes a tree of `jax.Array` that all devices hold, `ocp.args.PyTreeSave`.
 
-    By default each device would write its part of every array, cut out by a program for each shape
-    and device: for SlowFast-R50 on eight devices 432 to compile before the first checkpoint, 20 s.
+    By default each device writes its part of an array, where its number divides an axis, cut out by
+    a program for each shape and device: for SlowFast-R50 on eight devices of a CPU 432 programs,
+    20 s, before the first checkpoint. Of several hosts the first now writes everything, 0.28 GB for
+    that network with its momentum. Nothing here reads the list of shards that Orbax's own handler
+    adds: there is one writer, and checksums tell damage.
     """
     handler = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
     registry = ocp.type_handlers.create_type_handler_registry((jax.Array, handler))

@@ -336,7 +336,7 @@ def test_only_what_idle_devices_wait_for_counts_as_waiting():
     dataset = tf.data.Dataset.from_tensors({"x": np.zeros(8)}).repeat(20)
     batches = DeviceBatches(dataset, mesh, DamagedVideos(20, 0.0))
     a = jax.device_put(np.eye(1000, dtype=np.float32))
-    power = jax.jit(lambda x: lax.fori_loop(0, 100, lambda i, y: y @ x, x)).lower(a).compile()
+    power = jax.jit(lambda x: lax.fori_loop(0, 300, lambda i, y: y @ x, x)).lower(a).compile()
     next(batches)
     waited = batches.wait_s
     busy = power(a)

@@ -142,6 +142,7 @@ def test_checkpoints_of_which_none_can_be_read_are_kept_and_named(config, copy):
     message = refused(train, config, copy)
     count = len(steps)
     assert f"none of the {count} checkpoints in {copy}/checkpoints can be read" in message
+    assert "; put them back from a copy" in message
     assert steps == sorted(path.name for path in (copy / "checkpoints").glob("[0-9]*"))
 
 

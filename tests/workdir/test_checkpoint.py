@@ -42,6 +42,12 @@ def write(workdir, scores, keep):
     checkpoints.close()
 
 
+def test_without_a_checkpoint_nobody_asks_for_a_state(workdir):
+    checkpoints = Checkpoints(workdir, keep=1, read_only=True)
+    assert checkpoints.restore(None, parallel.make_mesh(), repair=False) is None
+    checkpoints.close()
+
+
 def test_a_save_needs_no_program_however_many_devices_hold_the_state(workdir):
     checkpoints = Checkpoints(workdir, keep=1, read_only=False)
     state = state_at(1)
@@ -57,11 +63,14 @@ def test_a_save_needs_no_program_however_many_devices_hold_the_state(workdir):
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         checkpoints.save(state.replace(params=arrays), 1, {"train_s": 1.0})
+        checkpoints.add_evaluation(1, {"loss": 1.0, "top1": 0.5}, arrays, {"train_s": 1.0})
         checkpoints.close()
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled == []
-    np.testing.assert_array_equal(read_best(workdir).variables["params"]["w"], arrays["w"])
+    variables = read_best(workdir).variables
+    for part in ("params", "batch_stats"):
+        np.testing.assert_array_equal(variables[part]["w"], arrays["w"])
 
 
 @pytest.mark.parametrize(
