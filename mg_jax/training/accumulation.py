@@ -16,6 +16,7 @@ def mean_over_parts(function: Callable[[Any], Any], parts: int, batch: Any) -> A
       parts: their number; divides the batch.
       batch: tree of arrays `B ...`; part i has the i-th of `parts` runs of neighbouring rows.
     """
+    function = jax.jit(function, inline=True)  # so that it is traced once
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
     shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], split))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
