@@ -47,7 +47,7 @@ def describe_start(session: Session, start: int, *, known: bool) -> str:
         epochs = describe_epochs(session.config, session.schedule, videos)
         where = str(session.workdir)
         if known:
-            where += ", which holds a run but no readable checkpoint, from the beginning"
+            where += ", which holds a run without a checkpoint, from the beginning"
         return f"training in {where}: {session.schedule.iterations:,} iterations, {epochs}"
     text = f"continuing {session.workdir} at step {start}"
     if not known:

@@ -214,7 +214,7 @@ def test_a_run_that_begins_anew_is_not_called_finished(flags, copy):
     shutil.rmtree(copy / "checkpoints")
     process = runs.start(copy, *flags)
     runs.wait_until(lambda: not (copy / "summary.json").exists(), [process])
-    said = f"training in {copy}, which holds a run but no readable checkpoint, from the beginning"
+    said = f"training in {copy}, which holds a run without a checkpoint, from the beginning"
     assert any(line.startswith(said) for line in process.stdout)
 
 
