@@ -1,4 +1,4 @@
-"""What libraries are told by the environment before they are imported, and how Python runs them."""
+"""What libraries find in the environment when they are imported, and how Python runs them."""
 
 import gc
 import os
