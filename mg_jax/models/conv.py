@@ -11,7 +11,8 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
    4 x 4 with stride 1, for several frames at once; on GPUs 1 x 7 x 7 likewise;
  - 1 x 3 x 3 and k x 1 x 1 of few channels on GPUs: neighbouring columns lie side by side as
    channels;
- - k x 1 x 1 of so few frames that each reaches every other, on GPUs: all frames lie side by side.
+ - k x 1 x 1 of so few frames that each reaches every other, on GPUs: all frames lie side by side,
+   as they then do for 1 x 1 x 1.
 
 On CPUs XLA is slow in the gradient of a k x 1 x 1 kernel, so there these are matrix products, as
 1 x 1 x 1 is everywhere.
@@ -45,12 +46,13 @@ class Conv(nn.Module):
       use_bias: add a bias, initialised to zero.
       dtype: compute dtype; parameters are stored as float32.
       platform: that it is compiled for: cpu, gpu or tpu.
-      side_by_side: so many frames of a position lie side by side, and kernels over time, k x 1 x 1
-        of stride 1, are for `convolve_all_frames`; 0 where frames lie apart.
+      extent: `T H W` of clips whose frames lie side by side, for `convolve_frames_last`; None where
+        they lie apart.
       cut_apart: put frames that come out at once as channels, see `convolve_7x7_by_2`, back on
         their axis; without a bias they may stay so.
 
-    Input and output: `B T H W C`; not cut apart, the output is `B T/n H W nC`.
+    Input and output: `B T H W C`, with an extent `B 1 1 HWT C`; not cut apart, the output is
+    `B T/n H W nC`.
     """
 
     features: int
@@ -59,7 +61,7 @@ class Conv(nn.Module):
     use_bias: bool = False
     dtype: jnp.dtype = jnp.float32
     platform: str = "cpu"
-    side_by_side: int = 0
+    extent: tuple[int, int, int] | None = None
     cut_apart: bool = True
 
     @nn.compact
@@ -67,8 +69,8 @@ class Conv(nn.Module):
         shape = (*self.kernel, x_BTHWC.shape[-1], self.features)
         kernel = self.param("kernel", he_fan_out, shape, jnp.float32).astype(self.dtype)
         x_BTHWC = x_BTHWC.astype(self.dtype)
-        if self.side_by_side and self.kernel[0] > 1:
-            y_BTHWC = convolve_all_frames(x_BTHWC, kernel[:, 0, 0], self.side_by_side)
+        if self.extent:
+            y_BTHWC = convolve_frames_last(x_BTHWC, kernel[:, 0, 0], self.strides[1], self.extent)
         else:
             y_BTHWC = convolve(
                 x_BTHWC, kernel, self.strides, self.platform, cut_apart=self.cut_apart
@@ -184,6 +186,32 @@ def _convolve_time_by_products(x_BTHWC: jax.Array, kernel_TIO: jax.Array, stride
 def reaches_all(frames: int, taps: int) -> bool:
     """Whether a kernel over time, wherever its middle lies, covers all frames of a clip."""
     return frames <= taps // 2 + 1
+
+
+def convolve_frames_last(
+    x_B11NC: jax.Array, kernel_TIO: jax.Array, stride: int, extent: tuple[int, int, int]
+) -> jax.Array:
+    """A k x 1 x 1 convolution of clips whose frames lie side by side.
+
+    Args:
+      x_B11NC: positions N = H W T with the T frames of each together.
+      kernel_TIO: of one frame, or one that `reaches_all` frames.
+      stride: in space, of a kernel of one frame.
+      extent: `T H W`.
+
+    Returns:
+      `B 1 1 N' O`, with N' = ceil(H / stride) ceil(W / stride) T.
+    """
+    T, H, W = extent
+    if len(kernel_TIO) > 1:
+        return convolve_all_frames(x_B11NC, kernel_TIO, T)
+
+    def strided(x_B11NC, kernel_IO):
+        x_BHWTC = x_B11NC.reshape(-1, H, W, T, x_B11NC.shape[-1])[:, ::stride, ::stride]
+        return pointwise(x_BHWTC.reshape(len(x_BHWTC), 1, 1, -1, x_BHWTC.shape[-1]), kernel_IO)
+
+    # Positions are taken again for the kernel's gradient: x is kept anyway, a copy need not be.
+    return (jax.checkpoint(strided) if stride > 1 else strided)(x_B11NC, kernel_TIO[0])
 
 
 def convolve_all_frames(x_B11NC: jax.Array, kernel_TIO: jax.Array, frames: int) -> jax.Array:

@@ -37,7 +37,7 @@ class I3D(ResNet3D):
         stems = Stems(pathways, **common, platform=self.platform, name="s1")
         x = stems([clips_BTHWC])
         for i, blocks in enumerate(BLOCKS[self.depth]):
-            x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")(x)
+            x = Stage(pathways, i, blocks, **parts, name=f"s{i + 2}")([x])
             if i == 0 and self.pool_frames > 1:
                 x = [max_pool(x[0], (self.pool_frames, 1, 1))]
         return Head(self.num_classes, self.dropout, self.train, self.first_clip, name="head")(x)

@@ -64,17 +64,17 @@ class SubBatchNorm(nn.Module):
             moments_1C = running_mean.value[None], inverse_std_C[None]
             return _normalize(x_BTHWC, *moments_1C, scale_C, bias_C).astype(self.dtype)
         if kernel_IC is None:
-            y_BTHWC, mean_BC, var_BC = batch_norm(
+            y_BTHWC, mean_RC, var_RC = batch_norm(
                 x_BTHWC, scale_C, bias_C, self.sub_batch, self.axis_name, self.epsilon
             )
         else:
-            y_BTHWC, mean_BC, var_BC = product_norm.product_norm(
+            y_BTHWC, mean_RC, var_RC = product_norm.product_norm(
                 x_BTHWC, kernel_IC, scale_C, bias_C, self.sub_batch, self.epsilon
             )
         count = self.sub_batch * positions
         unbiased = count / max(count - 1, 1)
-        running_mean.value = self._update(running_mean.value, mean_BC.mean(0))
-        running_var.value = self._update(running_var.value, var_BC.mean(0) * unbiased)
+        running_mean.value = self._update(running_mean.value, mean_RC.mean(0))
+        running_var.value = self._update(running_var.value, var_RC.mean(0) * unbiased)
         return y_BTHWC.astype(self.dtype)
 
     def _update(self, running_C: jax.Array, batch_C: jax.Array) -> jax.Array:
@@ -104,21 +104,22 @@ def batch_norm(
       epsilon: added to the variance.
 
     Returns:
-      The normalised clips in the dtype of `x`, and mean_BC and biased var_BC, a row for each of
-      this device's clips, in float32 at least. Gradients do not pass through these two.
+      The normalised clips in the dtype of `x`, and mean_RC and biased var_RC in float32 at least: a
+      row for each sub-batch, or for each clip where sub-batches reach over devices. Gradients do
+      not pass through these two.
     """
     return _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon)[0]
 
 
 def _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon):
     wide_BTHWC = at_least_float32(x_BTHWC)
-    mean_BC, square_BC = _sub_batch_means(
+    mean_RC, square_RC = _sub_batch_means(
         _position_means(wide_BTHWC), _position_means(wide_BTHWC * wide_BTHWC), sub_batch, axis_name
     )
-    var_BC = jnp.maximum(square_BC - mean_BC * mean_BC, 0.0)
-    inverse_std_BC = lax.rsqrt(var_BC + epsilon)
-    y_BTHWC = _normalize(x_BTHWC, mean_BC, inverse_std_BC, scale_C, bias_C).astype(x_BTHWC.dtype)
-    return (y_BTHWC, mean_BC, var_BC), (x_BTHWC, mean_BC, inverse_std_BC, scale_C)
+    var_RC = jnp.maximum(square_RC - mean_RC * mean_RC, 0.0)
+    inverse_std_RC = lax.rsqrt(var_RC + epsilon)
+    y_BTHWC = _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C).astype(x_BTHWC.dtype)
+    return (y_BTHWC, mean_RC, var_RC), (x_BTHWC, mean_RC, inverse_std_RC, scale_C)
 
 
 def _backward(sub_batch, axis_name, epsilon, kept, cotangents):
@@ -126,18 +127,19 @@ def _backward(sub_batch, axis_name, epsilon, kept, cotangents):
 
     dx = scale / std (g - <g> - x' <g x'>).
     """
-    x_BTHWC, mean_BC, inverse_std_BC, scale_C = kept
+    x_BTHWC, mean_RC, inverse_std_RC, scale_C = kept
     wide_BTHWC, g_BTHWC = at_least_float32(x_BTHWC), at_least_float32(cotangents[0])
+    clips, positions = x_BTHWC.shape[0], math.prod(x_BTHWC.shape[1:4])
+    mean_BC, inverse_std_BC = (_of_clips(x_RC, clips) for x_RC in (mean_RC, inverse_std_RC))
     g_BC = _position_means(g_BTHWC)
     gx_BC = inverse_std_BC * (_position_means(g_BTHWC * wide_BTHWC) - mean_BC * g_BC)
-    positions = math.prod(x_BTHWC.shape[1:4])
     in_scale_C, in_bias_C = positions * gx_BC.sum(0), positions * g_BC.sum(0)
-    g_BC, gx_BC = _sub_batch_means(g_BC, gx_BC, sub_batch, axis_name)
-    factor_BC, slope_BC = scale_C * inverse_std_BC, inverse_std_BC * gx_BC
-    in_x_BTHWC = _over_positions(factor_BC) * (
+    g_RC, gx_RC = _sub_batch_means(g_BC, gx_BC, sub_batch, axis_name)
+    factor_RC, slope_RC = scale_C * inverse_std_RC, inverse_std_RC * gx_RC
+    in_x_BTHWC = _over_positions(factor_RC, clips) * (
         g_BTHWC
-        - _over_positions(slope_BC) * wide_BTHWC
-        + _over_positions(slope_BC * mean_BC - g_BC)
+        - _over_positions(slope_RC, clips) * wide_BTHWC
+        + _over_positions(slope_RC * mean_RC - g_RC, clips)
     )
     dtype = scale_C.dtype
     return in_x_BTHWC.astype(x_BTHWC.dtype), in_scale_C.astype(dtype), in_bias_C.astype(dtype)
@@ -146,24 +148,33 @@ def _backward(sub_batch, axis_name, epsilon, kept, cotangents):
 batch_norm.defvjp(_forward, _backward)
 
 
-def _normalize(x_BTHWC, mean_BC, inverse_std_BC, scale_C, bias_C) -> jax.Array:
-    factor_BC = scale_C * inverse_std_BC
-    offset_BC = bias_C - mean_BC * factor_BC
-    return at_least_float32(x_BTHWC) * _over_positions(factor_BC) + _over_positions(offset_BC)
+def _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C) -> jax.Array:
+    factor_RC = scale_C * inverse_std_RC
+    offset_RC = bias_C - mean_RC * factor_RC
+    clips = x_BTHWC.shape[0]
+    y_BTHWC = at_least_float32(x_BTHWC) * _over_positions(factor_RC, clips)
+    return y_BTHWC + _over_positions(offset_RC, clips)
 
 
 def _position_means(x_BTHWC: jax.Array) -> jax.Array:
     return jnp.mean(x_BTHWC, (1, 2, 3))
 
 
-def _over_positions(x_BC: jax.Array) -> jax.Array:
-    return lax.expand_dims(x_BC, (1, 2, 3))
+def _of_clips(x_RC: jax.Array, clips: int) -> jax.Array:
+    return jnp.repeat(x_RC, clips // x_RC.shape[0], 0)
+
+
+def _over_positions(x_RC: jax.Array, clips: int) -> jax.Array:
+    return lax.expand_dims(_of_clips(x_RC, clips), (1, 2, 3))
 
 
 def _sub_batch_means(
     a_BC: jax.Array, b_BC: jax.Array, sub_batch: int, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array]:
-    """For each clip the means over its sub-batch. The transpose of this map is the map itself.
+    """The means over sub-batches: a row for each, or for each clip where devices cut them.
+
+    What is kept for the backward pass are these rows. Repeated for each clip, the transpose of this
+    map is the map itself.
 
     Sub-batches and devices meet every m = lcm(p, s) clips. Such a block of m clips lies on m / p
     neighbouring devices and holds m / s sub-batches; sums are taken within it.
@@ -172,12 +183,10 @@ def _sub_batch_means(
     block = math.lcm(p, sub_batch)
     ab_BK = jnp.concatenate([a_BC, b_BC], 1)
     if block == p:
-        means_G1K = ab_BK.reshape(-1, sub_batch, 2 * C).mean(1, keepdims=True)
-        shape = (p // sub_batch, sub_batch, 2 * C)
-        ab_BK = jnp.broadcast_to(means_G1K, shape).reshape(p, 2 * C)
+        ab_RK = ab_BK.reshape(-1, sub_batch, 2 * C).mean(1)
     else:
-        ab_BK = _means_across_devices(ab_BK, sub_batch, block, axis_name)
-    return ab_BK[:, :C], ab_BK[:, C:]
+        ab_RK = _means_across_devices(ab_BK, sub_batch, block, axis_name)
+    return ab_RK[:, :C], ab_RK[:, C:]
 
 
 def _means_across_devices(

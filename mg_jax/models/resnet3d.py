@@ -4,7 +4,7 @@ Modules are named as in the published PyTorch checkpoints (`s2.pathway0_res0.bra
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -97,13 +97,13 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
-        side_by_side = self.extent[0] if self.extent else 0
-        a = self.conv(self.inner, (self.frames, 1, 1), side_by_side=side_by_side, name="a")
+        a = self.conv(self.inner, (self.frames, 1, 1), extent=self.extent, name="a")
         x = nn.relu(self.norm(name="a_bn")(a(x_BTHWC)))
         x = frames_first(x, self.extent) if self.extent else x
         x = self.conv(self.inner, (1, 3, 3), (1, self.stride, self.stride), name="b")(x)
-        x = nn.relu(self.norm(name="b_bn")(x))
-        x = frames_last(x) if self.extent else x
+        x = self.norm(name="b_bn")(x)
+        # Where c's input lies in another order, the gradient needs no mask in b's beside it.
+        x = relu(frames_last(x)) if self.extent else nn.relu(x)
         kernel_IO = Kernel(4 * self.inner, name="c")(x.shape[-1])
         return self.norm(name="c_bn", scale_init=nn.initializers.zeros)(x, kernel_IO)
 
@@ -119,8 +119,7 @@ class ResBlock(nn.Module):
       norm: normalisation.
       place: index of the stage, 0 for res2, and of the block in it.
       drop_path: called with the place, makes what leaves out the bottleneck for some clips.
-      extent: `T H W` of clips that come and go as `frames_last` has them, in a block that changes
-        no shape; None for `B T H W C`.
+      extent: `T H W` of clips that come as `frames_last` has them, and go so; None for `B T H W C`.
     """
 
     inner: int
@@ -139,7 +138,9 @@ class ResBlock(nn.Module):
         shortcut = x_BTHWC
         if self.stride != 1 or x_BTHWC.shape[-1] != 4 * self.inner:
             strides = (1, self.stride, self.stride)
-            shortcut = self.conv(4 * self.inner, (1, 1, 1), strides, name="branch1")(x_BTHWC)
+            shortcut = self.conv(
+                4 * self.inner, (1, 1, 1), strides, extent=self.extent, name="branch1"
+            )(x_BTHWC)
             shortcut = self.norm(name="branch1_bn")(shortcut)
         y_BTHWC = branch(x_BTHWC)
         if self.drop_path is not None:
@@ -206,15 +207,18 @@ class Stage(nn.Module):
     platform: str
 
     @nn.compact
-    def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
+    def __call__(self, inputs: Sequence[Sequence[jax.Array]]) -> list[jax.Array]:
+        """Of each pathway, given the arrays `B T H W` of which it takes all channels together."""
         outputs = []
-        for i, (pathway, x) in enumerate(zip(self.pathways, inputs, strict=True)):
+        for i, (pathway, parts) in enumerate(zip(self.pathways, inputs, strict=True)):
             extent, frames = None, pathway.stage_frames[self.index]
+            if self._wants_frames_last(pathway, parts[0].shape[1]):
+                extent = parts[0].shape[1:4]
+                # One by one, so that gradients of parts are parts of the gradient in memory.
+                parts = [frames_last(part) for part in parts]
+            x = jnp.concatenate(parts, -1)
             for j in range(self.blocks):
                 stride = 2 if j == 0 and self.index > 0 else 1
-                if j == 1 and self._wants_frames_last(pathway, x.shape[1]):
-                    extent = x.shape[1:4]
-                    x = frames_last(x)
                 x = self.block(
                     inner=pathway.width * 2**self.index,
                     frames=frames[j % len(frames)],
@@ -225,6 +229,8 @@ class Stage(nn.Module):
                     extent=extent,
                     name=f"pathway{i}_res{j}",
                 )(x)
+                if extent:
+                    extent = (extent[0], -(-extent[1] // stride), -(-extent[2] // stride))
                 if j in pathway.non_local[self.index]:
                     x = self.non_local(
                         conv=self.conv, norm=self.norm, name=f"pathway{i}_nonlocal{j}"
@@ -233,7 +239,7 @@ class Stage(nn.Module):
         return outputs
 
     def _wants_frames_last(self, pathway: Pathway, frames: int) -> bool:
-        """Whether blocks that keep their shape take clips as `frames_last` has them.
+        """Whether blocks take clips as `frames_last` has them.
 
         So `convolve_all_frames` needs no copies: arrays of 4 C channels lie like this throughout,
         and within a block those of C are put in order where they are written anyway.

@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mg_jax.architectures import BLOCKS
@@ -32,7 +31,7 @@ def create(config, parts: Parts) -> "SlowFast":
 
 
 class FuseFastToSlow(nn.Module):
-    """Appends the fast pathway to the slow one's channels, by a convolution strided in time.
+    """Channels for the slow pathway from the fast one, by a convolution strided in time.
 
     Attributes:
       alpha: its stride.
@@ -49,14 +48,15 @@ class FuseFastToSlow(nn.Module):
     norm: ModuleDef
 
     @nn.compact
-    def __call__(self, inputs: list[jax.Array]) -> list[jax.Array]:
+    def __call__(self, inputs: list[jax.Array]) -> list[tuple[jax.Array, ...]]:
+        """The slow pathway's input with these channels, and the fast one's, for a Stage."""
         slow_BTHWC, fast_BTHWC = inputs
         features = FUSION_RATIO * fast_BTHWC.shape[-1]
         kernel, strides = (self.frames, 1, 1), (self.alpha, 1, 1)
         fused = self.conv(features, kernel, strides, name="conv_f2s")(fast_BTHWC)
         if self.with_norm:
             fused = nn.relu(self.norm(name="bn")(fused))
-        return [jnp.concatenate([slow_BTHWC, fused], -1), fast_BTHWC]
+        return [(slow_BTHWC, fused), (fast_BTHWC,)]
 
 
 class SlowFast(ResNet3D):

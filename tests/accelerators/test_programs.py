@@ -70,28 +70,32 @@ def test_a_stage_of_two_frames_takes_less_than_in_the_form_of_longer_clips():
     pathway = Pathway(64, 1, ((1,), (1,), (3,), (3,)))
     norm = partial(SubBatchNorm, sub_batch=8, train=True, dtype=jnp.bfloat16)
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    x = jax.ShapeDtypeStruct((64, 2, 14, 14, 1024), jnp.bfloat16, sharding=place)
+    # Of the slow pathway before, and from the fast one.
+    parts = [
+        jax.ShapeDtypeStruct((64, 2, 14, 14, channels), jnp.bfloat16, sharding=place)
+        for channels in (768, 256)
+    ]
 
     def costs(platform):
         conv = partial(Conv, dtype=jnp.bfloat16, platform=platform)
         stage = Stage((pathway,), 2, 3, conv, norm, NonLocal, ResBlock, platform)
-        variables = jax.eval_shape(stage.init, jax.random.key(0), [x])
+        variables = jax.eval_shape(stage.init, jax.random.key(0), [parts])
 
         @partial(jax.grad, argnums=(0, 1))
-        def gradients(params, x, statistics):
+        def gradients(params, parts, statistics):
             variables = {"params": params, "batch_stats": statistics}
-            (y,), _ = stage.apply(variables, [x], mutable=["batch_stats"])
+            (y,), _ = stage.apply(variables, [parts], mutable=["batch_stats"])
             return jnp.mean(jnp.square(y.astype(jnp.float32)))
 
         given = parallel.abstract(
-            (variables["params"], x, variables["batch_stats"]), mesh, place.spec
+            (variables["params"], parts, variables["batch_stats"]), mesh, place.spec
         )
         return program_costs(compile_absent(jax.jit(gradients).lower(*given), mesh))
 
     side_by_side, apart = costs("gpu"), costs("tpu")
     assert side_by_side.memory_bytes < 0.95 * apart.memory_bytes
-    assert side_by_side.flops < 0.95 * apart.flops
-    assert side_by_side.bytes < apart.bytes
+    assert side_by_side.flops < 0.85 * apart.flops
+    assert side_by_side.bytes < 0.92 * apart.bytes
 
 
 def test_a_program_for_a_tpu_has_the_same_layers():
