@@ -26,6 +26,7 @@ from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.programs import compile_lowered, lower_program, train_program
+from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes
 
@@ -87,11 +88,11 @@ def _measure_grid(
     step = compile_lowered(config, mesh, lowered)
     compiled_at = time.perf_counter()
     batch = random_batch(config, mesh, program)
-    rate = parallel.replicate(np.float32(0), mesh)
+    scalars = step_scalars(config, 0.0, mesh)
 
     def run(count: int) -> np.ndarray:
         nonlocal state
-        state, seconds = _time_iterations(step, state, batch, rate, count)
+        state, seconds = _time_iterations(step, state, batch, scalars, count)
         return seconds
 
     compared = {}
@@ -133,13 +134,13 @@ def _time_iterations(
     step: jax.stages.Compiled,
     state: TrainState,
     batch: dict[str, jax.Array],
-    rate: jax.Array,
+    scalars: dict[str, jax.Array],
     iterations: int,
 ) -> tuple[TrainState, np.ndarray]:
     """Seconds from the end of an iteration to the end of the next."""
     ends, previous = [], None
     for _ in range(_WARM_UP + iterations + 1):
-        state, metrics = step(state, batch, rate)
+        state, metrics = step(state, batch, scalars)
         if previous is not None:
             jax.block_until_ready(previous)
             ends.append(time.perf_counter())

@@ -113,7 +113,7 @@ def _first_clips(
     source.train.damaged.check()
     position_B = (position + np.arange(count)).astype(np.uint32)
     batch = {"clips": read["clips"], "flip": read["flip_B"], "label": read["label"]}
-    clips_BTHWC, _ = pixels(config, grid.batch, {**batch, "position": position_B})
+    clips_BTHWC, _ = pixels(config, grid.batch, {**batch, "position": position_B}, config.seed)
     seen_BTHWC = np.rint(np.asarray(clips_BTHWC)[:, _shown(grid.frames)]).astype(np.uint8)
     return [
         Clip(

@@ -11,7 +11,7 @@ import numpy as np
 from mg_jax.input.pipeline import DeviceBatches, clip_batches
 from mg_jax.input.sampling import all_views, centre_view, training_augmentation
 from mg_jax.machine.atomic_file import write_json
-from mg_jax.runtime import hosts, parallel
+from mg_jax.runtime import hosts
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.stops import Preempted, Stops
 from mg_jax.training.average import to_evaluate
@@ -22,6 +22,7 @@ from mg_jax.training.meter import Meter
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
 from mg_jax.training.run_log import RunLog, open_log
+from mg_jax.training.scalars import step_scalars
 from mg_jax.training.session import Session, open_session
 from mg_jax.training.summary import describe_end, describe_start, summarize
 from mg_jax.training.upcoming import describe_upcoming, evaluation_steps, upcoming_programs
@@ -150,7 +151,8 @@ def _train_step(
             executables.retain(upcoming_programs(session, step))
         program = session.program(train_program(grid), lambda: describe_upcoming(session, step))
         batch = next(batches)
-        state, metrics = program(state, batch, parallel.replicate(rate, session.mesh))
+        scalars = step_scalars(session.config, rate, session.mesh)
+        state, metrics = program(state, batch, scalars)
         batches.prefetch(metrics["loss"])
         meter.add(step, grid, rate, metrics)
     return state

@@ -18,10 +18,18 @@ from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.xla_options import Options
 from mg_jax.training import evaluation_step, step
 
-# The settings, and the section, that no program is made from; runs that differ in others do not
-# share programs unless they lower to the same.
+# The settings, and the sections, that no program is made from: it takes the seed and the learning
+# rate as arguments, and is made for one grid. Runs that differ in others share only what lowers to
+# the same.
 NOT_IN_PROGRAMS = (
-    *("data.dir", "data.max_damaged", "init_from", "prepare.", "schedule.videos"),
+    *("seed", "init_from", "frames", "size", "sub_batch", "multigrid.", "baseline.", "prepare."),
+    *("data.name", "data.dir", "data.train_split", "data.eval_split", "data.max_damaged"),
+    *("data.sampling", "data.stride", "data.short_sides", "data.inverse_uniform"),
+    *("data.flip", "data.flip_pairs", "data.class_exponent"),
+    *("schedule.videos", "schedule.scale", "schedule.learning_rate", "schedule.steps"),
+    *("schedule.iterations", "schedule.decay", "schedule.cosine"),
+    *("schedule.warmup_iterations", "schedule.warmup_learning_rate"),
+    *("eval.times", "eval.clips", "eval.crops", "eval.size", "eval.short_side"),
     *("run.cache_dir", "run.readers", "run.compile_ahead", "run.accept_other_videos"),
     *("run.log_every", "run.loggers", "run.profile_steps", "run.checkpoint_every", "run.keep"),
 )

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from mg_jax.architectures import frame_unit
@@ -16,6 +15,7 @@ from mg_jax.runtime.state import TrainState
 from mg_jax.training.average import averaged
 from mg_jax.training.optimizer import create_optimizer
 from mg_jax.training.programs import settings_in_programs
+from mg_jax.training.scalars import program_seed
 
 
 def create_state(config, mesh: Mesh) -> TrainState:
@@ -24,12 +24,9 @@ def create_state(config, mesh: Mesh) -> TrainState:
     Its program is kept like those of training, one for all seeds.
     """
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
-    settings = settings_in_programs(config)
-    del settings["seed"]  # an argument
-    made_from = f"{settings}\n{mesh.axis_names}"
+    made_from = f"{settings_in_programs(config)}\n{mesh.axis_names}"
     kept = KeptPrograms(made_from, list(mesh.devices.flat), xla_options.ONCE)
-    # As `jax.random.key` reduces it.
-    seed = np.int64(config.seed).astype(np.int32)
+    seed = program_seed(config.seed)
     init = jax.jit(partial(_init_state, config), out_shardings=sharding)
     program, _ = kept.lower("initial state", partial(init.lower, seed))()
     return program(seed)

@@ -22,6 +22,7 @@ from mg_jax.training.average import with_average
 from mg_jax.training.loss import batch_metrics
 from mg_jax.training.network_stages import frozen
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
+from mg_jax.training.scalars import scalar_shapes
 from mg_jax.training_settings import changes_pixels
 
 
@@ -32,10 +33,11 @@ def lower_train_step(
     program: Program,
     class_weights: Sequence[float] | None = None,
 ) -> jax.stages.Lowered:
-    """The step (state, batch, learning_rate) -> (state, metrics), lowered for compilation.
+    """The step (state, batch, scalars) -> (state, metrics), lowered for compilation.
 
-    `batch` is as in `batch_shapes`. Metrics are scalars: means over the global batch, and `finite`,
-    whether all new parameters and statistics are. The state is donated.
+    `batch` is as in `batch_shapes`, `scalars` as in `step_scalars`. Metrics are scalars too: means
+    over the global batch, and `finite`, whether all new parameters and statistics are. The state is
+    donated.
 
     Args:
       config: of the run.
@@ -50,18 +52,19 @@ def lower_train_step(
     def loss(logits_BK, label):
         return batch_metrics(logits_BK, label, config.loss.label_smoothing, class_weights)
 
-    def gradients(state, batch):
+    def gradients(state, batch, seed):
         if parts == 1:
-            return _gradients(config, mesh, program, loss, state, batch)
+            return _gradients(config, mesh, program, loss, state, batch, seed)
         clips = program.batch // mesh.size
         batch = {**batch, "index": first_clip(parallel.AXIS, clips) + jnp.arange(clips)}
         return mean_over_parts(
-            lambda part: _gradients(config, mesh, program, loss, state, part), parts, batch
+            lambda part: _gradients(config, mesh, program, loss, state, part, seed), parts, batch
         )
 
-    def step(state, batch, learning_rate):
-        grads, batch_stats, metrics = lax.pmean(gradients(state, batch), parallel.AXIS)
-        opt_state = with_learning_rate(state.opt_state, learning_rate)
+    def step(state, batch, scalars):
+        of_device = gradients(state, batch, scalars["seed"])
+        grads, batch_stats, metrics = lax.pmean(of_device, parallel.AXIS)
+        opt_state = with_learning_rate(state.opt_state, scalars["learning_rate"])
         updates, opt_state = optimizer.update(grads, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # Parameters and statistics may be infinite or NaN though the loss is finite.
@@ -81,11 +84,10 @@ def lower_train_step(
         out_specs=(parallel.REPLICATED, parallel.REPLICATED),
         donate=(0,),
     )
-    rate = jax.ShapeDtypeStruct((), jnp.float32)
     return mapped.lower(
         parallel.abstract(state, mesh, parallel.REPLICATED),
         parallel.abstract(batch_shapes(config, program), mesh, parallel.SPLIT),
-        parallel.abstract(rate, mesh, parallel.REPLICATED),
+        parallel.abstract(scalar_shapes(), mesh, parallel.REPLICATED),
     )
 
 
@@ -135,6 +137,7 @@ def _gradients(
     loss: Callable[[jax.Array, jax.Array], dict[str, jax.Array]],
     state: TrainState,
     batch: dict[str, jax.Array],
+    seed: jax.Array,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """Gradients, new running statistics and metrics of some of this device's clips: their means.
 
@@ -145,13 +148,14 @@ def _gradients(
       loss: of logits and label, gives the metrics.
       state: to train.
       batch: all of the device's clips, or a part of them with their `index` in the global batch.
+      seed: of the run, int32.
     """
     first_index = batch["index"][0] if "index" in batch else None
     model = training_model(
         config.model, mesh, program, remat=config.run.remat, first_index=first_index
     )
-    clips_BTHWC, label = augmented(config, program.batch, batch)
-    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    clips_BTHWC, label = augmented(config, program.batch, batch, seed)
+    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_fn(params):
         logits_BK, updated = model.apply(

@@ -14,6 +14,7 @@ from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime import parallel, xla_options
 from mg_jax.runtime.executables import Executables, Program
 from mg_jax.training.programs import create_executables, lower_program, train_program
+from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
 from tests import tiny
@@ -68,8 +69,8 @@ def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
             if program not in seen:
                 batches[program] = parallel.shard(random_batch(program, step), mesh)
             before = len(compilations)
-            rate = parallel.replicate(np.float32(schedule.learning_rate(step)), mesh)
-            state, metrics = executables.get(program)(state, batches[program], rate)
+            scalars = step_scalars(config, schedule.learning_rate(step), mesh)
+            state, metrics = executables.get(program)(state, batches[program], scalars)
             assert len(compilations) - before == (program not in seen), step
             seen.add(program)
     finally:
@@ -256,9 +257,9 @@ def test_rematerialisation_computes_the_same_with_another_forward_pass(mesh):
         lowered = lower_train_step(config, mesh, state, program)
         flops.append(lowered.cost_analysis()["flops"])
         batch = parallel.shard(random_batch(program, 0), mesh)
-        rate = parallel.replicate(np.float32(0.1), mesh)
+        scalars = step_scalars(config, 0.1, mesh)
         compiled = lowered.compile(compiler_options=xla_options.CPU)
-        state, metrics = compiled(state, batch, rate)
+        state, metrics = compiled(state, batch, scalars)
         losses.append(float(metrics["loss"]))
         states.append(state)
     # A third, less the stem and the classifier. XLA's CPU compiler takes it out again.
@@ -266,6 +267,21 @@ def test_rematerialisation_computes_the_same_with_another_forward_pass(mesh):
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_another_seed_drops_other_features_in_the_same_program():
+    config, losses = tiny.get_config(), []
+    mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,))
+    program = Program("train", 64, 4, 32, sub_batch=16)
+    states = [create_state(config, mesh) for _ in range(3)]
+    executables = create_executables(config, mesh, states[0])
+    for state, config.seed in zip(states, (0, 1, 0), strict=True):
+        batch = parallel.shard(random_batch(program, 0), mesh)
+        scalars = step_scalars(config, 0.1, mesh)
+        _, metrics = executables.get(program)(state, batch, scalars)
+        losses.append(float(metrics["loss"]))
+    executables.close()
+    assert losses[0] == losses[2] != losses[1]
 
 
 def test_the_same_clips_give_the_same_step_on_one_device_and_on_eight():
@@ -278,8 +294,8 @@ def test_the_same_clips_give_the_same_step_on_one_device_and_on_eight():
         state = create_state(config, mesh)
         executables = create_executables(config, mesh, state)
         batch = parallel.shard(random_batch(program, 0), mesh)
-        rate = parallel.replicate(np.float32(0.1), mesh)
-        state, metrics = executables.get(program)(state, batch, rate)
+        scalars = step_scalars(config, 0.1, mesh)
+        state, metrics = executables.get(program)(state, batch, scalars)
         executables.close()
         results.append((metrics, state))
     (one, state_one), (eight, state_eight) = results

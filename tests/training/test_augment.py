@@ -215,7 +215,10 @@ def test_draws_follow_from_seed_and_position_on_any_number_of_devices(config):
     for devices in (1, 2):
         mesh = Mesh(np.array(jax.devices()[:devices]), (parallel.AXIS,))
         mapped = parallel.pmap(
-            lambda batch: augmented(config, 8, batch), mesh, (parallel.SPLIT,), parallel.SPLIT
+            lambda batch: augmented(config, 8, batch, config.seed),
+            mesh,
+            (parallel.SPLIT,),
+            parallel.SPLIT,
         )
         sharded = parallel.shard(batch, mesh)
         compiled = mapped.lower(sharded).compile(compiler_options=xla_options.CPU)
@@ -233,7 +236,7 @@ def test_without_changes_clips_stay_as_they_are(config):
     batch = random_batch(0, 4)
     for setting in config.augment:
         config.augment[setting] = type(config.augment[setting])(0)
-    clips, label = pixels(config, 8, batch)
+    clips, label = pixels(config, 8, batch, config.seed)
     assert clips.dtype == np.uint8
     mirrored = batch["clips"][:, :, :, ::-1]
     expected = np.where(batch["flip"][:, None, None, None, None], mirrored, batch["clips"])
@@ -250,12 +253,13 @@ def test_at_no_strength_nothing_changes(config):
     config.augment.coarse = 0.0
     batch = random_batch(0, 4)
     applied = jax.jit(
-        lambda batch: pixels(config, 16 * config.batch, batch), compiler_options=xla_options.ONCE
+        lambda batch: pixels(config, 16 * config.batch, batch, config.seed),
+        compiler_options=xla_options.ONCE,
     )
     clips, label_BK = applied(batch)
     for setting in ("rand_layers", "mixup", "cutmix", "erase", "brightness", "contrast"):
         config.augment[setting] = 0
     config.augment.update(saturation=0.0, hue=0.0)
-    plain, label = pixels(config, 8, batch)
+    plain, label = pixels(config, 8, batch, config.seed)
     np.testing.assert_allclose(clips, plain, atol=1e-3)
     np.testing.assert_array_equal(label_BK, np.eye(4)[label])

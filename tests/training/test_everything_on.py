@@ -15,6 +15,7 @@ from mg_jax.runtime.stops import Stops
 from mg_jax.training import session
 from mg_jax.training.loop import train
 from mg_jax.training.programs import compile_lowered, lower_program, train_program
+from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes
 from mg_jax.workdir.checkpoint import read_best
@@ -123,8 +124,8 @@ def iteration(config, count, parts):
     shapes = batch_shapes(config, program)
     limits = {"clips": 256, "flip": 2, "label": len(CLASSES), "position": 1000}
     batch = {n: rng.integers(0, limits[n], x.shape).astype(x.dtype) for n, x in shapes.items()}
-    rate = parallel.replicate(np.float32(1e-3), mesh)
-    result = jax.device_get(step(state, parallel.shard(batch, mesh), rate))
+    scalars = step_scalars(config, 1e-3, mesh)
+    result = jax.device_get(step(state, parallel.shard(batch, mesh), scalars))
     return result, step.memory_analysis().temp_size_in_bytes
 
 

@@ -18,19 +18,24 @@ _COARSEST = 16
 _RAND, _JITTER, _ERASE, _MIX = range(4)
 
 
-def augmented(config, clips_of_grid: int, batch: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
+def augmented(
+    config, clips_of_grid: int, batch: dict[str, jax.Array], seed: int | jax.Array
+) -> tuple[jax.Array, ...]:
     """What the network takes of a batch of training, float32, and its labels.
 
     Args:
       config: of the run.
       clips_of_grid: clips of an iteration on this grid, which tell how coarse it is.
       batch: of `step.batch_shapes`, or a part of it.
+      seed: of the run.
     """
-    clips_BTHWC, label = pixels(config, clips_of_grid, batch)
+    clips_BTHWC, label = pixels(config, clips_of_grid, batch, seed)
     return normalize(clips_BTHWC, config.data), label
 
 
-def pixels(config, clips_of_grid: int, batch: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
+def pixels(
+    config, clips_of_grid: int, batch: dict[str, jax.Array], seed: int | jax.Array
+) -> tuple[jax.Array, ...]:
     """Clips, mirrored and changed as the config says, in 0 ... 255, and their labels.
 
     Without changes clips stay uint8; otherwise they become float32. Labels of clips that are mixed
@@ -41,8 +46,8 @@ def pixels(config, clips_of_grid: int, batch: dict[str, jax.Array]) -> tuple[jax
     if not changes_pixels(augment):
         return clips_BTHWC, label
     s = strength(augment.coarse, clips_of_grid / config.batch)
-    seed = jax.random.key(config.seed)
-    keys_B = jax.vmap(lambda p: jax.random.fold_in(seed, p))(batch["position"])
+    key = jax.random.key(seed)
+    keys_B = jax.vmap(lambda p: jax.random.fold_in(key, p))(batch["position"])
 
     def fold(kind: int) -> jax.Array:
         return jax.vmap(lambda key: jax.random.fold_in(key, kind))(keys_B)
