@@ -21,6 +21,7 @@ from mg_jax.machine.failure import is_of_machine
 from mg_jax.metrics import headline
 from mg_jax.runtime import hosts, parallel
 from mg_jax.runtime.state import TrainState
+from mg_jax.workdir import event_loops
 from mg_jax.workdir.checkpoint_record import (
     RECORD_ITEM,
     DamagedCheckpoint,
@@ -213,7 +214,8 @@ class Checkpoints:
     def _restore(self, step: int, shapes: TrainState) -> tuple[TrainState, dict[str, float]]:
         record = hosts.on_first(lambda: read_record(self.folder / str(step)))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-        restored = self._manager.restore(step, args=items)["state"]
+        with event_loops.of_reads():
+            restored = self._manager.restore(step, args=items)["state"]
         check_checksums(state_checksums(restored), record)
         if int(restored.step) != step:
             raise DamagedCheckpoint(f"its state is of step {int(restored.step)}")
@@ -378,10 +380,10 @@ def _read_arrays(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / _MANIFEST).exists():  # TensorStore would fail in its threads, at length
         raise DamagedCheckpoint(f"it has no {folder.name}/{_MANIFEST}")
     handler = ocp.PyTreeCheckpointHandler()
-    as_numpy = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(folder).tree
-    )
     try:
-        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+        with event_loops.of_reads():
+            shapes = handler.metadata(folder).tree
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+            return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
     finally:
         handler.close()

@@ -1,0 +1,37 @@
+"""Event loops for Orbax's reads: what ends late, after another read has failed, is not reported."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Leaves out what TensorStore's threads report to it once it is closed.
+
+    Orbax closes its loop at the first read that fails. Those of all other arrays would each print
+    a traceback, hundreds of lines before the one that says what is damaged.
+    """
+
+    def call_soon_threadsafe(self, callback: Callable, *args: Any, **options: Any) -> Any:
+        try:
+            return super().call_soon_threadsafe(callback, *args, **options)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
+
+
+class _Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _Loop()
+
+
+@contextlib.contextmanager
+def of_reads() -> Iterator[None]:
+    """Within it new event loops, of all threads, are such ones."""
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(_Policy())
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(before)
