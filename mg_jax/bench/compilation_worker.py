@@ -91,22 +91,22 @@ class Worker:
         return time.process_time() - start
 
     def _run(self, iterations: int) -> dict[str, float]:
-        scalars = _scalars(self._config, self._mesh)
+        arguments = _arguments(self._config, self._mesh)
         jax.block_until_ready((self._state, self._batch))
         start, began = time.process_time(), time.perf_counter()
         for _ in range(iterations):
-            self._state, _ = self._step(self._state, self._batch, scalars)
+            self._state, _ = self._step(self._state, self._batch, arguments)
         jax.block_until_ready(self._state)
         seconds = time.process_time() - start, time.perf_counter() - began
         return dict(zip(("cpu_s", "seconds"), (s / iterations for s in seconds), strict=True))
 
 
-def _scalars(config, mesh) -> Any:
+def _arguments(config, mesh) -> Any:
     try:
-        from mg_jax.training.scalars import step_scalars
+        from mg_jax.training.arguments import step_arguments
     except ImportError:  # of an older checkout
         return parallel.replicate(np.float32(0), mesh)
-    return step_scalars(config, 0.0, mesh)
+    return step_arguments(config, 0.0, mesh)
 
 
 def _options(config, mesh) -> dict[str, Any] | None:

@@ -29,8 +29,8 @@ from mg_jax.machine.progress import shown
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import parallel
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.arguments import step_arguments
 from mg_jax.training.programs import compile_lowered, lower_program, train_program
-from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.workdir.config import stored_config
 
@@ -148,8 +148,8 @@ def train(config, iterations: int) -> dict[str, Any]:
         for step in shown(range(iterations), "training", "it", iterations):
             grid = schedule.grid(step)
             batch = parallel.shard(_batch(config, grid, schedule.position(step)), mesh)
-            scalars = step_scalars(config, schedule.learning_rate(step), mesh)
-            state, metrics = programs[grid](state, batch, scalars)
+            arguments = step_arguments(config, schedule.learning_rate(step), mesh)
+            state, metrics = programs[grid](state, batch, arguments)
             losses.append((str(grid), metrics["loss"]))
     return {
         "losses": [{"grid": grid, "loss": float(loss)} for grid, loss in losses],

@@ -24,8 +24,8 @@ from mg_jax.input.prepared import with_classes
 from mg_jax.recipe import as_baseline, check_devices, schedule_from_config
 from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
+from mg_jax.training.arguments import step_arguments
 from mg_jax.training.programs import compile_lowered, lower_program, train_program
-from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 
 _WARM_UP, _ITERATIONS = 2, 3
@@ -74,14 +74,14 @@ def _profiled(
     lowered = lower_program(config, mesh, state, program)
     step = compile_lowered(config, mesh, lowered, _OPTIONS.get(parallel.platform(mesh)))
     batch = random_batch(config, mesh, program)
-    scalars = step_scalars(config, 0.0, mesh)
+    arguments = step_arguments(config, 0.0, mesh)
     for _ in range(_WARM_UP):
-        state, metrics = step(state, batch, scalars)
+        state, metrics = step(state, batch, arguments)
     jax.block_until_ready(metrics)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(_ITERATIONS):
-                state, metrics = step(state, batch, scalars)
+                state, metrics = step(state, batch, arguments)
             jax.block_until_ready(metrics)
         measured = kernel_times(read_trace(pathlib.Path(folder)))
     if not measured:

@@ -25,8 +25,8 @@ from mg_jax.recipe import check_devices, schedules_of
 from mg_jax.runtime import memory, parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.arguments import step_arguments
 from mg_jax.training.programs import compile_lowered, lower_program, train_program
-from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes
 
@@ -88,11 +88,11 @@ def _measure_grid(
     step = compile_lowered(config, mesh, lowered)
     compiled_at = time.perf_counter()
     batch = random_batch(config, mesh, program)
-    scalars = step_scalars(config, 0.0, mesh)
+    arguments = step_arguments(config, 0.0, mesh)
 
     def run(count: int) -> np.ndarray:
         nonlocal state
-        state, seconds = _time_iterations(step, state, batch, scalars, count)
+        state, seconds = _time_iterations(step, state, batch, arguments, count)
         return seconds
 
     compared = {}
@@ -134,13 +134,13 @@ def _time_iterations(
     step: jax.stages.Compiled,
     state: TrainState,
     batch: dict[str, jax.Array],
-    scalars: dict[str, jax.Array],
+    arguments: dict[str, jax.Array],
     iterations: int,
 ) -> tuple[TrainState, np.ndarray]:
     """Seconds from the end of an iteration to the end of the next."""
     ends, previous = [], None
     for _ in range(_WARM_UP + iterations + 1):
-        state, metrics = step(state, batch, scalars)
+        state, metrics = step(state, batch, arguments)
         if previous is not None:
             jax.block_until_ready(previous)
             ends.append(time.perf_counter())

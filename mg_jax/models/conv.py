@@ -46,8 +46,8 @@ class Conv(nn.Module):
       use_bias: add a bias, initialised to zero.
       dtype: compute dtype; parameters are stored as float32.
       platform: that it is compiled for: cpu, gpu or tpu.
-      extent: `T H W` of clips whose frames lie side by side, for `convolve_frames_last`; None where
-        they lie apart.
+      extent: `T H W` of clips whose frames lie side by side, for `convolve_frames_last`, of kernels
+        k x 1 x 1 that are strided, in space alone, only where k = 1; None where frames lie apart.
       cut_apart: put frames that come out at once as channels, see `convolve_7x7_by_2`, back on
         their axis; without a bias they may stay so.
 

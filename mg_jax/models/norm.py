@@ -161,7 +161,8 @@ def _position_means(x_BTHWC: jax.Array) -> jax.Array:
 
 
 def _of_clips(x_RC: jax.Array, clips: int) -> jax.Array:
-    return jnp.repeat(x_RC, clips // x_RC.shape[0], 0)
+    # One row broadcasts by itself, for any number of clips.
+    return x_RC if len(x_RC) == 1 else jnp.repeat(x_RC, clips // len(x_RC), 0)
 
 
 def _over_positions(x_RC: jax.Array, clips: int) -> jax.Array:

@@ -241,8 +241,8 @@ class Stage(nn.Module):
     def _wants_frames_last(self, pathway: Pathway, frames: int) -> bool:
         """Whether blocks take clips as `frames_last` has them.
 
-        So `convolve_all_frames` needs no copies: arrays of 4 C channels lie like this throughout,
-        and within a block those of C are put in order where they are written anyway.
+        So `convolve_all_frames` needs no copies between blocks: arrays of 4 C channels lie like
+        this, and within a block those of C are put in order where they are written anyway.
         """
         taps = [n for n in pathway.stage_frames[self.index] if n > 1]
         if self.platform != "gpu" or not taps or pathway.non_local[self.index]:

@@ -14,6 +14,7 @@ from mg_jax.machine.atomic_file import write_json
 from mg_jax.runtime import hosts
 from mg_jax.runtime.state import TrainState
 from mg_jax.runtime.stops import Preempted, Stops
+from mg_jax.training.arguments import step_arguments
 from mg_jax.training.average import to_evaluate
 from mg_jax.training.compile_ahead import compile_ahead
 from mg_jax.training.evaluation import evaluate, with_precise_statistics
@@ -22,7 +23,6 @@ from mg_jax.training.meter import Meter
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
 from mg_jax.training.run_log import RunLog, open_log
-from mg_jax.training.scalars import step_scalars
 from mg_jax.training.session import Session, open_session
 from mg_jax.training.summary import describe_end, describe_start, summarize
 from mg_jax.training.upcoming import describe_upcoming, evaluation_steps, upcoming_programs
@@ -151,8 +151,8 @@ def _train_step(
             executables.retain(upcoming_programs(session, step))
         program = session.program(train_program(grid), lambda: describe_upcoming(session, step))
         batch = next(batches)
-        scalars = step_scalars(session.config, rate, session.mesh)
-        state, metrics = program(state, batch, scalars)
+        arguments = step_arguments(session.config, rate, session.mesh)
+        state, metrics = program(state, batch, arguments)
         batches.prefetch(metrics["loss"])
         meter.add(step, grid, rate, metrics)
     return state

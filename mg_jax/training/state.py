@@ -12,10 +12,10 @@ from mg_jax.models import create_model
 from mg_jax.runtime import parallel, xla_options
 from mg_jax.runtime.kept_programs import KeptPrograms
 from mg_jax.runtime.state import TrainState
+from mg_jax.training.arguments import program_seed
 from mg_jax.training.average import averaged
 from mg_jax.training.optimizer import create_optimizer
 from mg_jax.training.programs import settings_in_programs
-from mg_jax.training.scalars import program_seed
 
 
 def create_state(config, mesh: Mesh) -> TrainState:

@@ -17,12 +17,12 @@ from mg_jax.runtime import parallel
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.state import TrainState
 from mg_jax.training.accumulation import mean_over_parts
+from mg_jax.training.arguments import argument_shapes
 from mg_jax.training.augment.batch import augmented
 from mg_jax.training.average import with_average
 from mg_jax.training.loss import batch_metrics
 from mg_jax.training.network_stages import frozen
 from mg_jax.training.optimizer import create_optimizer, with_learning_rate
-from mg_jax.training.scalars import scalar_shapes
 from mg_jax.training_settings import changes_pixels
 
 
@@ -33,9 +33,9 @@ def lower_train_step(
     program: Program,
     class_weights: Sequence[float] | None = None,
 ) -> jax.stages.Lowered:
-    """The step (state, batch, scalars) -> (state, metrics), lowered for compilation.
+    """The step (state, batch, arguments) -> (state, metrics), lowered for compilation.
 
-    `batch` is as in `batch_shapes`, `scalars` as in `step_scalars`. Metrics are scalars too: means
+    `batch` is as in `batch_shapes`, `arguments` as in `step_arguments`. Metrics are scalars: means
     over the global batch, and `finite`, whether all new parameters and statistics are. The state is
     donated.
 
@@ -61,10 +61,10 @@ def lower_train_step(
             lambda part: _gradients(config, mesh, program, loss, state, part, seed), parts, batch
         )
 
-    def step(state, batch, scalars):
-        of_device = gradients(state, batch, scalars["seed"])
+    def step(state, batch, arguments):
+        of_device = gradients(state, batch, arguments["seed"])
         grads, batch_stats, metrics = lax.pmean(of_device, parallel.AXIS)
-        opt_state = with_learning_rate(state.opt_state, scalars["learning_rate"])
+        opt_state = with_learning_rate(state.opt_state, arguments["learning_rate"])
         updates, opt_state = optimizer.update(grads, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # Parameters and statistics may be infinite or NaN though the loss is finite.
@@ -87,7 +87,7 @@ def lower_train_step(
     return mapped.lower(
         parallel.abstract(state, mesh, parallel.REPLICATED),
         parallel.abstract(batch_shapes(config, program), mesh, parallel.SPLIT),
-        parallel.abstract(scalar_shapes(), mesh, parallel.REPLICATED),
+        parallel.abstract(argument_shapes(), mesh, parallel.REPLICATED),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,12 +27,26 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
         return _Loop()
 
 
+class _Use:
+    """How many reads go on, and the policy from before the first of them."""
+
+    lock = threading.Lock()
+    reads = 0
+    before: asyncio.AbstractEventLoopPolicy | None = None
+
+
 @contextlib.contextmanager
 def of_reads() -> Iterator[None]:
     """Within it new event loops, of all threads, are such ones."""
-    before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_Policy())
+    with _Use.lock:
+        if not _Use.reads:
+            _Use.before = asyncio.get_event_loop_policy()
+            asyncio.set_event_loop_policy(_Policy())
+        _Use.reads += 1
     try:
         yield
     finally:
-        asyncio.set_event_loop_policy(before)
+        with _Use.lock:
+            _Use.reads -= 1
+            if not _Use.reads:
+                asyncio.set_event_loop_policy(_Use.before)

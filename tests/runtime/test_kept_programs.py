@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +15,16 @@ from flax.traverse_util import flatten_dict
 from jax import lax
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from mg_jax.runtime import kept_programs, parallel, program_cache, xla_options
 from mg_jax.runtime.executables import Program
 from mg_jax.runtime.kept_programs import KeptPrograms
 from mg_jax.training import programs
 from mg_jax.training.programs import lower_program
-from mg_jax.training.state import create_state, init_variables, state_shapes
+from mg_jax.training.state import _init_state, create_state, init_variables, state_shapes
 from tests import runs, tiny
+from tests.everything import EVERYTHING
 
 
 @pytest.fixture
@@ -211,7 +214,8 @@ def test_the_initial_state_is_traced_and_compiled_once_for_all_seeds(folder, sou
         np.testing.assert_array_equal(a, b)
 
 
-# Each setting that no program is said to be made from, with another value than the recipe's.
+# Settings that no program is said to be made from, of sections some, with other values than the
+# recipe's.
 OTHERS = {
     "seed": 7,
     "init_from": "weights.pyth",
@@ -277,6 +281,41 @@ def test_settings_that_no_program_is_made_from_change_none():
             program = Program(kind, 8, 4, 32, sub_batch, views=2 * (kind == "views"))
             lowered.append(lower_program(config, mesh, state, program).as_text())
     assert lowered[:3] == lowered[3:]
+
+
+class Read:
+    """A config, or a section of one, that keeps the names of the settings that are read."""
+
+    def __init__(self, settings, names, section=""):
+        self._settings, self._names, self._section = settings, names, section
+
+    def __getattr__(self, name):
+        value = getattr(self._settings, name)
+        if isinstance(value, ConfigDict):
+            return Read(value, self._names, f"{self._section}{name}.")
+        if not callable(value):
+            self._names.add(self._section + name)
+        return value
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_programs_are_made_from_no_setting_that_is_left_out(augmented):
+    config, names = tiny.get_config(), set()
+    config.model.num_classes = 4
+    config.update_from_flattened_dict(EVERYTHING if augmented else {})
+    mesh = Mesh(np.array(jax.devices()[:1]), (parallel.AXIS,))
+    shapes, read = state_shapes(config), Read(config, names)
+    jax.jit(partial(_init_state, read)).lower(0)
+    for kind in ("train", "statistics", "views"):
+        program = Program(kind, 32, 4, 32, 8 * (kind != "views"), views=2 * (kind == "views"))
+        lower_program(read, mesh, shapes, program, (1.0,) * 4)
+    sections = {name.partition(".")[0] + "." for name in names}
+    assert not {*names, *sections} & {*programs.NOT_IN_PROGRAMS}
+    expected = {"data.mean", "run.accumulate", "eval.precise_bn_batches", "optimizer.momentum"}
+    if augmented:
+        expected |= {"batch", "schedule.batch", "augment.erase", "optimizer.betas"}
+        expected -= {"optimizer.momentum"}
+    assert names >= expected
 
 
 def test_every_other_setting_and_class_weights_and_shapes_tell_programs_apart():

@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime import parallel, xla_options
 from mg_jax.runtime.executables import Executables, Program
+from mg_jax.training.arguments import step_arguments
 from mg_jax.training.programs import create_executables, lower_program, train_program
-from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
 from tests import tiny
@@ -69,8 +69,8 @@ def test_a_schedule_compiles_one_program_per_grid_and_nothing_later(mesh):
             if program not in seen:
                 batches[program] = parallel.shard(random_batch(program, step), mesh)
             before = len(compilations)
-            scalars = step_scalars(config, schedule.learning_rate(step), mesh)
-            state, metrics = executables.get(program)(state, batches[program], scalars)
+            arguments = step_arguments(config, schedule.learning_rate(step), mesh)
+            state, metrics = executables.get(program)(state, batches[program], arguments)
             assert len(compilations) - before == (program not in seen), step
             seen.add(program)
     finally:
@@ -257,9 +257,9 @@ def test_rematerialisation_computes_the_same_with_another_forward_pass(mesh):
         lowered = lower_train_step(config, mesh, state, program)
         flops.append(lowered.cost_analysis()["flops"])
         batch = parallel.shard(random_batch(program, 0), mesh)
-        scalars = step_scalars(config, 0.1, mesh)
+        arguments = step_arguments(config, 0.1, mesh)
         compiled = lowered.compile(compiler_options=xla_options.CPU)
-        state, metrics = compiled(state, batch, scalars)
+        state, metrics = compiled(state, batch, arguments)
         losses.append(float(metrics["loss"]))
         states.append(state)
     # A third, less the stem and the classifier. XLA's CPU compiler takes it out again.
@@ -277,8 +277,8 @@ def test_another_seed_drops_other_features_in_the_same_program():
     executables = create_executables(config, mesh, states[0])
     for state, config.seed in zip(states, (0, 1, 0), strict=True):
         batch = parallel.shard(random_batch(program, 0), mesh)
-        scalars = step_scalars(config, 0.1, mesh)
-        _, metrics = executables.get(program)(state, batch, scalars)
+        arguments = step_arguments(config, 0.1, mesh)
+        _, metrics = executables.get(program)(state, batch, arguments)
         losses.append(float(metrics["loss"]))
     executables.close()
     assert losses[0] == losses[2] != losses[1]
@@ -294,8 +294,8 @@ def test_the_same_clips_give_the_same_step_on_one_device_and_on_eight():
         state = create_state(config, mesh)
         executables = create_executables(config, mesh, state)
         batch = parallel.shard(random_batch(program, 0), mesh)
-        scalars = step_scalars(config, 0.1, mesh)
-        state, metrics = executables.get(program)(state, batch, scalars)
+        arguments = step_arguments(config, 0.1, mesh)
+        state, metrics = executables.get(program)(state, batch, arguments)
         executables.close()
         results.append((metrics, state))
     (one, state_one), (eight, state_eight) = results

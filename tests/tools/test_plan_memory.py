@@ -68,7 +68,8 @@ def test_a_plan_refuses_what_does_not_fit_and_names_the_largest_batch_that_does(
         assert [grid["size"] for grid in grids] == [23, 32]
         return max(grid["bytes"] for grid in grids) / 1e9
 
-    between = (needed(16) + needed(24)) / 2
+    # A quarter of the way from 16 to 32 clips: below what 24 need.
+    between = 0.75 * needed(16) + 0.25 * needed(32)
     output = plan(32, between, expect=1)
     assert re.search(r"error: grid \d+ x 8 x \d+\^2 needs [\d.]+ GB of each device", output)
     assert "--config.batch=16 is the largest that fits" in output

@@ -13,38 +13,15 @@ from mg_jax.recipe import schedule_from_config
 from mg_jax.runtime import parallel
 from mg_jax.runtime.stops import Stops
 from mg_jax.training import session
+from mg_jax.training.arguments import step_arguments
 from mg_jax.training.loop import train
 from mg_jax.training.programs import compile_lowered, lower_program, train_program
-from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes
 from mg_jax.workdir.checkpoint import read_best
 from tests import runs
+from tests.everything import EVERYTHING
 
-EVERYTHING = {
-    "model.drop_path": 0.2,
-    "data.flip": True,
-    "data.class_exponent": 0.5,
-    "optimizer.name": "adamw",
-    "optimizer.weight_decay": 0.05,
-    "optimizer.layer_decay": 0.75,
-    "optimizer.freeze": "stem",
-    "optimizer.clip_norm": 1.0,
-    "optimizer.average": 0.9,
-    "loss.label_smoothing": 0.1,
-    "augment.rand_layers": 2,
-    "augment.brightness": 0.4,
-    "augment.contrast": 0.4,
-    "augment.saturation": 0.4,
-    "augment.hue": 0.1,
-    "augment.erase": 0.25,
-    "augment.mixup": 0.8,
-    "augment.cutmix": 1.0,
-    "augment.mix": 0.5,
-    "augment.coarse": 0.5,
-    "schedule.cosine": True,
-    "run.accumulate": 4,
-}
 CLASSES = ["left", "right", "up", "down"]
 # Clips, frames and size of each iteration: the long cycle's two shapes, and on the second one the
 # two of the short cycle.
@@ -124,8 +101,8 @@ def iteration(config, count, parts):
     shapes = batch_shapes(config, program)
     limits = {"clips": 256, "flip": 2, "label": len(CLASSES), "position": 1000}
     batch = {n: rng.integers(0, limits[n], x.shape).astype(x.dtype) for n, x in shapes.items()}
-    scalars = step_scalars(config, 1e-3, mesh)
-    result = jax.device_get(step(state, parallel.shard(batch, mesh), scalars))
+    arguments = step_arguments(config, 1e-3, mesh)
+    result = jax.device_get(step(state, parallel.shard(batch, mesh), arguments))
     return result, step.memory_analysis().temp_size_in_bytes
 
 

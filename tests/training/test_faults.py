@@ -344,12 +344,32 @@ def test_a_damaged_best_checkpoint_is_named_where_another_is_used(copy, capsys, 
         read_best(copy)
 
 
-def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, flags, copy):
-    last = runs.newest_checkpoint(copy)
-    for path in (last / "state").rglob("d/*"):  # which arrays lie in which differs from run to run
+def damage_state(checkpoint):
+    for path in (checkpoint / "state").rglob("d/*"):  # in which arrays lie differs from run to run
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
+
+
+def test_reads_that_end_after_one_has_failed_are_not_reported(copy):
+    best = copy / "checkpoints" / str(read_best(copy).step)
+    damage_state(best)
+    program = f"""
+import asyncio, pathlib
+from mg_jax.workdir.checkpoint import read_best
+before = asyncio.get_event_loop_policy()
+print(read_best(pathlib.Path({str(copy)!r})))
+assert asyncio.get_event_loop_policy() is before
+"""
+    status, output = runs.ended(runs.launch("-c", program))
+    assert status == 0, output
+    assert f"checkpoint {best} cannot be read: " in output
+    assert "Traceback" not in output
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, flags, copy):
+    last = runs.newest_checkpoint(copy)
+    damage_state(last)
     output = runs.run(copy, *flags)
     assert f"checkpoint {last} cannot be read" in output
     assert "Traceback" not in output

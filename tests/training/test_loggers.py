@@ -12,12 +12,12 @@ from mg_jax.errors import UserError
 from mg_jax.recipe import schedule_from_config
 from mg_jax.recipe_settings import LOGGERS
 from mg_jax.runtime import parallel, xla_options
+from mg_jax.training.arguments import step_arguments
 from mg_jax.training.events import shown_at
 from mg_jax.training.loggers import check_loggers, class_of
 from mg_jax.training.profile import Profile
 from mg_jax.training.programs import train_program
 from mg_jax.training.run_log import RunLog
-from mg_jax.training.scalars import step_scalars
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
 
@@ -186,8 +186,8 @@ def test_norms_are_those_of_the_gradients_and_change_no_bit(config):
         before = jax.device_get(state.params)
         lowered = lower_train_step(config, mesh, state, train_program(grid))
         step = lowered.compile(compiler_options=xla_options.CPU)
-        scalars = step_scalars(config, 0.1, mesh)
-        results.append(jax.device_get(step(state, parallel.shard(batch, mesh), scalars)))
+        arguments = step_arguments(config, 0.1, mesh)
+        results.append(jax.device_get(step(state, parallel.shard(batch, mesh), arguments)))
     (plain, metrics), (state, logged) = results
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(a, b)

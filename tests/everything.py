@@ -1,0 +1,26 @@
+"""Every setting against overfitting, with values for the tests' recipe."""
+
+EVERYTHING = {
+    "model.drop_path": 0.2,
+    "data.flip": True,
+    "data.class_exponent": 0.5,
+    "optimizer.name": "adamw",
+    "optimizer.weight_decay": 0.05,
+    "optimizer.layer_decay": 0.75,
+    "optimizer.freeze": "stem",
+    "optimizer.clip_norm": 1.0,
+    "optimizer.average": 0.9,
+    "loss.label_smoothing": 0.1,
+    "augment.rand_layers": 2,
+    "augment.brightness": 0.4,
+    "augment.contrast": 0.4,
+    "augment.saturation": 0.4,
+    "augment.hue": 0.1,
+    "augment.erase": 0.25,
+    "augment.mixup": 0.8,
+    "augment.cutmix": 1.0,
+    "augment.mix": 0.5,
+    "augment.coarse": 0.5,
+    "schedule.cosine": True,
+    "run.accumulate": 4,
+}
