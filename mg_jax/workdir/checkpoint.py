@@ -29,6 +29,7 @@ from mg_jax.workdir.checkpoint_record import (
     check_checksums,
     checksum,
     read_record,
+    reason,
     score_by_step,
     state_checksums,
     with_checksum,
@@ -187,11 +188,11 @@ class Checkpoints:
             if hosts.total(error is not None):  # on any process
                 errors[step] = _reason(error)
                 continue
-            for failed, reason in errors.items():
+            for failed, why in errors.items():
                 logging.error(
                     "checkpoint %s cannot be read (%s); using the one before",
                     self.folder / str(failed),
-                    reason,
+                    why,
                 )
             if errors and repair:
                 self._set_aside(list(errors))
@@ -281,11 +282,11 @@ class Checkpoints:
 
 
 def _reasons(errors: dict[int, str]) -> str:
-    return some([f"step {step}: {reason}" for step, reason in errors.items()])
+    return some([f"step {step}: {why}" for step, why in errors.items()])
 
 
 def _reason(error: Exception | None) -> str:
-    return "another process cannot read it" if error is None else first_line(error)
+    return "another process cannot read it" if error is None else reason(error)
 
 
 def _unread(checkpoint: pathlib.Path, error: Exception | None) -> str:
@@ -344,7 +345,7 @@ def read_best(workdir: pathlib.Path) -> Best:
         except Exception as error:  # Orbax and TensorStore raise any type.
             if is_of_machine(error):
                 raise WorkdirError(_unread(path, error)) from error
-            unreadable[step] = first_line(error)
+            unreadable[step] = reason(error)
             hosts.print_once(f"checkpoint {path} cannot be read: {unreadable[step]}")
             steps.remove(step)
             return None

@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import re
 import zlib
 from typing import Any
 
 import jax
 import numpy as np
 
+from mg_jax.errors import first_line
 from mg_jax.machine.atomic_file import write_json
 from mg_jax.machine.failure import is_of_machine
 from mg_jax.metrics import headline
@@ -122,3 +124,8 @@ def score_by_step(folder: pathlib.Path) -> dict[int, float]:
         if metrics is not None:
             scores[step] = headline(metrics)
     return scores
+
+
+def reason(error: Exception) -> str:
+    """Why a checkpoint cannot be read, in a line; TensorStore adds its specification, at length."""
+    return re.split(r" \[(?:tensorstore_spec|source locations)", first_line(error), maxsplit=1)[0]

@@ -21,6 +21,11 @@ class _Loop(asyncio.SelectorEventLoop):
             if not self.is_closed():
                 raise
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        # Orbax raises the first error; those of other reads are found when they are collected.
+        if not self.is_closed() and "never retrieved" not in context.get("message", ""):
+            super().call_exception_handler(context)
+
 
 class _Policy(asyncio.DefaultEventLoopPolicy):
     def new_event_loop(self) -> asyncio.AbstractEventLoop:

@@ -365,6 +365,7 @@ assert asyncio.get_event_loop_policy() is before
     assert status == 0, output
     assert f"checkpoint {best} cannot be read: " in output
     assert "Traceback" not in output
+    assert "tensorstore_spec" not in output
 
 
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(undisturbed, flags, copy):
