@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import signal
-import threading
 from collections.abc import Iterator
 
 import jax
@@ -29,8 +28,8 @@ class Stops:
     """
 
     def __init__(self):
-        self._interrupted = threading.Event()
-        self._terminated = threading.Event()
+        # Not threading.Event: a signal during its `set` would wait for itself.
+        self._interrupted = self._terminated = False
         self._said: jax.Array | None = None
 
     @contextlib.contextmanager
@@ -84,18 +83,18 @@ class Stops:
 
     @property
     def _wanted(self) -> int:
-        if self._interrupted.is_set():
+        if self._interrupted:
             return _CTRL_C
-        return _PREEMPTED if self._terminated.is_set() else _GO_ON
+        return _PREEMPTED if self._terminated else _GO_ON
 
     def _terminate(self, signum, frame) -> None:
-        self._terminated.set()
+        self._terminated = True
 
     def _interrupt(self, signum, frame) -> None:
-        if self._interrupted.is_set():
+        if self._interrupted:
             # Libraries would log an exception that is raised in them as a failure.
             hosts.exit_now(f"interrupted; {CONTINUES}, if there is one", INTERRUPTED)
-        self._interrupted.set()
+        self._interrupted = True
 
 
 def _raise(wanted: int) -> None:
