@@ -3,18 +3,17 @@
 from tests import runs
 
 BURST = """
-import os, signal, threading
+import os, signal
 from mg_jax.runtime.stops import Preempted, Stops
 
-def send():
-    for _ in range(20_000):
-        os.kill(os.getpid(), signal.SIGTERM)
-
-stops = Stops()
+stops, receiver = Stops(), os.getpid()
 with stops.listening():
-    sender = threading.Thread(target=send)
-    sender.start()
-    while sender.is_alive():
+    sender = os.fork()
+    if not sender:
+        for _ in range(100_000):
+            os.kill(receiver, signal.SIGTERM)
+        os._exit(0)
+    while os.waitpid(sender, os.WNOHANG) == (0, 0):
         sum(range(100))
     try:
         stops.check()
