@@ -130,16 +130,18 @@ def _backward(sub_batch, axis_name, epsilon, kept, cotangents):
     x_BTHWC, mean_RC, inverse_std_RC, scale_C = kept
     wide_BTHWC, g_BTHWC = at_least_float32(x_BTHWC), at_least_float32(cotangents[0])
     clips, positions = x_BTHWC.shape[0], math.prod(x_BTHWC.shape[1:4])
-    mean_BC, inverse_std_BC = (_of_clips(x_RC, clips) for x_RC in (mean_RC, inverse_std_RC))
+    mean_BC, inverse_std_BC = (
+        product_norm.of_clips(x_RC, clips) for x_RC in (mean_RC, inverse_std_RC)
+    )
     g_BC = _position_means(g_BTHWC)
     gx_BC = inverse_std_BC * (_position_means(g_BTHWC * wide_BTHWC) - mean_BC * g_BC)
     in_scale_C, in_bias_C = positions * gx_BC.sum(0), positions * g_BC.sum(0)
     g_RC, gx_RC = _sub_batch_means(g_BC, gx_BC, sub_batch, axis_name)
     factor_RC, slope_RC = scale_C * inverse_std_RC, inverse_std_RC * gx_RC
-    in_x_BTHWC = _over_positions(factor_RC, clips) * (
+    in_x_BTHWC = product_norm.over_positions(factor_RC, clips) * (
         g_BTHWC
-        - _over_positions(slope_RC, clips) * wide_BTHWC
-        + _over_positions(slope_RC * mean_RC - g_RC, clips)
+        - product_norm.over_positions(slope_RC, clips) * wide_BTHWC
+        + product_norm.over_positions(slope_RC * mean_RC - g_RC, clips)
     )
     dtype = scale_C.dtype
     return in_x_BTHWC.astype(x_BTHWC.dtype), in_scale_C.astype(dtype), in_bias_C.astype(dtype)
@@ -152,21 +154,12 @@ def _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C) -> jax.Array:
     factor_RC = scale_C * inverse_std_RC
     offset_RC = bias_C - mean_RC * factor_RC
     clips = x_BTHWC.shape[0]
-    y_BTHWC = at_least_float32(x_BTHWC) * _over_positions(factor_RC, clips)
-    return y_BTHWC + _over_positions(offset_RC, clips)
+    y_BTHWC = at_least_float32(x_BTHWC) * product_norm.over_positions(factor_RC, clips)
+    return y_BTHWC + product_norm.over_positions(offset_RC, clips)
 
 
 def _position_means(x_BTHWC: jax.Array) -> jax.Array:
     return jnp.mean(x_BTHWC, (1, 2, 3))
-
-
-def _of_clips(x_RC: jax.Array, clips: int) -> jax.Array:
-    # One row broadcasts by itself, for any number of clips.
-    return x_RC if len(x_RC) == 1 else jnp.repeat(x_RC, clips // len(x_RC), 0)
-
-
-def _over_positions(x_RC: jax.Array, clips: int) -> jax.Array:
-    return lax.expand_dims(_of_clips(x_RC, clips), (1, 2, 3))
 
 
 def _sub_batch_means(

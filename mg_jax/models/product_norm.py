@@ -77,9 +77,9 @@ def _forward(x_BTHWI, kernel_IO, scale_O, bias_O, sub_batch, epsilon):
     inverse_std_GO = lax.rsqrt(var_GO + epsilon)
     factor_GO = scale_O * inverse_std_GO
     offset_GO = bias_O - mean_GO * factor_GO
-    product = pointwise(x_BTHWI, kernel_IO)
-    y_BTHWO = at_least_float32(product) * _over_clips(factor_GO, sub_batch)
-    y_BTHWO = (y_BTHWO + _over_clips(offset_GO, sub_batch)).astype(x_BTHWI.dtype)
+    product, clips = pointwise(x_BTHWI, kernel_IO), len(x_BTHWI)
+    y_BTHWO = at_least_float32(product) * over_positions(factor_GO, clips)
+    y_BTHWO = (y_BTHWO + over_positions(offset_GO, clips)).astype(x_BTHWI.dtype)
     kept = x_BTHWI, kernel_IO, scale_O, mean_GI, covariance_GIJ, mean_GO, inverse_std_GO
     return (y_BTHWO, mean_GO, var_GO), kept
 
@@ -131,5 +131,12 @@ def _sums(a_GNI: jax.Array, b_GNO: jax.Array) -> jax.Array:
     return _einsum("gni,gno->gio", a_GNI, b_GNO, preferred_element_type=wide)
 
 
-def _over_clips(x_GC: jax.Array, sub_batch: int) -> jax.Array:
-    return lax.expand_dims(jnp.repeat(x_GC, sub_batch, 0), (1, 2, 3))
+def of_clips(x_RC: jax.Array, clips: int) -> jax.Array:
+    """`B C`, a row for each of B clips, from one for each run of B / R neighbours."""
+    # One row broadcasts by itself, for any number of clips.
+    return x_RC if len(x_RC) == 1 else jnp.repeat(x_RC, clips // len(x_RC), 0)
+
+
+def over_positions(x_RC: jax.Array, clips: int) -> jax.Array:
+    """`of_clips` as `B 1 1 1 C`, for all positions of a clip."""
+    return lax.expand_dims(of_clips(x_RC, clips), (1, 2, 3))

@@ -208,7 +208,7 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Sequence[Sequence[jax.Array]]) -> list[jax.Array]:
-        """Of each pathway, given the arrays `B T H W` of which it takes all channels together."""
+        """Of each pathway, `B T H W C`, given the arrays whose channels it takes together."""
         outputs = []
         for i, (pathway, parts) in enumerate(zip(self.pathways, inputs, strict=True)):
             extent, frames = None, pathway.stage_frames[self.index]
