@@ -170,10 +170,14 @@ def _preview(config, workdir: pathlib.Path) -> str:
 
 def _report(config: None, workdir: pathlib.Path) -> str:
     check_can_be_made(workdir, "--workdir")
+    from mg_jax.report.groups import group_runs
+    from mg_jax.report.runs import read_runs
+
+    groups = group_runs(read_runs(_paths(_RUNS.value)))
     with held_signals():
         command_line.stay_on_cpu()
         from mg_jax.report.write import write_report
-    page = write_report(_paths(_RUNS.value), workdir)
+    page = write_report(groups, workdir)
     return f"see {page} in a browser; the same command renews it, --runs=...,DIR adds runs"
 
 

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mg_jax.models.conv2d import conv2d, stack_frames
+from mg_jax.models.parts import parameter
 from mg_jax.models.stem_conv import convolve_7x7_by_2, frames_apart
 
 # As many output channels fill a product of tensor cores (H200: 4 times 8 as fast as 8 times 8). On
@@ -67,7 +68,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array) -> jax.Array:
         shape = (*self.kernel, x_BTHWC.shape[-1], self.features)
-        kernel = self.param("kernel", he_fan_out, shape, jnp.float32).astype(self.dtype)
+        kernel = parameter(self, "kernel", he_fan_out, shape).astype(self.dtype)
         x_BTHWC = x_BTHWC.astype(self.dtype)
         if self.extent:
             y_BTHWC = convolve_frames_last(x_BTHWC, kernel[:, 0, 0], self.strides[1], self.extent)
@@ -76,7 +77,7 @@ class Conv(nn.Module):
                 x_BTHWC, kernel, self.strides, self.platform, cut_apart=self.cut_apart
             )
         if self.use_bias:
-            bias_C = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            bias_C = parameter(self, "bias", nn.initializers.zeros, (self.features,))
             y_BTHWC = y_BTHWC + bias_C.astype(self.dtype)
         return y_BTHWC
 
@@ -89,7 +90,7 @@ class Kernel(nn.Module):
     @nn.compact
     def __call__(self, channels: int) -> jax.Array:
         shape = (1, 1, 1, channels, self.features)
-        return self.param("kernel", he_fan_out, shape, jnp.float32)[0, 0, 0]
+        return parameter(self, "kernel", he_fan_out, shape)[0, 0, 0]
 
 
 def convolve(

@@ -16,6 +16,7 @@ from jax import lax
 from mg_jax.errors import UserError
 from mg_jax.models import product_norm
 from mg_jax.models.conv import pointwise
+from mg_jax.models.parts import parameter
 from mg_jax.models.precision import at_least_float32
 
 
@@ -49,8 +50,8 @@ class SubBatchNorm(nn.Module):
         C = x_BTHWC.shape[-1] if kernel_IC is None else kernel_IC.shape[-1]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
-        scale_C = self.param("scale", self.scale_init, (C,), jnp.float32)
-        bias_C = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
+        scale_C = parameter(self, "scale", self.scale_init, (C,))
+        bias_C = parameter(self, "bias", nn.initializers.zeros, (C,))
 
         plain = self.is_initializing() or not self.train
         positions = math.prod(x_BTHWC.shape[1:4])

@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.errors import ScopeParamShapeError
 from jax import lax
 
 # A module's class, or a function that makes a module of it.
@@ -32,6 +34,25 @@ class Parts:
     train: bool
     first_clip: Callable[[int], jax.Array | int]
     platform: str
+
+
+def parameter(
+    module: nn.Module, name: str, init: nn.initializers.Initializer, shape: tuple[int, ...]
+) -> jax.Array:
+    """A module's parameter, float32; `init` draws it where there is none yet.
+
+    `nn.Module.param` does the same, but traces the initialiser each time to compare shapes, which
+    takes a third of the time in which an inference is traced.
+
+    Raises:
+      ScopeParamShapeError: if the parameter that there is has another shape.
+    """
+    if not module.has_variable("params", name):
+        return module.param(name, init, shape, jnp.float32)
+    value = module.get_variable("params", name)
+    if value.shape != shape:
+        raise ScopeParamShapeError(name, module.scope.path_text, value.shape, shape)
+    return value
 
 
 def first_clip(axis_name: str | None, B: int) -> jax.Array | int:

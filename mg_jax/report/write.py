@@ -16,10 +16,9 @@ from mg_jax.report.comparison import compared_with_first
 from mg_jax.report.cost import with_flops
 from mg_jax.report.curves import TrainingCurve, accuracy_curves, training_curve
 from mg_jax.report.figures import accuracy_figure, training_figure
-from mg_jax.report.groups import Group, group_runs
+from mg_jax.report.groups import Group
 from mg_jax.report.page import format_page
 from mg_jax.report.picture import Picture
-from mg_jax.report.runs import read_runs
 
 _SCALARS = ("loss", "top1")  # of training
 # Percent of each config's mean losses that lie within the axis; the highest, of spikes, do not.
@@ -28,16 +27,15 @@ _KINDS = ("accuracy", "training", "confusion", "calibration")  # of pictures
 _LONGEST = 100  # letters of a name that go into a file's
 
 
-def write_report(folders: list[pathlib.Path], workdir: pathlib.Path) -> pathlib.Path:
-    """Compares the runs of work directories, finished or not; returns the path of the page.
+def write_report(groups: list[Group], workdir: pathlib.Path) -> pathlib.Path:
+    """Compares groups of runs, finished or not, with the first; returns the path of the page.
 
-    Runs that differ in their seed alone are averaged; the group of the first run is what the others
-    are compared with. Needs neither data nor TensorFlow.
+    Needs neither data nor TensorFlow.
 
     Raises:
-      UserError: for runs that cannot be read or compared; before anything is written.
+      UserError: for a damaged file of scores; before anything is written.
     """
-    comparison = compared_with_first(with_flops(group_runs(read_runs(folders))))
+    comparison = compared_with_first(with_flops(groups))
     groups = comparison.groups
     # Names of classes stand in pictures too.
     names = [*(group.name for group in groups), *groups[0].runs[0].classes]

@@ -90,7 +90,7 @@ def test_a_run_that_diverged_is_told_and_in_no_mean(reported, tmp_path):
 def test_all_runs_may_have_diverged(reported, tmp_path):
     diverged = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 40)
     (diverged / "diverged.json").write_text('{"step": 41, "reason": "the loss is nan"}')
-    page = write_report([diverged], tmp_path / "out").read_text()
+    page = write_report(group_runs(read_runs([diverged])), tmp_path / "out").read_text()
     assert "<h1>baseline_seed1: diverged at step 41</h1>" in page
     assert "It is in no mean" not in page
     assert (tmp_path / "out" / "training_baseline_seed1.png").exists()
@@ -103,7 +103,7 @@ def test_names_too_long_for_files_are_cut_and_stay_apart(reported, tmp_path):
     folders = [copied(reported / "baseline_seed0", tmp_path / ("x" * 200))]
     folders.append(copied(reported / "baseline_seed0", tmp_path / ("y" + "x" * 199)))
     change(folders[1] / "config.json", schedule__learning_rate=0.00002)
-    write_report(folders, tmp_path / "out")
+    write_report(group_runs(read_runs(folders)), tmp_path / "out")
     names = [path.name for path in (tmp_path / "out").glob("training_*.png")]
     assert len(names) == 2
     assert max(map(len, names)) < 130
@@ -124,11 +124,13 @@ def test_a_run_that_has_just_begun_hides_no_other(reported, tmp_path, log):
     begun = copied(reported / "multigrid_seed0", tmp_path / "begun")
     (begun / "summary.json").unlink()
     (begun / "log.jsonl").write_text(log)
-    page = write_report([reported / "baseline_seed0", begun], tmp_path / "both").read_text()
+    page = write_report(
+        group_runs(read_runs([reported / "baseline_seed0", begun])), tmp_path / "both"
+    ).read_text()
     steps = runs.summary(reported / "multigrid_seed0")["iterations"]
     assert f"begun is not finished and not evaluated yet (step 0 of {steps})." in page
     assert "baseline_seed0: top-1 50.0" in page
-    alone = write_report([begun], tmp_path / "alone").read_text()
+    alone = write_report(group_runs(read_runs([begun])), tmp_path / "alone").read_text()
     assert f"<h1>begun: step 0 of {steps}, not evaluated yet</h1>" in alone
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["report.html"]
 
@@ -168,7 +170,11 @@ def test_videos_of_several_labels_are_compared_by_their_map(reported, tmp_path):
                 if name != "top5" and (name != "top1" or line["kind"] != "train")
             },
         )
-    page = write_report(folders, tmp_path / "out").read_text().replace("\xa0", " ")
+    page = (
+        write_report(group_runs(read_runs(folders)), tmp_path / "out")
+        .read_text()
+        .replace("\xa0", " ")
+    )
     assert "mAP 37.5 % against 25.0 %" in page
     assert "top-1" not in page
     assert (tmp_path / "out" / "accuracy_epochs.png").exists()
