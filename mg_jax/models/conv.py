@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv2d import conv2d, stack_frames
+from mg_jax.models.conv2d import conv2d, conv2d_on_cpu, stack_frames
 from mg_jax.models.parts import parameter
 from mg_jax.models.stem_conv import convolve_7x7_by_2, frames_apart
 
@@ -149,7 +149,7 @@ def convolve(
         kernel_THWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(
             1, height, width, -1, kernel_THWIO.shape[-1]
         )
-    return _convolve_space(x_BTHWC, kernel_THWIO[0], strides[1:])
+    return _convolve_space(x_BTHWC, kernel_THWIO[0], strides[1:], platform)
 
 
 def convolve_3d(
@@ -269,12 +269,13 @@ def convolve_time(
 
 
 def _convolve_space(
-    x_BTHWC: jax.Array, kernel_HWIO: jax.Array, strides: tuple[int, int]
+    x_BTHWC: jax.Array, kernel_HWIO: jax.Array, strides: tuple[int, int], platform: str
 ) -> jax.Array:
     B, T, H, W, C = x_BTHWC.shape
     x_BHWC = x_BTHWC.reshape(B * T, H, W, C)
     pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
-    y = conv2d(x_BHWC, kernel_HWIO, strides, pads)
+    conv = conv2d_on_cpu if platform == "cpu" else conv2d
+    y = conv(x_BHWC, kernel_HWIO, strides, pads)
     return y.reshape(B, T, *y.shape[1:])
 
 

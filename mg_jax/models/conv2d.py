@@ -1,10 +1,17 @@
 """XLA's 2-D convolution, and frames that become its channels."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+# Of the parts of a batch that a kernel's gradient is summed over on CPUs: pixels that one should
+# have at most, their number, and pictures of one where there are few channels.
+_PART_PIXELS, _MOST_PARTS, _LEAST_PICTURES, _FEW_CHANNELS = 2000, 8, 32, 32
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def conv2d(
@@ -24,6 +31,49 @@ def conv2d(
     return lax.conv_general_dilated(
         x_BHWC, kernel_HWIO, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv2d_on_cpu(
+    x_BHWC: jax.Array, kernel_HWIO: jax.Array, strides: tuple[int, int], pads: Pads
+) -> jax.Array:
+    """`conv2d`, with the kernel's gradient as a sum over parts of the batch.
+
+    That gradient is a convolution whose windows are as large as the pictures; over all of them at
+    once XLA's takes up to three times as long (`docs/programs.md`).
+    """
+    return conv2d(x_BHWC, kernel_HWIO, strides, pads)
+
+
+def _forward(x_BHWC, kernel_HWIO, strides, pads):
+    return conv2d(x_BHWC, kernel_HWIO, strides, pads), (x_BHWC, kernel_HWIO)
+
+
+def _backward(strides, pads, kept, g_BHWO):
+    x_BHWC, kernel_HWIO = kept
+    conv = partial(conv2d, strides=strides, pads=pads)
+    (in_x_BHWC,) = jax.linear_transpose(lambda x: conv(x, kernel_HWIO), x_BHWC)(g_BHWO)
+    parts = _parts(x_BHWC.shape, g_BHWO.shape[-1])
+    in_kernel_HWIO = sum(
+        jax.linear_transpose(partial(conv, x), kernel_HWIO)(g)[0]
+        for x, g in zip(jnp.split(x_BHWC, parts), jnp.split(g_BHWO, parts), strict=True)
+    )
+    return in_x_BHWC, in_kernel_HWIO
+
+
+conv2d_on_cpu.defvjp(_forward, _backward)
+
+
+def _parts(shape: tuple[int, int, int, int], features: int) -> int:
+    """Into how many parts a batch of pictures `B H W C` is divided, a power of two."""
+    B, H, W, _ = shape
+    least = _LEAST_PICTURES if features < _FEW_CHANNELS else 1
+    parts = 1
+    while parts < _MOST_PARTS and parts * _PART_PIXELS < B * H * W:
+        if B % (2 * parts) or 2 * parts * least > B:
+            break
+        parts *= 2
+    return parts
 
 
 def stack_frames(x_BTHWC: jax.Array, time: int, stride: int, pad: int | None = None) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv2d import conv2d, stack_frames
+from mg_jax.models.conv2d import conv2d, conv2d_on_cpu, stack_frames
 
 # Bytes of channels come to a multiple of this, or cuDNN makes it so, which takes longer.
 _CHANNEL_BYTES = 16
@@ -27,7 +27,7 @@ def convolve_7x7_by_2(
       kernel_THWIO: t x 7 x 7, with odd t.
       pad_first: pad pixels before frames are stacked, and channels to what tensor cores take. On
         GPUs the convolution then needs no padded copy of the stack, and its gradient none either;
-        on CPUs it takes twice as long.
+        on CPUs, which it is not for, it takes twice as long.
       frames_at_once: n, a divisor of T: so many frames come out side by side as channels, see
         `frames_apart`. They lie under t + n - 1 frames instead of n t, and products of tensor cores
         get wider; what the kernel does not reach is multiplied by zeros.
@@ -51,7 +51,8 @@ def convolve_7x7_by_2(
         more = ((0, 0), (0, -x.shape[-1] % (_CHANNEL_BYTES // x.dtype.itemsize)))
         x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), *more))
         kernel = jnp.pad(kernel, ((0, 0), *more, (0, 0)))
-    y = conv2d(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
+    conv = conv2d if pad_first else conv2d_on_cpu
+    y = conv(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
     return y.reshape(B, T // n, H // 2, W // 2, -1)
 
 
