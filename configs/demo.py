@@ -39,9 +39,9 @@ def get_config(variant: str = ""):
     config.schedule.batch = 8
     config.schedule.videos = 1_024
     config.schedule.learning_rate = 0.008
-    config.schedule.steps = (1560, 2340, 2730)
-    config.schedule.iterations = 3120
-    config.schedule.warmup_iterations = 960
+    config.schedule.steps = (2340, 3510, 4095)
+    config.schedule.iterations = 4680
+    config.schedule.warmup_iterations = 1440
     config.schedule.warmup_learning_rate = 0.001
 
     config.eval.times = 2

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Of the parts of a batch that a kernel's gradient is summed over on CPUs: pixels that one should
-# have at most, their number, and pictures of one where there are few channels.
-_PART_PIXELS, _MOST_PARTS, _LEAST_PICTURES, _FEW_CHANNELS = 2000, 8, 32, 32
+# On CPUs the gradient of a kernel with so many outputs is summed over parts of the batch; a part
+# should have at most so many pixels, and there are at most so many: each has to be compiled.
+_LEAST_FEATURES, _PART_PIXELS, _MOST_PARTS = 32, 2000, 4
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -67,12 +67,10 @@ conv2d_on_cpu.defvjp(_forward, _backward)
 def _parts(shape: tuple[int, int, int, int], features: int) -> int:
     """Into how many parts a batch of pictures `B H W C` is divided, a power of two."""
     B, H, W, _ = shape
-    least = _LEAST_PICTURES if features < _FEW_CHANNELS else 1
     parts = 1
-    while parts < _MOST_PARTS and parts * _PART_PIXELS < B * H * W:
-        if B % (2 * parts) or 2 * parts * least > B:
-            break
-        parts *= 2
+    if features >= _LEAST_FEATURES:
+        while parts < _MOST_PARTS and B % (2 * parts) == 0 and parts * _PART_PIXELS < B * H * W:
+            parts *= 2
     return parts
 
 
