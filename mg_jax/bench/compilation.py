@@ -144,7 +144,7 @@ _COLUMNS = (
     ("step CPU ms", "step_cpu_s", "{:.1f}", 1e3),
     ("step ms", "step_seconds", "{:.1f}", 1e3),
 )
-_HEADER = f"{'program':<34}" + "".join(f"{title:>24}" for title, *_ in _COLUMNS)
+_HEADER = f"{'program':<44}" + "".join(f"{title:>24}" for title, *_ in _COLUMNS)
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
@@ -159,4 +159,4 @@ def _line(name: str, row: dict[str, Any]) -> str:
             old = row["against"][key]
             cell = f"{form.format(unit * old)} to {cell} ({new / old:.2f}x)"
         cells.append(cell)
-    return f"{name:<34}" + "".join(f"{cell:>24}" for cell in cells)
+    return f"{name:<44}" + "".join(f"{cell:>24}" for cell in cells)

@@ -35,7 +35,8 @@ class Program:
 
     def __str__(self) -> str:
         views = f"{self.views} x " if self.views else ""
-        return f"{self.kind} on {self.batch} x {views}{self.frames} x {self.size}^2"
+        sub_batch = f", sub-batch {self.sub_batch}" if self.sub_batch else ""
+        return f"{self.kind} on {self.batch} x {views}{self.frames} x {self.size}^2{sub_batch}"
 
 
 class Executables:

@@ -117,9 +117,8 @@ def _row(config, mesh: Mesh, accelerator: Accelerator, program: Program) -> dict
 
 
 def _line(program: Program, row: dict[str, Any]) -> str:
-    sub_batch = f", sub-batch {program.sub_batch}" if program.sub_batch else ""
     return (
-        f"{f'{program}{sub_batch}':<48} {row['memory_bytes'] / 1e9:>7.3g} GB, at least "
+        f"{program!s:<48} {row['memory_bytes'] / 1e9:>7.3g} GB, at least "
         f"{1e3 * row['at_least_s']:>7.3g} ms"
     )
 

@@ -111,6 +111,7 @@ def test_a_program_that_does_not_fit_is_refused_before_it_is_needed():
     executables.request([large, small])
     assert executables.get(small)(jnp.zeros(100)).sum() == 100
     # The other one is compiled by now, and nobody has asked for it.
-    with pytest.raises(UserError, match=r"train on 1000 x 8 x 32\^2 needs 0.01 GB .* 0.00 GB"):
+    needs = r"train on 1000 x 8 x 32\^2, sub-batch 8 needs 0.01 GB .* 0.00 GB"
+    with pytest.raises(UserError, match=needs):
         executables.check()
     executables.close()
