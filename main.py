@@ -170,10 +170,9 @@ def _preview(config, workdir: pathlib.Path) -> str:
 
 def _report(config: None, workdir: pathlib.Path) -> str:
     check_can_be_made(workdir, "--workdir")
-    from mg_jax.report.groups import group_runs
-    from mg_jax.report.runs import read_runs
-
-    groups = group_runs(read_runs(_paths(_RUNS.value)))
+    with held_signals():
+        from mg_jax.report.groups import read_groups
+    groups = read_groups(_paths(_RUNS.value))
     with held_signals():
         command_line.stay_on_cpu()
         from mg_jax.report.write import write_report

@@ -39,15 +39,16 @@ class Parts:
 def parameter(
     module: nn.Module, name: str, init: nn.initializers.Initializer, shape: tuple[int, ...]
 ) -> jax.Array:
-    """A module's parameter, float32; `init` draws it where there is none yet.
+    """A module's parameter, which `init` draws as float32 when the network is initialised.
 
     `nn.Module.param` does the same, but traces the initialiser each time to compare shapes, which
-    takes a third of the time in which an inference is traced.
+    takes a third of the time in which an inference is traced. That names differ within a module is
+    checked when it is initialised.
 
     Raises:
       ScopeParamShapeError: if the parameter that there is has another shape.
     """
-    if not module.has_variable("params", name):
+    if module.is_initializing() or not module.has_variable("params", name):
         return module.param(name, init, shape, jnp.float32)
     value = module.get_variable("params", name)
     if value.shape != shape:

@@ -1,12 +1,13 @@
 """The stems' convolution, t x 7 x 7 with spatial stride 2, of blocks of 2 x 2 pixels."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv2d import conv2d, conv2d_on_cpu, stack_frames
+from mg_jax.models.conv2d import conv2d, stack_frames
 
 # Bytes of channels come to a multiple of this, or cuDNN makes it so, which takes longer.
 _CHANNEL_BYTES = 16
@@ -19,6 +20,7 @@ def convolve_7x7_by_2(
     pad_first: bool,
     frames_at_once: int = 1,
     by_words: bool = False,
+    conv: Callable[..., jax.Array] = conv2d,
 ) -> jax.Array:
     """A t x 7 x 7 convolution with spatial stride 2, of blocks of 2 x 2 pixels as channels.
 
@@ -27,11 +29,12 @@ def convolve_7x7_by_2(
       kernel_THWIO: t x 7 x 7, with odd t.
       pad_first: pad pixels before frames are stacked, and channels to what tensor cores take. On
         GPUs the convolution then needs no padded copy of the stack, and its gradient none either;
-        on CPUs, which it is not for, it takes twice as long.
+        on CPUs it takes twice as long.
       frames_at_once: n, a divisor of T: so many frames come out side by side as channels, see
         `frames_apart`. They lie under t + n - 1 frames instead of n t, and products of tensor cores
         get wider; what the kernel does not reach is multiplied by zeros.
       by_words: stack numbers of two bytes in pairs, for GPUs.
+      conv: `conv2d`, or a form of it.
 
     Returns:
       `B T/n H/2 W/2 nO`.
@@ -51,7 +54,6 @@ def convolve_7x7_by_2(
         more = ((0, 0), (0, -x.shape[-1] % (_CHANNEL_BYTES // x.dtype.itemsize)))
         x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), *more))
         kernel = jnp.pad(kernel, ((0, 0), *more, (0, 0)))
-    conv = conv2d if pad_first else conv2d_on_cpu
     y = conv(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
     return y.reshape(B, T // n, H // 2, W // 2, -1)
 

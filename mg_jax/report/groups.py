@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import json
+import pathlib
 import re
 import statistics
 
 from mg_jax.errors import UserError
 from mg_jax.metrics import NAMES
 from mg_jax.recipe import variant
-from mg_jax.report.runs import RunRecord
+from mg_jax.report.runs import RunRecord, read_runs
 from mg_jax.workdir.config import result_settings
 from mg_jax.workdir.finished import CLOCKS
 
@@ -113,6 +114,15 @@ class Group:
             count * grid.batch * self.clip_flops[grid.frames, grid.size]
             for grid, count in self.schedule.grid_counts(step).items()
         )
+
+
+def read_groups(folders: list[pathlib.Path]) -> list[Group]:
+    """Reads the work directories of runs, finished or not, and groups them by config.
+
+    Raises:
+      UserError: for runs that cannot be read or compared.
+    """
+    return group_runs(read_runs(folders))
 
 
 def group_runs(runs: list[RunRecord]) -> list[Group]:

@@ -28,21 +28,25 @@ _LONGEST = 100  # letters of a name that go into a file's
 
 
 def write_report(groups: list[Group], workdir: pathlib.Path) -> pathlib.Path:
-    """Compares groups of runs, finished or not, with the first; returns the path of the page.
+    """Compares groups of runs with the first; returns the path of the page.
 
     Needs neither data nor TensorFlow.
+
+    Args:
+      groups: at least one, of runs finished or not.
+      workdir: for the page and its pictures.
 
     Raises:
       UserError: for a damaged file of scores; before anything is written.
     """
     comparison = compared_with_first(with_flops(groups))
-    groups = comparison.groups
+    counted = comparison.groups
     # Names of classes stand in pictures too.
-    names = [*(group.name for group in groups), *groups[0].runs[0].classes]
+    names = [*(group.name for group in counted), *counted[0].runs[0].classes]
     with matplotlib_fonts(names):
-        accuracy = _accuracy_pictures(groups)
-        training = _training_pictures(groups)
-        classes = class_sections(groups, _file_names(groups))
+        accuracy = _accuracy_pictures(counted)
+        training = _training_pictures(counted)
+        classes = class_sections(counted, _file_names(counted))
     if missing := say_missing(names):
         say(missing)
     written = datetime.datetime.now().strftime("%d %B %Y, %H:%M")

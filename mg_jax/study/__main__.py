@@ -78,8 +78,7 @@ def _study(config, workdir: pathlib.Path) -> None:
     check_prepared(config)
     with held_signals():  # what draws the results takes seconds to import
         command_line.stay_on_cpu()  # its runs use the accelerators
-        from mg_jax.report.groups import group_runs
-        from mg_jax.report.runs import read_runs
+        from mg_jax.report.groups import read_groups
         from mg_jax.report.write import write_report
         from mg_jax.study.results import write_results
 
@@ -96,7 +95,7 @@ def _study(config, workdir: pathlib.Path) -> None:
         failed = run_trials(asked, free, report)
         pages = [str(workdir / "study.md"), str(workdir / RESULTS)]
         if ended := [trial.folder for trial in trials if trial.ended]:
-            pages.insert(0, str(write_report(group_runs(read_runs(ended)), workdir)))
+            pages.insert(0, str(write_report(read_groups(ended), workdir)))
         seen = ", ".join(pages)
     if failed:
         more = "these did not finish, the same command goes on: " + "; ".join(failed)

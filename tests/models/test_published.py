@@ -137,10 +137,8 @@ def check_gradients(name):
     loss_fn, inputs, _ = training_step(name, arrays, variables, jnp.float64)
     with jax.enable_x64(True):
         params = jax.tree.map(np.float64, variables["params"])
-        # Not by `xla_options.ONCE`, with which what was read before the input counts. As one
-        # module, which takes a fifth less to compile; other tests keep the other cores busy.
-        options = {**xla_options.CPU, "xla_cpu_parallel_codegen_split_count": 1}
-        grad = jax.jit(jax.grad(loss_fn, has_aux=True), compiler_options=options)
+        # Not by `xla_options.ONCE`, with which what was read before the input counts.
+        grad = jax.jit(jax.grad(loss_fn, has_aux=True), compiler_options=xla_options.ONE_MODULE)
         grads = grad(params, np.float64(inputs))[0]
         norms = gradnorms(grads)
     largest, deviations = max(norms.values()), []

@@ -93,6 +93,14 @@ def test_the_docstring_has_the_schedules_iterations(name):
     assert f"{schedule_from_config(recipe.get_config()).iterations:,}" in recipe.__doc__
 
 
+def test_the_readme_has_the_demos_iterations():
+    recipe = RECIPES["demo"]
+    schedules = [schedule_from_config(recipe.get_config(v)) for v in ("baseline", "multigrid")]
+    baseline, multigrid = (schedule.iterations for schedule in schedules)
+    row = f"| {baseline:,} | {multigrid:,} | {baseline / multigrid:.2f}× |\n"
+    assert row in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "factor", "iterations", "reduction"),
     [

@@ -17,7 +17,7 @@ from mg_jax.report.classes import (
     confusion,
     shown_classes,
 )
-from mg_jax.report.groups import group_runs
+from mg_jax.report.groups import group_runs, read_groups
 from mg_jax.report.runs import read_runs
 from mg_jax.report.write import write_report
 from mg_jax.training.mistakes import confident_mistakes, write_animation
@@ -134,7 +134,7 @@ def test_a_run_keeps_the_scores_that_its_metrics_come_from(undisturbed):
 
 
 def test_the_page_shows_classes_and_mistakes_that_move(undisturbed, tmp_path):
-    path = write_report(group_runs(read_runs([undisturbed[0]])), tmp_path)
+    path = write_report(read_groups([undisturbed[0]]), tmp_path)
     names = {picture.name for picture in tmp_path.glob("*.png")}
     assert {"confusion_run.png", "calibration_run.png"} <= names
     listed = json.loads((undisturbed[0] / "mistakes" / "mistakes.json").read_text())
@@ -162,9 +162,7 @@ def test_of_400_classes_the_page_shows_the_worst_and_of_several_labels_no_accura
     several = scores_of([[0.9, 0.2, 0], [0.8, 0.7, 0], [0.1, 0.6, 0]], np.eye(3), True)
     write_scores(copied(undisturbed[0], tmp_path / "labels"), several)
     change(tmp_path / "labels" / "config.json", schedule__learning_rate=0.5)
-    path = write_report(
-        group_runs(read_runs([tmp_path / "many", tmp_path / "labels"])), tmp_path / "out"
-    )
+    path = write_report(read_groups([tmp_path / "many", tmp_path / "labels"]), tmp_path / "out")
     with browser.shown(path, 390, 844) as (page, _):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         many, labels = (

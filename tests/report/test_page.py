@@ -2,9 +2,8 @@
 
 import pytest
 
-from mg_jax.report.groups import group_runs
+from mg_jax.report.groups import read_groups
 from mg_jax.report.page import format_page
-from mg_jax.report.runs import read_runs
 from mg_jax.report.write import write_report
 from tests import browser, runs
 from tests.reports import LONG, STRANGE, change, copied, unfinished
@@ -47,7 +46,7 @@ def test_fifteen_configs_can_be_told_apart(reported, tmp_path):
     for number in range(15):
         folders.append(copied(reported / "baseline_seed0", tmp_path / f"cell{number}"))
         change(folders[-1] / "config.json", schedule__learning_rate=(number + 1) / 1e5)
-    path = write_report(group_runs(read_runs(folders)), tmp_path / "out")
+    path = write_report(read_groups(folders), tmp_path / "out")
     with browser.shown(path, *browser.SIZES["phone"]) as (page, _):
         assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
         marks = "[...document.querySelectorAll('.overview tbody .chip')].map(e => e.outerHTML)"
@@ -134,7 +133,7 @@ def test_names_are_shown_as_they_are_and_several_configs_have_an_overview(report
 
 def test_a_run_that_has_just_begun_has_a_page_of_its_own(reported, tmp_path):
     begun = unfinished(reported / "real", tmp_path / "begun", 3)
-    path = write_report(group_runs(read_runs([begun])), tmp_path / "out")
+    path = write_report(read_groups([begun]), tmp_path / "out")
     assert path == tmp_path / "out" / "report.html"
     with browser.shown(path, 390, 844) as (page, _):
         assert page.locator("h1").inner_text() == "begun: step 3 of 72, not evaluated yet"

@@ -16,7 +16,7 @@ from mg_jax.errors import UserError
 from mg_jax.report.comparison import compared_with_first
 from mg_jax.report.curves import Axis, accuracy_curves, training_curve
 from mg_jax.report.figures import line_style
-from mg_jax.report.groups import Spread, group_runs
+from mg_jax.report.groups import Spread, group_runs, read_groups
 from mg_jax.report.runs import read_runs, run_names
 from mg_jax.report.sentences import caveats, headline
 from mg_jax.report.table import main_table
@@ -90,7 +90,7 @@ def test_a_run_that_diverged_is_told_and_in_no_mean(reported, tmp_path):
 def test_all_runs_may_have_diverged(reported, tmp_path):
     diverged = unfinished(reported / "baseline_seed1", tmp_path / "baseline_seed1", 40)
     (diverged / "diverged.json").write_text('{"step": 41, "reason": "the loss is nan"}')
-    page = write_report(group_runs(read_runs([diverged])), tmp_path / "out").read_text()
+    page = write_report(read_groups([diverged]), tmp_path / "out").read_text()
     assert "<h1>baseline_seed1: diverged at step 41</h1>" in page
     assert "It is in no mean" not in page
     assert (tmp_path / "out" / "training_baseline_seed1.png").exists()
@@ -103,7 +103,7 @@ def test_names_too_long_for_files_are_cut_and_stay_apart(reported, tmp_path):
     folders = [copied(reported / "baseline_seed0", tmp_path / ("x" * 200))]
     folders.append(copied(reported / "baseline_seed0", tmp_path / ("y" + "x" * 199)))
     change(folders[1] / "config.json", schedule__learning_rate=0.00002)
-    write_report(group_runs(read_runs(folders)), tmp_path / "out")
+    write_report(read_groups(folders), tmp_path / "out")
     names = [path.name for path in (tmp_path / "out").glob("training_*.png")]
     assert len(names) == 2
     assert max(map(len, names)) < 130
@@ -125,12 +125,12 @@ def test_a_run_that_has_just_begun_hides_no_other(reported, tmp_path, log):
     (begun / "summary.json").unlink()
     (begun / "log.jsonl").write_text(log)
     page = write_report(
-        group_runs(read_runs([reported / "baseline_seed0", begun])), tmp_path / "both"
+        read_groups([reported / "baseline_seed0", begun]), tmp_path / "both"
     ).read_text()
     steps = runs.summary(reported / "multigrid_seed0")["iterations"]
     assert f"begun is not finished and not evaluated yet (step 0 of {steps})." in page
     assert "baseline_seed0: top-1 50.0" in page
-    alone = write_report(group_runs(read_runs([begun])), tmp_path / "alone").read_text()
+    alone = write_report(read_groups([begun]), tmp_path / "alone").read_text()
     assert f"<h1>begun: step 0 of {steps}, not evaluated yet</h1>" in alone
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["report.html"]
 
@@ -170,11 +170,7 @@ def test_videos_of_several_labels_are_compared_by_their_map(reported, tmp_path):
                 if name != "top5" and (name != "top1" or line["kind"] != "train")
             },
         )
-    page = (
-        write_report(group_runs(read_runs(folders)), tmp_path / "out")
-        .read_text()
-        .replace("\xa0", " ")
-    )
+    page = write_report(read_groups(folders), tmp_path / "out").read_text().replace("\xa0", " ")
     assert "mAP 37.5 % against 25.0 %" in page
     assert "top-1" not in page
     assert (tmp_path / "out" / "accuracy_epochs.png").exists()
@@ -374,6 +370,19 @@ def test_the_command_line_says_what_is_wrong(tmp_path, arguments, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_refuses_what_is_no_run_before_it_loads_what_takes_seconds(tmp_path):
+    code = (
+        "import runpy, sys\n"
+        "for name in ('jax', 'matplotlib', 'sklearn', 'tensorflow'):\n"
+        "    sys.modules[name] = None\n"
+        "sys.argv = ['main.py', '--mode=report', '--runs=nowhere', '--workdir=nothing']\n"
+        "runpy.run_path('main.py', run_name='__main__')\n"
+    )
+    status, output = runs.ended(runs.launch("-c", code))
+    assert status == 1
+    assert "error: nowhere is not there; give the work directories of runs" in output
 
 
 def test_finished_runs_are_printed_side_by_side(reported):
