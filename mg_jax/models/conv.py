@@ -15,18 +15,17 @@ paper's models is flat in time (1 x k x k), flat in space (k x 1 x 1) or the fas
    as they then do for 1 x 1 x 1.
 
 On CPUs XLA is slow in the gradient of a k x 1 x 1 kernel, so there these are matrix products, as
-1 x 1 x 1 is everywhere; and in that of others over many pictures, see `conv2d_on_cpu`.
+1 x 1 x 1 is everywhere.
 """
 
 import math
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mg_jax.models.conv2d import conv2d, conv2d_on_cpu, stack_frames
+from mg_jax.models.conv2d import conv2d, stack_frames
 from mg_jax.models.parts import parameter
 from mg_jax.models.stem_conv import convolve_7x7_by_2, frames_apart
 
@@ -115,7 +114,6 @@ def convolve(
       `B T' H' W' O`, with T' = ceil(T / stride) and so on; not cut apart, `B T'/n H' W' nO`.
     """
     time, height, width = kernel_THWIO.shape[:3]
-    conv = conv2d_on_cpu if platform == "cpu" else conv2d
     if platform == "cpu" and height == width == 1:
         for axis in (2, 3):
             x_BTHWC = lax.slice_in_dim(x_BTHWC, 0, None, strides[axis - 1], axis)
@@ -140,7 +138,6 @@ def convolve(
             pad_first=platform != "cpu",
             frames_at_once=at_once,
             by_words=platform == "gpu" and time > 1,
-            conv=conv,
         )
         return frames_apart(y_BTHWN, at_once) if cut_apart else y_BTHWN
     if platform != "cpu" and kernel_THWIO.shape[:3] == (1, 3, 3) and strides == (1, 1, 1):
@@ -152,7 +149,7 @@ def convolve(
         kernel_THWIO = kernel_THWIO.transpose(1, 2, 0, 3, 4).reshape(
             1, height, width, -1, kernel_THWIO.shape[-1]
         )
-    return _convolve_space(x_BTHWC, kernel_THWIO[0], strides[1:], conv)
+    return _convolve_space(x_BTHWC, kernel_THWIO[0], strides[1:])
 
 
 def convolve_3d(
@@ -272,12 +269,12 @@ def convolve_time(
 
 
 def _convolve_space(
-    x_BTHWC: jax.Array, kernel_HWIO: jax.Array, strides: tuple[int, int], conv: Callable
+    x_BTHWC: jax.Array, kernel_HWIO: jax.Array, strides: tuple[int, int]
 ) -> jax.Array:
     B, T, H, W, C = x_BTHWC.shape
     x_BHWC = x_BTHWC.reshape(B * T, H, W, C)
     pads = tuple((k // 2, k // 2) for k in kernel_HWIO.shape[:2])
-    y = conv(x_BHWC, kernel_HWIO, strides, pads)
+    y = conv2d(x_BHWC, kernel_HWIO, strides, pads)
     return y.reshape(B, T, *y.shape[1:])
 
 

@@ -1,6 +1,5 @@
 """The stems' convolution, t x 7 x 7 with spatial stride 2, of blocks of 2 x 2 pixels."""
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -20,7 +19,6 @@ def convolve_7x7_by_2(
     pad_first: bool,
     frames_at_once: int = 1,
     by_words: bool = False,
-    conv: Callable[..., jax.Array] = conv2d,
 ) -> jax.Array:
     """A t x 7 x 7 convolution with spatial stride 2, of blocks of 2 x 2 pixels as channels.
 
@@ -34,7 +32,6 @@ def convolve_7x7_by_2(
         `frames_apart`. They lie under t + n - 1 frames instead of n t, and products of tensor cores
         get wider; what the kernel does not reach is multiplied by zeros.
       by_words: stack numbers of two bytes in pairs, for GPUs.
-      conv: `conv2d`, or a form of it.
 
     Returns:
       `B T/n H/2 W/2 nO`.
@@ -54,7 +51,7 @@ def convolve_7x7_by_2(
         more = ((0, 0), (0, -x.shape[-1] % (_CHANNEL_BYTES // x.dtype.itemsize)))
         x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), *more))
         kernel = jnp.pad(kernel, ((0, 0), *more, (0, 0)))
-    y = conv(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
+    y = conv2d(x.reshape(B * T // n, h, w, -1), kernel, (1, 1), (pairs, pairs))
     return y.reshape(B, T // n, H // 2, W // 2, -1)
 
 

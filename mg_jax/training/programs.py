@@ -103,7 +103,7 @@ def run_options(config, mesh: Mesh) -> Options:
 
 
 def compile_lowered(
-    config, mesh: Mesh, lowered: jax.stages.Lowered, more: dict[str, bool | int | str] | None = None
+    config, mesh: Mesh, lowered: jax.stages.Lowered, more: Options | None = None
 ) -> jax.stages.Compiled:
     """A program of `lower_program`, compiled as a run does.
 
