@@ -6,6 +6,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from mg_jax.accelerators.compilation import compile_absent
+from mg_jax.models.conv2d import conv2d
 from mg_jax.runtime import parallel, xla_options
 from tests import absent
 
@@ -22,6 +23,18 @@ def test_on_accelerators_only_deterministic_programs_for_gpus_have_options(monke
 def test_this_version_of_xla_knows_the_options_for_cpus():
     for options in (xla_options.for_run("cpu", deterministic=False), xla_options.ONCE):
         jax.jit(jnp.tanh, compiler_options=options)(1.0)
+
+
+def test_only_sums_are_left_to_other_libraries():
+    def loss(x_BHWC, kernel_HWIO):
+        return conv2d(x_BHWC, kernel_HWIO, (1, 1), ((1, 1), (1, 1))).sum((0, 1, 2)).max()
+
+    shapes = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((64, 28, 28, 64), (3, 3, 64, 64)))
+    grad = jax.jit(jax.value_and_grad(loss, (0, 1)), compiler_options=xla_options.CPU)
+    text = grad.lower(*shapes).compile().as_text()
+    _, entry = text.split("\nENTRY")
+    assert 0 < text.count(" convolution(") == entry.count(" convolution(")
+    assert "kind=kCustom" in entry  # a call of a library
 
 
 @pytest.mark.parametrize("value", ["=4", " 4", ""])
