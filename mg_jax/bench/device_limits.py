@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+
+from mg_jax.runtime import xla_options
 
 _ROUNDS = 5
 # Side of the matrices and elements of the vector, on a CPU and on an accelerator, to fill it.
@@ -17,7 +20,9 @@ _PRODUCTS = 8
 
 
 def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
-    """Peak rates of all devices together, extrapolated from one measured alone.
+    """Peak rates of all devices together, with a run's options of XLA.
+
+    They are extrapolated from one device, measured alone.
 
     Args:
       dtype: of the matrices.
@@ -30,11 +35,12 @@ def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
     on_cpu = device.platform == "cpu"
     count = 1 if on_cpu else mesh.size  # the devices of one CPU share it
     side, elements = _CPU_SIZES if on_cpu else _ACCELERATOR_SIZES
+    options = xla_options.for_run(device.platform, deterministic=False)
     with jax.default_device(device):
         a = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype) / side**0.5
         x = jnp.zeros(elements, jnp.float32)
 
-        @jax.jit
+        @partial(jax.jit, compiler_options=options or None)
         def multiply(a):
             product = a
             for _ in range(_PRODUCTS):
