@@ -29,6 +29,7 @@ from mg_jax.models.pooling import max_pool_3x3
 from mg_jax.models.precision import at_least_float32
 from mg_jax.models.stem_conv import convolve_7x7_by_2, frames_apart
 from mg_jax.recipe import schedule_from_config
+from mg_jax.runtime import xla_options
 
 Form = Callable[..., jax.Array]
 _ROUNDS = 5
@@ -177,12 +178,15 @@ def _automatic_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
 def _seconds(shape: tuple[int, ...], forms: dict[str, tuple], dtype: str) -> dict[str, float]:
     """Median time of a forward and backward pass of each form, measured in turns."""
     calls, seconds = {}, {form: [] for form in forms}
+    options = xla_options.for_run(jax.default_backend(), deterministic=False)
     for form, (function, *parameters) in forms.items():
         keys = iter(jax.random.split(jax.random.key(0), 2 + len(parameters)))
         inputs = [jax.random.normal(next(keys), s).astype(dtype) for s in (shape, *parameters)]
         out = jax.eval_shape(function, *inputs)
         gradient = jax.random.normal(next(keys), out.shape).astype(dtype)
-        calls[form] = partial(jax.jit(partial(_both, function)), gradient, *inputs)
+        calls[form] = partial(
+            jax.jit(partial(_both, function), compiler_options=options or None), gradient, *inputs
+        )
         jax.block_until_ready(calls[form]())
     for _ in range(_ROUNDS):
         for form, call in calls.items():

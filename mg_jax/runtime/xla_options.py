@@ -13,8 +13,8 @@ import jax
 Options = dict[str, bool | int | str]
 
 CPU: Options = {
-    # YNNPACK for sums alone. XLA would take its convolutions and products too, which leave cores
-    # idle.
+    # By default XLA leaves sums, products and convolutions to YNNPACK, whose convolutions keep a
+    # core idle and whose products gain nothing here (docs/programs.md has the times).
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
 }
 if jax.__version_info__ < (0, 11):  # which knows no other emitters
@@ -23,7 +23,7 @@ if jax.__version_info__ < (0, 11):  # which knows no other emitters
 # What is large and of float64 compiles in a fifth fewer CPU seconds, on one core.
 ONE_MODULE = {**CPU, "xla_cpu_parallel_codegen_split_count": 1}
 # What runs once compiles in a fifth of the time.
-ONCE = {**CPU, "xla_backend_optimization_level": 0}
+_ONCE = {"xla_backend_optimization_level": 0}
 
 # `run.deterministic` on GPUs; programs for CPUs and TPUs give the same bits as they are.
 DETERMINISTIC = {
@@ -58,6 +58,11 @@ def for_run(platform: str, *, deterministic: bool) -> Options:
     """
     options = {"cpu": CPU, "gpu": DETERMINISTIC if deterministic else {}}
     return _not_in_environment(options.get(platform, {}))
+
+
+def for_once(platform: str) -> Options:
+    """The options of programs that run once, such as one that draws parameters; as `for_run`."""
+    return {**_not_in_environment(_ONCE), **for_run(platform, deterministic=False)}
 
 
 def for_absent(platform: str, *, deterministic: bool) -> Options:

@@ -34,7 +34,7 @@ from mg_jax.errors import UserError
 from mg_jax.input.prepared import with_classes
 from mg_jax.machine.folder import did_you_mean_beside
 from mg_jax.tools import command_line
-from mg_jax.training.state import init_variables
+from mg_jax.training.state import draw_variables, init_variables
 from mg_jax.weights.files import write_tensors
 from mg_jax.weights.layout import to_tensors
 from mg_jax.weights.load import load_weights
@@ -67,11 +67,9 @@ def convert(config, source: pathlib.Path, target: pathlib.Path) -> str:
     except OSError as error:
         raise UserError(f"--output={target} cannot be written: {error}") from error
 
-    def initialise():
-        return init_variables(config)
-
-    loaded = load_weights(source, jax.eval_shape(initialise), config=config)
-    variables = loaded.variables(lambda: jax.device_get(jax.jit(initialise)()))
+    shapes = jax.eval_shape(lambda: init_variables(config))
+    loaded = load_weights(source, shapes, config=config)
+    variables = loaded.variables(lambda: draw_variables(config))
     write_tensors(target, to_tensors(variables))
     return f"{loaded.account}\nwritten to {target}"
 

@@ -1,5 +1,6 @@
 """Pooled features of videos, what the classifier gets: `--mode=features`."""
 
+import functools
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from mg_jax.tools.predict import CLASSIFIER, checked, weights
 from mg_jax.tools.predict_many import account, check_any_read, scored
 from mg_jax.tools.raw_videos import RawVideo, find_videos, read_videos
 from mg_jax.training.preprocess import normalize
+from mg_jax.training.programs import options_here
 
 
 def write_features(
@@ -89,7 +91,7 @@ def pooler(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarr
     """What gives the features `V C` float32 of a video's views `V T h h 3` uint8."""
     model = create_model(config.model, train=False)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=options_here(config) or None)
     def step(variables, clips_BTHWC):
         found = []
 

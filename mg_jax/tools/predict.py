@@ -17,7 +17,8 @@ from mg_jax.runtime.program_cache import cache_programs
 from mg_jax.tools.checks import check_weights
 from mg_jax.tools.raw_videos import read_video
 from mg_jax.training.evaluation_step import view_scores
-from mg_jax.training.state import init_variables
+from mg_jax.training.programs import options_here
+from mg_jax.training.state import draw_variables, init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
 from mg_jax.workdir.checkpoint import read_best
@@ -74,7 +75,10 @@ def scorer(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarr
     """What gives the scores `K` float32 of a video's views `V T h h 3` uint8."""
     model = create_model(config.model, train=False)
     multi_label = config.data.multi_label
-    step = jax.jit(functools.partial(view_scores, model, data=config.data))
+    step = jax.jit(
+        functools.partial(view_scores, model, data=config.data),
+        compiler_options=options_here(config) or None,
+    )
     variables = jax.device_put(variables)
 
     def score(views_VTHWC: np.ndarray) -> np.ndarray:
@@ -115,10 +119,7 @@ def weights(
             "--config.model.num_classes as they were trained"
         )
     if not classifier:
-        variables = loaded.variables(
-            lambda: jax.device_get(jax.jit(lambda: init_variables(config))())
-        )
-        return str(loaded.account), variables, None
+        return str(loaded.account), loaded.variables(lambda: draw_variables(config)), None
     classes = read_classes(path) if path.is_dir() else _data_set_classes(config)
     return str(loaded.account), to_variables(loaded.tensors), classes
 

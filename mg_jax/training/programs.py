@@ -102,6 +102,11 @@ def run_options(config, mesh: Mesh) -> Options:
     return xla_options.for_run(parallel.platform(mesh), deterministic=config.run.deterministic)
 
 
+def options_here(config) -> Options:
+    """The options of XLA for programs on the default devices, outside a run."""
+    return xla_options.for_run(jax.default_backend(), deterministic=config.run.deterministic)
+
+
 def compile_lowered(
     config, mesh: Mesh, lowered: jax.stages.Lowered, more: Options | None = None
 ) -> jax.stages.Compiled:

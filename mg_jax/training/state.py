@@ -25,11 +25,19 @@ def create_state(config, mesh: Mesh) -> TrainState:
     """
     sharding = jax.sharding.NamedSharding(mesh, parallel.REPLICATED)
     made_from = f"{settings_in_programs(config)}\n{mesh.axis_names}"
-    kept = KeptPrograms(made_from, list(mesh.devices.flat), xla_options.ONCE)
+    options = xla_options.for_once(parallel.platform(mesh))
+    kept = KeptPrograms(made_from, list(mesh.devices.flat), options)
     seed = program_seed(config.seed)
     init = jax.jit(partial(_init_state, config), out_shardings=sharding)
     program, _ = kept.lower("initial state", partial(init.lower, seed))()
     return program(seed)
+
+
+def draw_variables(config) -> dict[str, Any]:
+    """Newly initialised variables of the config's network, in host memory."""
+    options = xla_options.for_once(jax.default_backend())
+    draw = jax.jit(lambda: init_variables(config), compiler_options=options)
+    return jax.device_get(draw())
 
 
 def state_shapes(config) -> TrainState:

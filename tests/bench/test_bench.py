@@ -72,7 +72,7 @@ def with_gradients(function, rng, *arrays):
         y, backward = jax.vjp(function, *arrays)
         return [y, *backward(cotangent)]
 
-    return jax.jit(both, compiler_options=xla_options.ONCE)(*arrays)
+    return jax.jit(both, compiler_options=xla_options.for_once("cpu"))(*arrays)
 
 
 def test_all_forms_of_a_block_are_the_same_function():

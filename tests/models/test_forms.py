@@ -32,7 +32,7 @@ def with_gradients(functions, cotangent, *arguments):
         pairs = (jax.vjp(function, *arguments) for function in functions)
         return [(result, pull(cotangent)) for result, pull in pairs]
 
-    return jax.jit(all_of, compiler_options=xla_options.ONCE)(*arguments)
+    return jax.jit(all_of, compiler_options=xla_options.for_once("cpu"))(*arguments)
 
 
 KERNELS = [(1, 1, 1), (1, 7, 7), (1, 3, 3), (7, 1, 1), (3, 1, 1), (5, 7, 7)]
@@ -114,7 +114,7 @@ def test_a_stage_for_gpus_is_the_one_for_cpus(frames, taps):
     # The last norm of each block starts at zero.
     params = jax.tree.map(lambda p: p + rng.normal(size=p.shape) / 10, variables["params"])
 
-    @partial(jax.jit, static_argnums=2, compiler_options=xla_options.ONCE)
+    @partial(jax.jit, static_argnums=2, compiler_options=xla_options.for_once("cpu"))
     @partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
     def loss(params, x, platform):
         given = {**variables, "params": params}
@@ -145,7 +145,7 @@ def test_a_stem_for_gpus_is_the_one_for_cpus(pad_pool):
 
     variables = initialised(stem("cpu"), x)
 
-    @partial(jax.jit, static_argnums=1, compiler_options=xla_options.ONCE)
+    @partial(jax.jit, static_argnums=1, compiler_options=xla_options.for_once("cpu"))
     @partial(jax.value_and_grad, has_aux=True)
     def loss(params, platform):
         given = {**variables, "params": params}

@@ -85,7 +85,8 @@ def test_one_set_of_variables_serves_all_grids_and_both_dtypes_which_stay_close(
     for frames, size, dtype in [(4, 45, "float32"), (8, 32, "float32"), (8, 32, "bfloat16")]:
         model = create_model(model_config(name=name, dtype=dtype), train=True, sub_batch=4)
         apply = jax.jit(
-            partial(model.apply, mutable=["batch_stats"]), compiler_options=xla_options.ONCE
+            partial(model.apply, mutable=["batch_stats"]),
+            compiler_options=xla_options.for_once("cpu"),
         )
         logits, updated = apply(variables, clips_BTHWC[:, :frames, :size, :size])
         assert logits.shape == (4, 7)

@@ -143,7 +143,7 @@ def test_gradients_are_those_of_the_definition(sub_batch):
         def loss(*inputs):
             return jnp.sum(jnp.sin(norm(*inputs)) * weights)
 
-        return jax.jit(jax.grad(loss, (0, 1, 2)), compiler_options=xla_options.ONCE)
+        return jax.jit(jax.grad(loss, (0, 1, 2)), compiler_options=xla_options.for_once("cpu"))
 
     def ours(x, scale, bias):
         return batch_norm(x, scale, bias, sub_batch, None, 1e-5)[0]
@@ -161,7 +161,7 @@ def test_gradients_are_those_of_the_definition(sub_batch):
 def test_gradients_of_constant_clips_are_finite():
     x, scale = jnp.full((4, *SHAPE), 3.0), jnp.ones(5)
     loss = jax.grad(lambda x: batch_norm(x, scale, scale, 2, None, 1e-5)[0].sum())
-    gradient = jax.jit(loss, compiler_options=xla_options.ONCE)(x)
+    gradient = jax.jit(loss, compiler_options=xla_options.for_once("cpu"))(x)
     assert np.all(np.isfinite(gradient))
 
 
@@ -224,7 +224,7 @@ def test_a_product_is_normalised_as_if_it_had_been_computed_first(sub_batch):
     inputs = x, kernel, scale, bias
     given = rng.normal(size=(*x.shape[:-1], 12)).astype(np.float32)
 
-    @partial(jax.jit, static_argnums=0, compiler_options=xla_options.ONCE)
+    @partial(jax.jit, static_argnums=0, compiler_options=xla_options.for_once("cpu"))
     def with_gradients(function, *inputs):
         results, pull = jax.vjp(function, *inputs)
         return results, pull((given, *map(jnp.zeros_like, results[1:])))

@@ -137,7 +137,7 @@ def check_gradients(name):
     loss_fn, inputs, _ = training_step(name, arrays, variables, jnp.float64)
     with jax.enable_x64(True):
         params = jax.tree.map(np.float64, variables["params"])
-        # Not by `xla_options.ONCE`, with which what was read before the input counts.
+        # Not by `xla_options.for_once`, with which what was read before the input counts.
         grad = jax.jit(jax.grad(loss_fn, has_aux=True), compiler_options=xla_options.ONE_MODULE)
         grads = grad(params, np.float64(inputs))[0]
         norms = gradnorms(grads)

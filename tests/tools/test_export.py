@@ -98,7 +98,9 @@ def test_jax_loads_it_for_cpus_gpus_and_tpus(exported):
 def network_of(config):
     """A network whose weights are all drawn, and its scores."""
     rng = np.random.default_rng(0)
-    initialise = jax.jit(lambda: init_variables(config), compiler_options=xla_options.ONCE)
+    initialise = jax.jit(
+        lambda: init_variables(config), compiler_options=xla_options.for_once("cpu")
+    )
     variables = jax.tree.map(np.asarray, initialise())
     variables = jax.tree.map(
         lambda x: x if x.any() else rng.normal(0, 0.2, x.shape).astype(np.float32), variables

@@ -32,7 +32,7 @@ def frame_HWC():
 @pytest.fixture(scope="module")
 def applied(frame_HWC):
     """Applies an operation by name to a clip of equal frames and returns the one frame."""
-    jitted = jax.jit(apply, compiler_options=xla_options.ONCE)
+    jitted = jax.jit(apply, compiler_options=xla_options.for_once("cpu"))
 
     def one(name, share, sign=1.0):
         clip_THWC = np.stack([frame_HWC] * T)
@@ -254,7 +254,7 @@ def test_at_no_strength_nothing_changes(config):
     batch = random_batch(0, 4)
     applied = jax.jit(
         lambda batch: pixels(config, 16 * config.batch, batch, config.seed),
-        compiler_options=xla_options.ONCE,
+        compiler_options=xla_options.for_once("cpu"),
     )
     clips, label_BK = applied(batch)
     for setting in ("rand_layers", "mixup", "cutmix", "erase", "brightness", "contrast"):

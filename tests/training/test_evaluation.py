@@ -75,7 +75,9 @@ def test_precise_statistics_are_the_mean_over_batches_with_the_current_parameter
         ((grid, i * grid.batch) for i in range(config.eval.precise_bn_batches)),
     )
     model = create_model(config.model, train=True, sub_batch=grid.sub_batch, momentum=0.0)
-    apply = jax.jit(partial(model.apply, mutable="batch_stats"), compiler_options=xla_options.ONCE)
+    apply = jax.jit(
+        partial(model.apply, mutable="batch_stats"), compiler_options=xla_options.for_once("cpu")
+    )
     stats = []
     for batch in batches.as_numpy_iterator():
         clips = np.where(
@@ -99,7 +101,7 @@ def test_metrics_average_the_softmax_over_views_and_count_each_video_once(opened
         session, state.replace(batch_stats=stats), evaluation_views(config, clips, crops)
     )
     apply = jax.jit(
-        create_model(config.model, train=False).apply, compiler_options=xla_options.ONCE
+        create_model(config.model, train=False).apply, compiler_options=xla_options.for_once("cpu")
     )
     views = evaluation_views(config, clips, crops)
     videos = view_batches(data.evaluation, views, batch=1)
@@ -140,7 +142,7 @@ def test_with_several_labels_scores_are_the_maximum_over_views_of_sigmoids(opene
     stats = precise_batch_stats(session, state, session.schedule.phases[-1].grids[-1])
     found = evaluate(multi, state.replace(batch_stats=stats), evaluation_views(config, 3, 1))
     apply = jax.jit(
-        create_model(config.model, train=False).apply, compiler_options=xla_options.ONCE
+        create_model(config.model, train=False).apply, compiler_options=xla_options.for_once("cpu")
     )
     split = data.evaluation
     scores = []

@@ -45,7 +45,9 @@ def published(tmp_path_factory, torch):
 
 def logits_of(config, variables, clips_BTHWC):
     model = create_model(config.model, train=False)
-    return jax.jit(model.apply, compiler_options=xla_options.ONCE)(variables, clips_BTHWC)
+    return jax.jit(model.apply, compiler_options=xla_options.for_once("cpu"))(
+        variables, clips_BTHWC
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
