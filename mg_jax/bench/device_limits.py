@@ -40,7 +40,7 @@ def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
         a = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype) / side**0.5
         x = jnp.zeros(elements, jnp.float32)
 
-        @partial(jax.jit, compiler_options=options or None)
+        @partial(jax.jit, compiler_options=options)
         def multiply(a):
             product = a
             for _ in range(_PRODUCTS):
@@ -48,7 +48,7 @@ def measure(dtype: str, mesh: Mesh) -> dict[str, Any]:
             return product
 
         multiply_s = _fastest(multiply, a)
-        copy_s = _fastest(jax.jit(lambda x: x + 1, compiler_options=options or None), x)
+        copy_s = _fastest(jax.jit(lambda x: x + 1, compiler_options=options), x)
     return {
         "device": device.device_kind,
         "devices": mesh.size,

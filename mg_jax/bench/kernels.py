@@ -185,7 +185,7 @@ def _seconds(shape: tuple[int, ...], forms: dict[str, tuple], dtype: str) -> dic
         out = jax.eval_shape(function, *inputs)
         gradient = jax.random.normal(next(keys), out.shape).astype(dtype)
         calls[form] = partial(
-            jax.jit(partial(_both, function), compiler_options=options or None), gradient, *inputs
+            jax.jit(partial(_both, function), compiler_options=options), gradient, *inputs
         )
         jax.block_until_ready(calls[form]())
     for _ in range(_ROUNDS):

@@ -91,7 +91,7 @@ def pooler(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarr
     """What gives the features `V C` float32 of a video's views `V T h h 3` uint8."""
     model = create_model(config.model, train=False)
 
-    @functools.partial(jax.jit, compiler_options=options_here(config) or None)
+    @functools.partial(jax.jit, compiler_options=options_here(config))
     def step(variables, clips_BTHWC):
         found = []
 

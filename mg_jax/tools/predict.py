@@ -77,7 +77,7 @@ def scorer(config, variables: dict[str, Any]) -> Callable[[np.ndarray], np.ndarr
     multi_label = config.data.multi_label
     step = jax.jit(
         functools.partial(view_scores, model, data=config.data),
-        compiler_options=options_here(config) or None,
+        compiler_options=options_here(config),
     )
     variables = jax.device_put(variables)
 
