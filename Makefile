@@ -74,12 +74,13 @@ test-newest:
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev $(VENV)/compilers
 
-# Renews requirements.lock: one file for all Pythons and machines.
+# Renews requirements.lock: one file for all Pythons and machines, and where it can be one version of
+# each package, so that what was measured with one Python holds with the others.
 lock: $(VENV)/python
 	$(INSTALL) uv
-	$(RUN) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
-	  --custom-compile-command "make lock" requirements-dev.txt requirements-gpu.txt \
-	  -o requirements.lock
+	$(RUN) -m uv pip compile --quiet --upgrade --universal --fork-strategy fewest \
+	  --python-version 3.11 --no-annotate --custom-compile-command "make lock" \
+	  requirements-dev.txt requirements-gpu.txt -o requirements.lock
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

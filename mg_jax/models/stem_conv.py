@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from mg_jax.models.conv2d import conv2d, stack_frames
@@ -43,8 +44,10 @@ def convolve_7x7_by_2(
     if pad_first:
         x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (0, 0), (4, 2), (4, 2), (0, 0)))
     h, w = x_BTHWC.shape[2] // 2, x_BTHWC.shape[3] // 2
-    in_pairs = by_words and x_BTHWC.dtype.itemsize == 2
-    stack = _stack_blocks_by_words if in_pairs else _stack_blocks
+    if by_words and x_BTHWC.dtype.itemsize == 2:
+        stack = _stack_blocks_by_words
+    else:
+        stack = _stack_blocks if pad_first else _gather_blocks
     x = stack(x_BTHWC, time + n - 1, n, time // 2)
     kernel = _kernel_of_blocks(kernel_THWIO, n)
     if pad_first:
@@ -74,9 +77,23 @@ def frames_apart(x_BTHWN: jax.Array, frames: int) -> jax.Array:
 
 def _stack_blocks(x_BTHWC: jax.Array, time: int, stride: int, pad: int) -> jax.Array:
     """`stack_frames` of frames whose blocks of 2 x 2 pixels are channels, `B T/n H/2 W/2 4tC`."""
+    return stack_frames(_blocks(x_BTHWC), time, stride, pad)
+
+
+def _gather_blocks(x_BTHWC: jax.Array, time: int, stride: int, pad: int) -> jax.Array:
+    """`_stack_blocks` as a gather: on CPUs XLA puts a concatenation together anew for each use."""
+    T = x_BTHWC.shape[1]
+    x = _blocks(jnp.pad(x_BTHWC, ((0, 0), (pad, pad), (0, 0), (0, 0), (0, 0))))
+    frames = np.arange(0, T, stride)[:, None] + np.arange(time)
+    x = x[:, frames].transpose(0, 1, 3, 4, 2, 5)
+    return x.reshape(*x.shape[:4], -1)
+
+
+def _blocks(x_BTHWC: jax.Array) -> jax.Array:
+    """Blocks of 2 x 2 pixels as channels, `B T H/2 W/2 4C`."""
     B, T, H, W, C = x_BTHWC.shape
     x = x_BTHWC.reshape(B, T, H // 2, 2, W // 2, 2, C).transpose(0, 1, 2, 4, 3, 5, 6)
-    return stack_frames(x.reshape(B, T, H // 2, W // 2, 4 * C), time, stride, pad)
+    return x.reshape(B, T, H // 2, W // 2, 4 * C)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
