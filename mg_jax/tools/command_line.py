@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from absl import flags
 from ml_collections import config_flags
 
-from mg_jax.errors import UserError, did_you_mean, text_of
+from mg_jax.errors import UserError, did_you_mean, near_name, text_of
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
 from mg_jax.machine.folder import did_you_mean_beside
 
@@ -64,6 +64,8 @@ def _fault_of_recipe(error: BaseException | None) -> str:
 
 def _fault_of_arguments(error: Exception) -> str:
     """What is wrong with a command line, in one sentence."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return f"unknown flag --{error.flagname}{_meant(error.flagname)}"
     if isinstance(error, (KeyError, AttributeError)):
         reason = _words(error)
         if "get_config" in reason:
@@ -75,6 +77,16 @@ def _fault_of_arguments(error: Exception) -> str:
     # In between ml_collections shows a traceback.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return _plain(" ".join(dict.fromkeys((lines[0], lines[-1]))))
+
+
+def _meant(name: str) -> str:
+    """The end of a message about an unknown flag: which one was meant, if one is near."""
+    section, dot, setting = name.partition(".")
+    if not dot:
+        # Flags with dots are the settings that this command line gives, any of them.
+        return did_you_mean(name, [known for known in flags.FLAGS if "." not in known])
+    # The section is misspelt, as in confg.seed, or left out, as in model.depth.
+    return f". Did you mean 'config.{setting if near_name(section, ['config']) else name}'?"
 
 
 # What Python and absl say of a value of the wrong kind, and what is said here.
