@@ -36,7 +36,7 @@ demo: install
 	$(DEMO):multigrid --workdir=$(WORK)_multigrid $(TRAIN)
 	$(RUN) -m mg_jax.report.terminal_table $(WORK)_baseline $(WORK)_multigrid
 	$(RUN) main.py --mode=report --runs=$(WORK)_baseline,$(WORK)_multigrid --workdir=$(WORK)_report
-	@[ "$(LENGTH)" = 1 ] || echo "LENGTH=$(LENGTH) shows that all works; so short, its figures compare nothing"
+	@[ "$(LENGTH)" = 1 ] || echo "LENGTH=$(LENGTH): the README's figures are of LENGTH=1; of much shorter runs most is compilation, and they compare nothing"
 
 # Three workers on two cores, since tests also wait: for processes, and for what another one prepares.
 test: install-dev
@@ -76,7 +76,8 @@ install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev $(VENV)/compilers
 
 # Renews requirements.lock: one file for all Pythons and machines, and where it can be one version of
-# each package, so that what was measured with one Python holds with the others.
+# each package, so that what was measured with one Python holds with the others. On CPUs it matters:
+# JAX 0.12, which Python 3.11 cannot have, compiles in twice the time (docs/programs.md).
 lock: $(VENV)/python
 	$(INSTALL) uv
 	$(RUN) -m uv pip compile --quiet --upgrade --universal --fork-strategy fewest \

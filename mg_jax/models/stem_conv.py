@@ -28,7 +28,7 @@ def convolve_7x7_by_2(
       kernel_THWIO: t x 7 x 7, with odd t.
       pad_first: pad pixels before frames are stacked, and channels to what tensor cores take. On
         GPUs the convolution then needs no padded copy of the stack, and its gradient none either;
-        on CPUs it takes twice as long.
+        on CPUs it takes twice as long. Otherwise frames are stacked in the form for CPUs.
       frames_at_once: n, a divisor of T: so many frames come out side by side as channels, see
         `frames_apart`. They lie under t + n - 1 frames instead of n t, and products of tensor cores
         get wider; what the kernel does not reach is multiplied by zeros.
@@ -44,10 +44,12 @@ def convolve_7x7_by_2(
     if pad_first:
         x_BTHWC = jnp.pad(x_BTHWC, ((0, 0), (0, 0), (4, 2), (4, 2), (0, 0)))
     h, w = x_BTHWC.shape[2] // 2, x_BTHWC.shape[3] // 2
-    if by_words and x_BTHWC.dtype.itemsize == 2:
+    if not pad_first:
+        stack = _gather_blocks
+    elif by_words and x_BTHWC.dtype.itemsize == 2:
         stack = _stack_blocks_by_words
     else:
-        stack = _stack_blocks if pad_first else _gather_blocks
+        stack = _stack_blocks
     x = stack(x_BTHWC, time + n - 1, n, time // 2)
     kernel = _kernel_of_blocks(kernel_THWIO, n)
     if pad_first:

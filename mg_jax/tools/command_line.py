@@ -8,9 +8,10 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from mg_jax.errors import UserError, did_you_mean, near_name, text_of
 from mg_jax.machine.exit_status import INTERRUPTED, TERMINATED
@@ -81,12 +82,25 @@ def _fault_of_arguments(error: Exception) -> str:
 
 def _meant(name: str) -> str:
     """The end of a message about an unknown flag: which one was meant, if one is near."""
-    section, dot, setting = name.partition(".")
-    if not dot:
-        # Flags with dots are the settings that this command line gives, any of them.
-        return did_you_mean(name, [known for known in flags.FLAGS if "." not in known])
-    # The section is misspelt, as in confg.seed, or left out, as in model.depth.
-    return f". Did you mean 'config.{setting if near_name(section, ['config']) else name}'?"
+    section, _, setting = name.partition(".")
+    config = flags.FLAGS[CONFIG.name].value
+    if section == CONFIG.name and config is None:
+        return "; a setting changes a recipe, so give --config=FILE as well"
+    for wanted in (name, setting):  # without its first part, or with that misspelt
+        if _has(config, wanted) and not name.startswith("no"):
+            return f". Did you mean --{CONFIG.name}.{wanted}?"
+    own = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])]
+    near = near_name(name, own)
+    return f". Did you mean --{near}?" if near else ""
+
+
+def _has(config: Any, setting: str) -> bool:
+    """Whether a config, which may not have been loaded, has a setting."""
+    for part in setting.split("."):
+        if not isinstance(config, ConfigDict) or part not in config:
+            return False
+        config = config[part]
+    return not isinstance(config, ConfigDict)  # a section takes no value
 
 
 # What Python and absl say of a value of the wrong kind, and what is said here.

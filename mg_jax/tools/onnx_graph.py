@@ -218,7 +218,9 @@ class _Graph:
         rest = tuple(d for d in range(len(sizes)) if d not in axes)
         rows = [np.unique(indices[..., k]) for k in range(len(axes))]
         grid = np.stack(np.meshgrid(*rows, indexing="ij"), -1)
-        if tuple(numbers.collapsed_slice_dims) != axes or numbers.offset_dims != rest:
+        # Axes behind the first one taken move up where its indices have several.
+        moved = tuple(d if d < axes[0] else d + indices.ndim - 1 - len(axes) for d in rest)
+        if tuple(numbers.collapsed_slice_dims) != axes or numbers.offset_dims != moved:
             raise UserError("this choice of elements cannot be written as ONNX here")
         if not np.array_equal(grid, indices):
             if len(axes) > 1:

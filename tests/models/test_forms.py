@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from mg_jax.models import stem_conv
 from mg_jax.models.conv import Conv, convolve, convolve_3d, convolve_all_frames
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
@@ -77,6 +78,15 @@ def test_numbers_of_two_bytes_give_the_stems_for_gpus_and_cpus_the_same_bits():
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert jnp.abs(b).max() > 0
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("time", "stride"), [(5, 1), (5, 2), (5, 4), (3, 8)])
+def test_frames_that_are_gathered_are_those_that_are_joined(time, stride):
+    x = np.random.default_rng(0).normal(size=(2, 8, 4, 6, 3)).astype(np.float32)
+    under = time + stride - 1, stride, time // 2  # frames, as `convolve_7x7_by_2` asks for them
+    gathered = stem_conv._gather_blocks(jnp.asarray(x), *under)
+    assert gathered.shape == (2, 8 // stride, 2, 3, 4 * under[0] * 3)
+    np.testing.assert_array_equal(gathered, stem_conv._stack_blocks(jnp.asarray(x), *under))
 
 
 @pytest.mark.parametrize(("frames", "taps"), [(1, 3), (2, 3), (3, 5), (4, 7)])

@@ -259,9 +259,12 @@ def run_main(*arguments):
         (["--config.data.name=kinetic/400"], "no builder in data/; there are kinetics, "),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known"),
         (["--mode=pln"], "export>. Did you mean 'plan'?"),
-        (["--confg.seed=1"], "unknown flag --confg.seed. Did you mean 'config.seed'?"),
-        (["--model.depth=50"], "unknown flag --model.depth. Did you mean 'config.model.depth'?"),
-        (["--wrkdir=here"], "unknown flag --wrkdir. Did you mean 'workdir'?"),
+        (["--confg.seed=1"], "unknown flag --confg.seed. Did you mean --config.seed?\n"),
+        (["--model.depth=50"], "--model.depth. Did you mean --config.model.depth?\n"),
+        (["--seed=1"], "unknown flag --seed. Did you mean --config.seed?\n"),
+        (["--noconfg.data.flip"], "unknown flag --noconfg.data.flip\n"),
+        (["--wrkdir=here"], "unknown flag --wrkdir. Did you mean --workdir?\n"),
+        (["--run=here"], "unknown flag --run. Did you mean --runs?\n"),
         (["plan"], "unexpected arguments ['plan']; write --mode=plan"),
         (["--mode=prepare"], "error: --mode=prepare takes no --workdir; it writes"),
     ],
@@ -273,6 +276,12 @@ def test_the_command_line_ends_with_a_message_not_a_traceback(tmp_path, argument
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_without_a_recipe_asks_for_one():
+    done = run_main("--mode=report", "--config.seed=1")
+    assert done.returncode == 1
+    assert "unknown flag --config.seed; a setting changes a recipe" in done.stderr
 
 
 def test_plan_needs_neither_jax_nor_tensorflow(tmp_path):
