@@ -23,7 +23,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 # LENGTH=0.05 trains a twentieth of the demo.
 LENGTH ?= 1
 SEED ?= 0
-WORK ?= work/demo_seed$(SEED)
+WORK ?= work/demo_seed$(SEED)$(if $(filter-out 1,$(LENGTH)),_length$(LENGTH))
 DATA ?= work/data
 DEMO = $(RUN) main.py --config=configs/demo.py
 TRAIN := --config.seed=$(SEED) --config.schedule.scale=$(LENGTH) --config.data.dir=$(DATA)

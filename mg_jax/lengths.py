@@ -90,8 +90,10 @@ def _length_warning(config, ratio: float, videos: int) -> str:
     way = f"--config.schedule.scale={scale:g} fits iterations, steps and warm-up"
     if scale == config.schedule.scale:
         way = "no smaller --config.schedule.scale leaves every stage iterations"
-    # Lengths that someone has set for these videos look like the recipe's: thus the second advice.
-    return f"{warning}; {way}; where these lengths are meant, say --config.schedule.videos={videos}"
+    if videos != config.schedule.videos:
+        # Lengths that someone has set for these videos look like the recipe's.
+        way += f"; where these lengths are meant, say --config.schedule.videos={videos}"
+    return f"{warning}; {way}"
 
 
 def _short(value: float) -> str:

@@ -85,7 +85,7 @@ def _meant(name: str) -> str:
     section, _, setting = name.partition(".")
     config = flags.FLAGS[CONFIG.name].value
     if section == CONFIG.name and config is None:
-        return "; a setting changes a recipe, so give --config=FILE as well"
+        return "; settings go with --config=FILE, in modes that take a recipe"
     for wanted in (name, setting):  # without its first part, or with that misspelt
         if _has(config, wanted) and not name.startswith("no"):
             return f". Did you mean --{CONFIG.name}.{wanted}?"

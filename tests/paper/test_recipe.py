@@ -281,7 +281,7 @@ def test_the_command_line_ends_with_a_message_not_a_traceback(tmp_path, argument
 def test_a_setting_without_a_recipe_asks_for_one():
     done = run_main("--mode=report", "--config.seed=1")
     assert done.returncode == 1
-    assert "unknown flag --config.seed; a setting changes a recipe" in done.stderr
+    assert "unknown flag --config.seed; settings go with --config=FILE" in done.stderr
 
 
 def test_plan_needs_neither_jax_nor_tensorflow(tmp_path):
