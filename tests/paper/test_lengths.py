@@ -114,6 +114,12 @@ def test_lengths_that_were_set_by_hand_are_kept_with_the_other_flag():
     assert "schedule.videos" not in said
 
 
+def test_no_number_of_videos_is_advised_that_the_recipe_has_already():
+    said = described(5_000, **{"schedule.scale": 0.05})
+    assert "--config.schedule.scale=1 fits" in said
+    assert "lengths are meant" not in said
+
+
 def test_many_videos_are_warned_of_too_and_similar_numbers_are_not():
     assert "1/4 of the recipe's" in described(20_000)
     assert "--config.schedule.scale=4 fits" in described(20_000)
