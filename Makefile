@@ -77,7 +77,7 @@ install-dev: $(VENV)/installed-dev $(VENV)/compilers
 
 # Renews requirements.lock: one file for all Pythons and machines, and where it can be one version of
 # each package, so that what was measured with one Python holds with the others. On CPUs it matters:
-# JAX 0.12, which Python 3.11 cannot have, compiles in twice the time (docs/programs.md).
+# JAX 0.12, which Python 3.11 cannot have, compiles in 1.5 to 1.7 times the time (docs/programs.md).
 lock: $(VENV)/python
 	$(INSTALL) uv
 	$(RUN) -m uv pip compile --quiet --upgrade --universal --fork-strategy fewest \

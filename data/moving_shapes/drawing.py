@@ -23,8 +23,8 @@ EIGHT_MOTIONS = {
     "down right": (_DIAGONAL, _DIAGONAL),
 }
 # By codec, options that make it give the same file each time, as x264's macroblock tree does not
-# (PyAV 18, with assembly). Nor does one thread for each core. `veryfast` writes files as large as
-# x264's default does, in half the time.
+# (PyAV 18, with assembly). Nor does one thread for each core. With `veryfast` files are as large
+# as with x264's default, and a video takes 0.5 to 0.7 of the time (docs/performance.md).
 CODECS = {"libx264": {"mbtree": "0", "preset": "veryfast"}, "mpeg4": {}}
 _SPEEDS = (0.03, 0.055)  # per frame, relative to the short side
 
