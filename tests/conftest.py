@@ -9,8 +9,9 @@ import pathlib
 import shutil
 
 from mg_jax.machine import environment
+from tests.xla_flags import xla_flags
 
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {environment.XLA_FLAG}"
+os.environ["XLA_FLAGS"] = xla_flags(devices=8)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
 

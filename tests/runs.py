@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from tests import forked
+from tests.xla_flags import xla_flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 STARTED: list[subprocess.Popen | forked.Forked] = []
@@ -51,7 +52,7 @@ def start(workdir, *arguments, config="tests/tiny.py", devices=1, mode="train", 
     One that trains or evaluates has its libraries already where that can be, unless it is to start
     `anew`.
     """
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = xla_flags(devices)
     where = [] if workdir is None else [f"--workdir={workdir}"]
     command = ["main.py", f"--config={config}", *where, f"--mode={mode}", *arguments]
     process = None

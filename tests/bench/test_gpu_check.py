@@ -14,6 +14,7 @@ from mg_jax.bench.profile import kernel_times
 from mg_jax.recipe import schedule_from_config
 from tests import runs
 from tests.conftest import CACHE
+from tests.xla_flags import xla_flags
 
 
 def test_a_part_is_measured_without_tensorflow_and_ends_in_the_table(tmp_path):
@@ -23,7 +24,7 @@ def test_a_part_is_measured_without_tensorflow_and_ends_in_the_table(tmp_path):
         "SMALL": "1",
         "PYTHON": sys.executable,
         "PYTHONPATH": str(tmp_path),
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": xla_flags(),
         "JAX_COMPILATION_CACHE_DIR": str(CACHE),
     }
     done = subprocess.run(
@@ -55,7 +56,7 @@ def test_parts_that_fail_or_have_no_time_are_named_and_the_others_go_on(tmp_path
 def test_losses_beside_those_of_another_process(beside, tmp_path):
     few = ["--config=tests/tiny.py:baseline", "--iterations=3", f"--beside={beside}"]
     command = ["-m", "mg_jax.bench", "--what=losses", *few, f"--workdir={tmp_path}"]
-    cached = {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
+    cached = {"XLA_FLAGS": xla_flags(), "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
     status, output = runs.ended(runs.launch(*command, **cached))
     assert status == 0, output
     result = json.loads((tmp_path / "losses.json").read_text())

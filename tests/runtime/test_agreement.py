@@ -15,13 +15,14 @@ from mg_jax.weights.layout import to_tensors
 from mg_jax.workdir.checkpoint import read_best
 from tests import runs
 from tests.conftest import CACHE
+from tests.xla_flags import xla_flags
 
 
 def agreed(folder, data_dir, devices):
     """Runs two processes of `tests.agreeing` with so many devices; lines of JSON of each."""
     port, processes = str(runs.free_port()), []
     for process in range(2):
-        flags = f"--xla_force_host_platform_device_count={devices[process]}"
+        flags = xla_flags(devices[process])
         arguments = [port, str(process), str(folder), str(data_dir), str(CACHE)]
         processes.append(
             subprocess.Popen(

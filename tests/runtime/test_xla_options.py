@@ -44,6 +44,7 @@ def test_only_sums_are_left_to_other_libraries():
 
 
 def test_programs_that_run_once_take_the_options_of_their_platform(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")
     level = {"xla_backend_optimization_level": 0}
     assert xla_options.for_once("cpu") == {**level, **xla_options.CPU}
     assert xla_options.for_once("gpu") == xla_options.for_once("tpu") == level

@@ -11,6 +11,7 @@ from mg_jax.study.cells import cell_config, cells
 from mg_jax.study.questions import QUESTIONS, SETS
 from tests import runs
 from tests.tiny import get_config as get_tiny
+from tests.xla_flags import xla_flags
 
 CORES = usable_cores()
 AT_ONCE = min(2, CORES)
@@ -20,7 +21,7 @@ COARSE = "baseline on T/4 × (H/√2)²"
 
 def start(workdir, *arguments, config="tests/tiny.py"):
     command = ("-m", "mg_jax.study", f"--config={config}", f"--workdir={workdir}")
-    return runs.launch(*command, *arguments, XLA_FLAGS="")  # runs have one device each
+    return runs.launch(*command, *arguments, XLA_FLAGS=xla_flags())  # runs have one device each
 
 
 @pytest.mark.parametrize("base", [get_study(), get_tiny(), get_study("baseline")])

@@ -20,6 +20,7 @@ from mg_jax.training.programs import train_program
 from mg_jax.training.run_log import RunLog
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes, lower_train_step
+from tests.xla_flags import OPTIMISED
 
 # Stands for the library, which is no requirement: what it is told goes into a file.
 WANDB = """
@@ -185,7 +186,7 @@ def test_norms_are_those_of_the_gradients_and_change_no_bit(config):
         state = create_state(config, mesh)
         before = jax.device_get(state.params)
         lowered = lower_train_step(config, mesh, state, train_program(grid))
-        step = lowered.compile(compiler_options=xla_options.CPU)
+        step = lowered.compile(compiler_options={**xla_options.CPU, **OPTIMISED})
         arguments = step_arguments(config, 0.1, mesh)
         results.append(jax.device_get(step(state, parallel.shard(batch, mesh), arguments)))
     (plain, metrics), (state, logged) = results
