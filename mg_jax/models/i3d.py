@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 
 from mg_jax.architectures import BLOCKS
-from mg_jax.models.non_local import max_pool
 from mg_jax.models.parts import Parts
+from mg_jax.models.pooling import max_pool
 from mg_jax.models.resnet3d import Head, ResNet3D, Stage, Stems, resnet_fields
 
 

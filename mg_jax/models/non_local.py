@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mg_jax.models.parts import ModuleDef
+from mg_jax.models.pooling import max_pool
 
 
 class NonLocal(nn.Module):
@@ -78,14 +79,3 @@ class NonLocal(nn.Module):
         if pool is not None:
             y_BTHWD = max_pool(y_BTHWD, pool)
         return y_BTHWD.reshape(B, -1, C // 2)
-
-
-def max_pool(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> jax.Array:
-    """Max-pooling with stride equal to its size; what is left over at an axis' end is dropped."""
-    size = tuple(min(s, extent) for s, extent in zip(size, x_BTHWC.shape[1:4], strict=True))
-    # Blocks along axes of their own, since the backward pass of windowed maxima is slow.
-    B, *extent, C = x_BTHWC.shape
-    counts = [n // s for n, s in zip(extent, size, strict=True)]
-    T, H, W = (n * s for n, s in zip(counts, size, strict=True))
-    blocks = [axis for pair in zip(counts, size, strict=True) for axis in pair]
-    return jnp.max(x_BTHWC[:, :T, :H, :W].reshape(B, *blocks, C), (2, 4, 6))

@@ -1,10 +1,12 @@
-"""Max-pooling over space, in a form that XLA runs fast forward and backward."""
+"""Max-pooling, in forms that XLA runs fast forward and backward."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 
@@ -49,12 +51,17 @@ def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
     lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
     padded = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)))
     H, W = x_BTHWC.shape[2:4]
-    out = padded[:, :, :H:2, :W:2]
-    index = jnp.zeros(out.shape, jnp.uint8)
-    for k in range(1, 9):
-        i, j = divmod(k, 3)
-        tap = padded[:, :, i : i + H : 2, j : j + W : 2]
-        index = jnp.where(tap > out, jnp.uint8(k), index)
+    offsets = itertools.product(range(3), range(3))
+    return _first_maximum([padded[:, :, i : i + H : 2, j : j + W : 2] for i, j in offsets])
+
+
+def _first_maximum(taps: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """The maximum of several arrays, element by element, and which of them is the first with it."""
+    dtype = np.min_scalar_type(len(taps) - 1)
+    out, *others = taps
+    index = jnp.zeros(out.shape, dtype)
+    for k, tap in enumerate(others, 1):
+        index = jnp.where(tap > out, dtype.type(k), index)
         out = jnp.maximum(out, tap)
     return out, index
 
@@ -123,3 +130,65 @@ def _next(x_BTHWC: jax.Array, axis: int) -> jax.Array:
     ends = [(0, 0, 0)] * x_BTHWC.ndim
     ends[axis] = (-1, 1, 0)
     return lax.pad(x_BTHWC, jnp.zeros((), x_BTHWC.dtype), ends)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> jax.Array:
+    """Max-pooling with stride equal to its size; what is left over at an axis' end is dropped.
+
+    The backward pass reads which pixel was the maximum (the first, where several are). Automatic
+    differentiation compares the input with the maxima instead, and divides by how many are equal:
+    none, where XLA computes the input anew and rounds otherwise, and the gradient is NaN.
+
+    Args:
+      x_BTHWC: pictures.
+      size: (time, height, width) of a block; an axis that is shorter is pooled to one position.
+
+    Returns:
+      `B T/time H/height W/width C`, rounded down.
+    """
+    return _max_of_blocks(x_BTHWC, size)[0]
+
+
+def _max_of_blocks(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> tuple[jax.Array, jax.Array]:
+    """The maxima, and the index of each in its block."""
+    B, *_, C = x_BTHWC.shape
+    counts, size = _blocks(x_BTHWC.shape, size)
+    T, H, W = (n * s for n, s in zip(counts, size, strict=True))
+    axes = [axis for pair in zip(counts, size, strict=True) for axis in pair]
+    blocks = x_BTHWC[:, :T, :H, :W].reshape(B, *axes, C)
+    offsets = itertools.product(*map(range, size))
+    return _first_maximum([blocks[:, :, i, :, j, :, k] for i, j, k in offsets])
+
+
+def _blocks(shape: tuple[int, ...], size: tuple[int, int, int]) -> tuple[list[int], list[int]]:
+    """How many blocks there are along time, height and width, and the extent of one."""
+    size = [min(s, extent) for s, extent in zip(size, shape[1:4], strict=True)]
+    return [extent // s for s, extent in zip(size, shape[1:4], strict=True)], size
+
+
+def _max_of_blocks_forward(
+    x_BTHWC: jax.Array, size: tuple[int, int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    out, index = _max_of_blocks(x_BTHWC, size)
+    # Of the input only the shape is used.
+    return out, (index, x_BTHWC)
+
+
+def _max_of_blocks_backward(
+    size: tuple[int, int, int], kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array
+) -> tuple[jax.Array]:
+    index, x_BTHWC = kept
+    B, *extent, C = x_BTHWC.shape
+    counts, size = _blocks(x_BTHWC.shape, size)
+    within = (2, 4, 6)  # the axes of a block, behind those that count blocks
+    place = np.arange(np.prod(size), dtype=index.dtype).reshape(size)
+    place = np.expand_dims(place, (0, 1, 3, 5, 7))
+    taken = jnp.expand_dims(index, within) == place
+    spread = jnp.where(taken, jnp.expand_dims(g_BTHWC, within), 0)
+    spread = spread.reshape(B, *(n * s for n, s in zip(counts, size, strict=True)), C)
+    left = [(0, e - n, 0) for e, n in zip(extent, spread.shape[1:4], strict=True)]
+    return (lax.pad(spread, jnp.zeros((), spread.dtype), ((0, 0, 0), *left, (0, 0, 0))),)
+
+
+max_pool.defvjp(_max_of_blocks_forward, _max_of_blocks_backward)

@@ -13,7 +13,7 @@ from mg_jax.models import stem_conv
 from mg_jax.models.conv import Conv, convolve, convolve_3d, convolve_all_frames
 from mg_jax.models.non_local import NonLocal
 from mg_jax.models.norm import SubBatchNorm
-from mg_jax.models.pooling import max_pool_3x3
+from mg_jax.models.pooling import max_pool, max_pool_3x3
 from mg_jax.models.resnet3d import (
     Pathway,
     ResBlock,
@@ -182,6 +182,24 @@ def test_max_pool_equals_the_windowed_one_and_its_gradient(size):
         np.testing.assert_array_equal(found.reshape(expected.shape), expected)
         (in_x,) = backward(given.reshape(2, 3, *expected.shape[1:]))
         np.testing.assert_allclose(in_x.reshape(flat.shape), in_expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 2, 2), (2, 1, 1), (2, 3, 2), (9, 2, 9)])
+def test_max_pool_of_blocks_equals_the_windowed_one_and_its_gradient(size):
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 7, 4)).astype(np.float32)
+    size_there = tuple(map(min, size, x.shape[1:4]))
+    windowed = partial(flax.linen.max_pool, window_shape=size_there, strides=size_there)
+    expected, backward = jax.vjp(windowed, x)
+    given = np.random.default_rng(1).normal(size=expected.shape).astype(np.float32)
+    found, ours = jax.vjp(partial(max_pool, size=size), x)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(ours(given)[0], backward(given)[0])
+
+
+def test_max_pool_of_blocks_gives_the_gradient_to_the_first_of_equal_pixels():
+    backward = jax.vjp(partial(max_pool, size=(1, 2, 2)), np.ones((1, 1, 2, 5, 1), np.float32))[1]
+    (in_x,) = backward(np.ones((1, 1, 1, 2, 1), np.float32))
+    np.testing.assert_array_equal(in_x[0, 0, :, :, 0], [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
