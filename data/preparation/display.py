@@ -52,7 +52,12 @@ class Display:
         """
         with as_video_errors():
             rgb = scaler.reformat(
-                frame, self.width, self.height, "rgb24", interpolation=Interpolation.BICUBIC
+                frame,
+                self.width,
+                self.height,
+                "rgb24",
+                interpolation=Interpolation.BICUBIC,
+                threads=1,
             )
             image = Image.fromarray(rgb.to_ndarray())
         return image if self.turn is None else image.transpose(self.turn)

@@ -115,7 +115,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
         batches = _train_batches(session, start)
     meter = Meter(log, config.run.log_every, batches, executables)
     profile = Profile(session.workdir / "profile", tuple(config.run.profile_steps))
-    saved, precise_stats = start, None
+    saved, evaluated = start, None
     try:
         for step in range(start, end + 1):  # iterations done
             profile.end(step, state)  # evaluations and checkpoints are not in the trace
@@ -123,7 +123,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
                 saved = _save(session, state, step, meter)
                 executables.check()
             if step in evaluations and not checkpoints.evaluated(step):
-                precise_stats = _evaluate(session, state, step, log)
+                evaluated = _evaluate(session, state, step, log)
                 meter.restart()
             if step < end:
                 session.stops.check()
@@ -137,7 +137,7 @@ def _iterate(session: Session, state: TrainState, log: RunLog) -> dict[str, floa
         raise
     finally:
         profile.close()
-    return _final_evaluation(session, state, precise_stats, log)
+    return _final_evaluation(session, state, evaluated, log)
 
 
 def _train_step(
@@ -166,33 +166,51 @@ def _save(session: Session, state: TrainState, step: int, meter: Meter) -> int:
     return step
 
 
-def _evaluate(session: Session, state: TrainState, step: int, log: RunLog) -> Any:
-    """Evaluates one centre view while the step's checkpoint is written, then adds to it.
+@dataclasses.dataclass(frozen=True)
+class _Evaluated:
+    """What an evaluation of the centre views has found: precise statistics and metrics."""
 
-    Returns:
-      The precise batch-norm statistics.
-    """
+    batch_stats: Any
+    metrics: dict[str, float]
+
+
+def _evaluate(session: Session, state: TrainState, step: int, log: RunLog) -> _Evaluated:
+    """Evaluates one centre view while the step's checkpoint is written, then adds to it."""
+    views = centre_view(session.config)
+    # The last one is the final evaluation as well where that has the same view.
+    keep = step == session.schedule.iterations and views == all_views(session.config)
     with session.timed("eval_s"):
         state = with_precise_statistics(session, state)
-        metrics = evaluate(session, state, centre_view(session.config))
+        metrics = evaluate(session, state, views, keep=keep)
     # The log comes first: a run that is killed in between evaluates and logs again.
     _log_evaluation(session, log, step, metrics, "eval")
     with session.timed("train_s"):
         clocks = dataclasses.asdict(session.clocks)
         session.checkpoints.add_evaluation(step, metrics, state.batch_stats, clocks)
-    return state.batch_stats
+    return _Evaluated(state.batch_stats, metrics)
 
 
 def _final_evaluation(
-    session: Session, state: TrainState, precise_stats: Any, log: RunLog
+    session: Session, state: TrainState, evaluated: _Evaluated | None, log: RunLog
 ) -> dict[str, float]:
-    """Metrics over all views of the config; measures precise statistics if there are none yet."""
-    with session.timed("eval_s"):
-        if precise_stats is None:  # the run was stopped here before
-            state = with_precise_statistics(session, state)
-        else:
-            state = to_evaluate(state).replace(batch_stats=precise_stats)
-        metrics = evaluate(session, state, all_views(session.config), keep=True)
+    """Metrics over all views of the config.
+
+    Args:
+      session: the run's.
+      state: after the last iteration.
+      evaluated: by the last evaluation; None where the run was stopped after it.
+      log: gets the metrics.
+    """
+    views = all_views(session.config)
+    if evaluated is not None and views == centre_view(session.config):
+        metrics = evaluated.metrics
+    else:
+        with session.timed("eval_s"):
+            if evaluated is None:
+                state = with_precise_statistics(session, state)
+            else:
+                state = to_evaluate(state).replace(batch_stats=evaluated.batch_stats)
+            metrics = evaluate(session, state, views, keep=True)
     _log_evaluation(session, log, session.schedule.iterations, metrics, "test")
     return metrics
 

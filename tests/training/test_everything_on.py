@@ -19,6 +19,7 @@ from mg_jax.training.programs import compile_lowered, lower_program, train_progr
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes
 from mg_jax.workdir.checkpoint import read_best
+from mg_jax.workdir.video_scores import read_scores
 from tests import runs
 from tests.everything import EVERYTHING
 
@@ -68,6 +69,10 @@ def test_a_run_continues_bit_by_bit_in_the_middle_of_its_cycles(config, tmp_path
     train(config, whole, Stops())
     lines = [line for line in runs.log(whole) if line["kind"] == "train"]
     assert [(line["clips"], line["frames"], line["size"]) for line in lines] == GRIDS
+    # The evaluation at the end has the one view of the last evaluation, which is all it needs.
+    of_end, final = (line for line in runs.log(whole) if line["kind"] in ("eval", "test"))
+    assert {**of_end, "kind": "", "train_s": 0} == {**final, "kind": "", "train_s": 0}
+    assert read_scores(whole).step == len(GRIDS)
     losses = runs.losses(whole)
     parted, on_two = (cut_off(whole, tmp_path / f"from_{step}", step) for step in (1, 2))
     monkeypatch.delattr(session, "create_state")  # what goes on draws no state first
