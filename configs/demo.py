@@ -39,13 +39,13 @@ def get_config(variant: str = ""):
     config.schedule.batch = 8
     config.schedule.videos = 1_024
     config.schedule.learning_rate = 0.008
-    config.schedule.steps = (3120, 4680, 5460)
-    config.schedule.iterations = 6240
-    config.schedule.warmup_iterations = 1920
+    config.schedule.steps = (2080, 3120, 3640)
+    config.schedule.iterations = 4160
+    config.schedule.warmup_iterations = 1280
     config.schedule.warmup_learning_rate = 0.001
 
     config.eval.times = 2
-    config.eval.clips = 2
+    config.eval.clips = 1
     config.eval.precise_bn_batches = 25
     config.eval.size = 40
     config.eval.short_side = 40

@@ -62,7 +62,7 @@ def parts(*, small: bool) -> list[Part]:
     peer = ("--peer=torch",) if importlib.util.find_spec("torch") else ()
     # Rate and warm-up are the demo's; the whole schedule in 200 iterations. Fewer grids, since each
     # is compiled twice.
-    losses = ("--config=configs/demo.py", "--config.schedule.scale=0.08345")
+    losses = ("--config=configs/demo.py", "--config.schedule.scale=0.1252")
     if small:
         losses += ("--config.multigrid.shapes=((1, 1),)", "--config.model.name=i3d")
         losses += ("--config.model.width=8", "--iterations=6")

@@ -59,7 +59,7 @@ def test_too_small_a_scale_names_the_smallest_that_does(recipe, variant):
         (charades_slowfast, 7_985, "56.1"),
         (ssv2_slowfast, 168_913, "21.8"),
         (video_folder, 5_000, "19.2"),
-        (demo, 1_024, "48.8"),
+        (demo, 1_024, "32.5"),
     ],
 )
 def test_recipes_state_how_many_videos_they_are_for(recipe, videos, epochs):
@@ -183,8 +183,8 @@ def test_the_plan_says_epochs_for_a_number_of_videos(tmp_path):
 def test_the_plan_counts_the_prepared_data_sets_videos(tmp_path, flags):
     arguments = [*flags, "--config.schedule.scale=0.05"]
     said = runs.run(tmp_path, *arguments, config="configs/demo.py", mode="plan")
-    # 312 iterations of 8 clips over 48 videos, where the recipe has 6,240 over 1,024.
-    assert "of 48 videos, the baseline 52\n" in said
+    # 208 iterations of 8 clips over 48 videos, where the recipe has 4,160 over 1,024.
+    assert "of 48 videos, the baseline 34.7\n" in said
     assert "the recipe's epochs" not in said
     assert "more clips than there are videos, 48;" in said
     said = runs.run(tmp_path, "--videos=3", config="configs/demo.py", mode="train", expect=1)
