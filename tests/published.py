@@ -17,6 +17,7 @@ from mg_jax.runtime import xla_options
 from mg_jax.training.state import init_variables
 from mg_jax.weights.layout import to_variables
 from mg_jax.weights.load import load_weights
+from tests.xla_flags import OPTIMISED
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 POSITIONS = ((), (1, 3), (1, 3, 5), ())
@@ -48,7 +49,7 @@ def published_tensors(arrays):
 def eval_logits(name, arrays, variables):
     """Logits of the golden input by running statistics."""
     model = create_model(model_config(name), train=False)
-    apply = jax.jit(model.apply, compiler_options=xla_options.CPU)
+    apply = jax.jit(model.apply, compiler_options={**xla_options.CPU, **OPTIMISED})
     return apply(variables, arrays["input_q32"].astype(np.float32) / 32)
 
 

@@ -22,6 +22,7 @@ from tests.published import (
     model_config,
     published_tensors,
 )
+from tests.xla_flags import OPTIMISED
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -56,7 +57,7 @@ def trained(request):
     """A golden model's training forward: arrays, order of clips, logits, loss, statistics."""
     arrays, variables = load(request.param)
     loss_fn, inputs, order = training_step(request.param, arrays, variables, jnp.float32)
-    step = jax.jit(loss_fn, compiler_options=xla_options.CPU)
+    step = jax.jit(loss_fn, compiler_options={**xla_options.CPU, **OPTIMISED})
     loss, (logits, stats) = step(variables["params"], inputs)
     return arrays, order, float(loss), logits, stats
 
