@@ -55,7 +55,7 @@ quick: $(VENV)/installed-dev
 # What takes too long for every change: all tests, each in its full size, with programs that are
 # optimised as those of runs are.
 nightly: install-dev
-	XLA_LEVEL=3 $(RUN) -m pytest -n 2 --dist worksteal -m ""
+	TESTS_OPTIMISED=1 $(RUN) -m pytest -n 2 --dist worksteal -m ""
 
 # The newest release of everything on the newest Python, so that a break is seen where it happens.
 test-newest: PYTHON := $(call first,python3.13 python3.12)
@@ -70,7 +70,7 @@ test-newest:
 	$(RUN) -m pip freeze
 	$(RUN) -m tests.browser
 	$(RUN) -m mg_jax.accelerators | sh -e || true
-	XLA_LEVEL=3 $(RUN) -m pytest -n 3 --dist worksteal
+	TESTS_OPTIMISED=1 $(RUN) -m pytest -n 3 --dist worksteal
 
 # Installs what `demo` needs; what `test` needs.
 install: $(VENV)/installed

@@ -11,7 +11,7 @@ import shutil
 from mg_jax.machine import environment
 from tests.xla_flags import xla_flags
 
-os.environ["XLA_FLAGS"] = xla_flags(devices=8)
+os.environ["XLA_FLAGS"] = f"{xla_flags(devices=8)} {environment.XLA_FLAG}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.update(environment.DEFAULTS)
 

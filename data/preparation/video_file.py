@@ -14,7 +14,6 @@ from mg_jax.errors import text_of
 
 T = TypeVar("T")
 
-_STILLS = ("bmp", "gif", "mjpeg", "png", "webp")  # codecs of covers
 # Of FFmpeg's AV_DISPOSITION_... and AVFMT_... flags.
 _COVER = 0x0400 | 0x0800  # ATTACHED_PIC, TIMED_THUMBNAILS
 _NO_TIMESTAMPS = 0x0080
@@ -189,7 +188,4 @@ def _many(frames: float) -> float:
 
 
 def _is_cover(stream: av.VideoStream) -> bool:
-    if hasattr(stream, "disposition"):
-        return bool(stream.disposition.value & _COVER)
-    # Early versions of PyAV 14 do not tell: it is a still, and has no rate.
-    return stream.average_rate is None and stream.codec_context.name in _STILLS
+    return bool(stream.disposition.value & _COVER)

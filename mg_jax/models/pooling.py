@@ -1,4 +1,4 @@
-"""Max-pooling, in forms that XLA runs fast forward and backward."""
+"""Max-pooling whose backward pass reads which pixel was the maximum."""
 
 import itertools
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def max_pool_3x3(x_BTHWC: jax.Array, platform: str) -> jax.Array:
     Returns:
       `B T (H+1)//2 (W+1)//2 C`.
     """
-    return _max_pool(x_BTHWC)[0]
+    return _max_pool_3x3(x_BTHWC)[0]
 
 
 def max_pool_3x3_unpadded(x_BTHWC: jax.Array, platform: str) -> jax.Array:
@@ -46,7 +46,7 @@ def max_pool_3x3_unpadded(x_BTHWC: jax.Array, platform: str) -> jax.Array:
     return max_pool_3x3(x_BTHWC, platform)[:, :, 1 : (H + 1) // 2, 1 : (W + 1) // 2]
 
 
-def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _max_pool_3x3(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The maxima, and the index of each among its nine pixels as uint8."""
     lowest = jnp.array(jnp.finfo(x_BTHWC.dtype).min, x_BTHWC.dtype)
     padded = lax.pad(x_BTHWC, lowest, ((0, 0, 0), (0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)))
@@ -56,8 +56,11 @@ def _max_pool(x_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _first_maximum(taps: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """The maximum of several arrays, element by element, and which of them is the first with it."""
-    dtype = np.min_scalar_type(len(taps) - 1)
+    """Element by element the maximum of arrays of one shape, and the index of the first with it.
+
+    The index has the smallest unsigned dtype that holds it.
+    """
+    dtype = _index_dtype(len(taps))
     out, *others = taps
     index = jnp.zeros(out.shape, dtype)
     for k, tap in enumerate(others, 1):
@@ -66,16 +69,20 @@ def _first_maximum(taps: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
     return out, index
 
 
-def _max_pool_forward(
+def _index_dtype(count: int) -> np.dtype:
+    return np.min_scalar_type(count - 1)
+
+
+def _max_pool_3x3_forward(
     x_BTHWC: jax.Array, platform: str
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     # Those that read the maxima are not to compute them again.
-    out, index = lax.optimization_barrier(_max_pool(x_BTHWC))
+    out, index = lax.optimization_barrier(_max_pool_3x3(x_BTHWC))
     # Of the input only the shape is used.
     return out, (index, x_BTHWC)
 
 
-def _max_pool_backward(
+def _max_pool_3x3_backward(
     platform: str, kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array
 ) -> tuple[jax.Array]:
     index, x_BTHWC = kept
@@ -89,7 +96,7 @@ def _max_pool_backward(
     return (gradient(tap, x_BTHWC.shape, g_BTHWC.shape),)
 
 
-max_pool_3x3.defvjp(_max_pool_forward, _max_pool_backward)
+max_pool_3x3.defvjp(_max_pool_3x3_forward, _max_pool_3x3_backward)
 
 # Gives the gradient of the pixels at offsets i and j.
 Tap = Callable[[int, int], jax.Array]
@@ -150,15 +157,22 @@ def max_pool(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> jax.Array:
     return _max_of_blocks(x_BTHWC, size)[0]
 
 
+# Of larger blocks each pixel is not a slice of its own, which would take long to compile.
+_MOST_TAPS = 16
+
+
 def _max_of_blocks(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> tuple[jax.Array, jax.Array]:
-    """The maxima, and the index of each in its block."""
+    """The maxima, and the index of each in its block; both as `max_pool` returns."""
+    counts, (t, h, w) = _blocks(x_BTHWC.shape, size)
+    T, H, W = counts[0] * t, counts[1] * h, counts[2] * w
+    if t * h * w <= _MOST_TAPS:
+        places = itertools.product(range(t), range(h), range(w))
+        return _first_maximum([x_BTHWC[:, i:T:t, j:H:h, k:W:w] for i, j, k in places])
     B, *_, C = x_BTHWC.shape
-    counts, size = _blocks(x_BTHWC.shape, size)
-    T, H, W = (n * s for n, s in zip(counts, size, strict=True))
-    axes = [axis for pair in zip(counts, size, strict=True) for axis in pair]
+    axes = [axis for pair in zip(counts, (t, h, w), strict=True) for axis in pair]
     blocks = x_BTHWC[:, :T, :H, :W].reshape(B, *axes, C)
-    offsets = itertools.product(*map(range, size))
-    return _first_maximum([blocks[:, :, i, :, j, :, k] for i, j, k in offsets])
+    pixels = jnp.moveaxis(blocks, (2, 4, 6), (5, 6, 7)).reshape(B, *counts, C, t * h * w)
+    return jnp.max(pixels, -1), jnp.argmax(pixels, -1).astype(_index_dtype(t * h * w))
 
 
 def _blocks(shape: tuple[int, ...], size: tuple[int, int, int]) -> tuple[list[int], list[int]]:
@@ -178,17 +192,19 @@ def _max_of_blocks_forward(
 def _max_of_blocks_backward(
     size: tuple[int, int, int], kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array
 ) -> tuple[jax.Array]:
-    index, x_BTHWC = kept
+    index_BTHWC, x_BTHWC = kept
     B, *extent, C = x_BTHWC.shape
     counts, size = _blocks(x_BTHWC.shape, size)
-    within = (2, 4, 6)  # the axes of a block, behind those that count blocks
-    place = np.arange(np.prod(size), dtype=index.dtype).reshape(size)
-    place = np.expand_dims(place, (0, 1, 3, 5, 7))
-    taken = jnp.expand_dims(index, within) == place
-    spread = jnp.where(taken, jnp.expand_dims(g_BTHWC, within), 0)
-    spread = spread.reshape(B, *(n * s for n, s in zip(counts, size, strict=True)), C)
-    left = [(0, e - n, 0) for e, n in zip(extent, spread.shape[1:4], strict=True)]
-    return (lax.pad(spread, jnp.zeros((), spread.dtype), ((0, 0, 0), *left, (0, 0, 0))),)
+    # B, then for each of three axes its blocks and the pixels of one, then C.
+    pixels, within = (0, 1, 3, 5, 7), (2, 4, 6)
+    place = np.arange(np.prod(size), dtype=index_BTHWC.dtype).reshape(size)
+    is_first = jnp.expand_dims(index_BTHWC, within) == np.expand_dims(place, pixels)
+    blocks = jnp.where(is_first, jnp.expand_dims(g_BTHWC, within), 0)
+    whole = [n * s for n, s in zip(counts, size, strict=True)]
+    dropped = [(0, e - n, 0) for e, n in zip(extent, whole, strict=True)]
+    pads = ((0, 0, 0), *dropped, (0, 0, 0))
+    zero = jnp.zeros((), g_BTHWC.dtype)
+    return (lax.pad(blocks.reshape(B, *whole, C), zero, pads),)
 
 
 max_pool.defvjp(_max_of_blocks_forward, _max_of_blocks_backward)

@@ -168,41 +168,50 @@ def _save(session: Session, state: TrainState, step: int, meter: Meter) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Evaluated:
-    """What an evaluation of the centre views has found: precise statistics and metrics."""
+    """What an evaluation of the centre views has found.
+
+    Attributes:
+      batch_stats: precise statistics.
+      metrics: as `evaluate` returns them.
+      is_final: it is the final evaluation as well, whose scores it has kept.
+    """
 
     batch_stats: Any
     metrics: dict[str, float]
+    is_final: bool
 
 
 def _evaluate(session: Session, state: TrainState, step: int, log: RunLog) -> _Evaluated:
-    """Evaluates one centre view while the step's checkpoint is written, then adds to it."""
-    views = centre_view(session.config)
-    # The last one is the final evaluation as well where that has the same view.
-    keep = step == session.schedule.iterations and views == all_views(session.config)
+    """Evaluates one centre view while the step's checkpoint is written, then adds to it.
+
+    The last one is the final evaluation as well where the config has no other view.
+    """
+    views, is_last = centre_view(session.config), step == session.schedule.iterations
+    is_final = is_last and views == all_views(session.config)
     with session.timed("eval_s"):
         state = with_precise_statistics(session, state)
-        metrics = evaluate(session, state, views, keep=keep)
+        metrics = evaluate(session, state, views, keep=is_final)
     # The log comes first: a run that is killed in between evaluates and logs again.
     _log_evaluation(session, log, step, metrics, "eval")
     with session.timed("train_s"):
         clocks = dataclasses.asdict(session.clocks)
         session.checkpoints.add_evaluation(step, metrics, state.batch_stats, clocks)
-    return _Evaluated(state.batch_stats, metrics)
+    return _Evaluated(state.batch_stats, metrics, is_final)
 
 
 def _final_evaluation(
     session: Session, state: TrainState, evaluated: _Evaluated | None, log: RunLog
 ) -> dict[str, float]:
-    """Metrics over all views of the config.
+    """Metrics over all views of the config; measures precise statistics if there are none yet.
 
     Args:
-      session: the run's.
+      session: config, devices, programs and data.
       state: after the last iteration.
-      evaluated: by the last evaluation; None where the run was stopped after it.
-      log: gets the metrics.
+      evaluated: what the evaluation after the last iteration has found; None where the run was
+        stopped since.
+      log: where the metrics are written.
     """
-    views = all_views(session.config)
-    if evaluated is not None and views == centre_view(session.config):
+    if evaluated is not None and evaluated.is_final:
         metrics = evaluated.metrics
     else:
         with session.timed("eval_s"):
@@ -210,7 +219,7 @@ def _final_evaluation(
                 state = with_precise_statistics(session, state)
             else:
                 state = to_evaluate(state).replace(batch_stats=evaluated.batch_stats)
-            metrics = evaluate(session, state, views, keep=True)
+            metrics = evaluate(session, state, all_views(session.config), keep=True)
     _log_evaluation(session, log, session.schedule.iterations, metrics, "test")
     return metrics
 

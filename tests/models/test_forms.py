@@ -184,14 +184,15 @@ def test_max_pool_equals_the_windowed_one_and_its_gradient(size):
         np.testing.assert_allclose(in_x.reshape(flat.shape), in_expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(1, 2, 2), (2, 1, 1), (2, 3, 2), (9, 2, 9)])
-def test_max_pool_of_blocks_equals_the_windowed_one_and_its_gradient(size):
-    x = np.random.default_rng(0).normal(size=(2, 3, 8, 7, 4)).astype(np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+@pytest.mark.parametrize("size", [(1, 1, 1), (1, 2, 2), (2, 1, 1), (2, 3, 2), (9, 2, 9)])
+def test_max_pool_of_blocks_equals_the_windowed_one_and_its_gradient(size, dtype):
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 7, 4)).astype(dtype)
     size_there = tuple(map(min, size, x.shape[1:4]))
     windowed = partial(flax.linen.max_pool, window_shape=size_there, strides=size_there)
     expected, backward = jax.vjp(windowed, x)
-    given = np.random.default_rng(1).normal(size=expected.shape).astype(np.float32)
-    found, ours = jax.vjp(partial(max_pool, size=size), x)
+    given = np.random.default_rng(1).normal(size=expected.shape).astype(dtype)
+    found, ours = jax.vjp(jax.jit(partial(max_pool, size=size)), x)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(ours(given)[0], backward(given)[0])
 

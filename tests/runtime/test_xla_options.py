@@ -21,7 +21,8 @@ def test_on_accelerators_only_deterministic_programs_for_gpus_have_options(monke
     assert xla_options.for_run("gpu", deterministic=True) == xla_options.DETERMINISTIC
 
 
-def test_this_version_of_xla_knows_the_options_for_cpus():
+def test_this_version_of_xla_knows_the_options_for_cpus(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS")
     for options in (xla_options.for_run("cpu", deterministic=False), xla_options.for_once("cpu")):
         jax.jit(jnp.tanh, compiler_options=options)(1.0)
 

@@ -115,6 +115,7 @@ def test_every_network_becomes_an_onnx_graph(config, name):
     config.model.fast_stage_frames = ((3,), (3,))
     if name != "slowfast":
         config.model.stem_frames = 5  # side by side, as the fast pathway's
+        config.model.pool_frames = 2
         config.model.non_local.positions = ((0,), (0,))
         config.model.non_local.instantiation = name
     config.model.num_classes = 4

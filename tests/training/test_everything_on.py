@@ -19,7 +19,8 @@ from mg_jax.training.programs import compile_lowered, lower_program, train_progr
 from mg_jax.training.state import create_state
 from mg_jax.training.step import batch_shapes
 from mg_jax.workdir.checkpoint import read_best
-from mg_jax.workdir.video_scores import read_scores
+from mg_jax.workdir.finished import read_summary
+from mg_jax.workdir.video_scores import SCORES, read_scores
 from tests import runs
 from tests.everything import EVERYTHING
 
@@ -73,6 +74,11 @@ def test_a_run_continues_bit_by_bit_in_the_middle_of_its_cycles(config, tmp_path
     of_end, final = (line for line in runs.log(whole) if line["kind"] in ("eval", "test"))
     assert {**of_end, "kind": "", "train_s": 0} == {**final, "kind": "", "train_s": 0}
     assert read_scores(whole).step == len(GRIDS)
+    ended = cut_off(whole, tmp_path / "ended", len(GRIDS))  # after it, before the final one
+    (ended / SCORES).unlink()
+    train(config, ended, Stops())
+    assert read_summary(ended)["metrics"] == read_summary(whole)["metrics"]
+    assert_equal(read_scores(ended).scores_NK, read_scores(whole).scores_NK)
     losses = runs.losses(whole)
     parted, on_two = (cut_off(whole, tmp_path / f"from_{step}", step) for step in (1, 2))
     monkeypatch.delattr(session, "create_state")  # what goes on draws no state first
