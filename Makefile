@@ -52,8 +52,8 @@ quick: $(VENV)/installed-dev
 	$(VENV)/bin/lint-imports
 	$(RUN) -m pytest -n 2 --dist worksteal -m "quick and not nightly"
 
-# What takes too long for every change: all tests, each in its full size, with programs that are
-# optimised as those of runs are.
+# What takes too long for every change: all tests, each in its full size, with programs that LLVM
+# optimises, as those of runs, where `make test` has most as they come.
 nightly: install-dev
 	TESTS_OPTIMISED=1 $(RUN) -m pytest -n 2 --dist worksteal -m ""
 

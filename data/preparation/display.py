@@ -50,10 +50,16 @@ class Display:
         Raises:
           VideoError: if its pixels are in a format that cannot be converted.
         """
-        how = {"format": "rgb24", "interpolation": Interpolation.BICUBIC}
         with as_video_errors():
             # One thread, since each core has a worker; two took twice the time for small frames.
-            rgb = scaler.reformat(frame, self.width, self.height, **how, threads=1)
+            rgb = scaler.reformat(
+                frame,
+                self.width,
+                self.height,
+                "rgb24",
+                interpolation=Interpolation.BICUBIC,
+                threads=1,
+            )
             image = Image.fromarray(rgb.to_ndarray())
         return image if self.turn is None else image.transpose(self.turn)
 

@@ -1,8 +1,9 @@
 """Max-pooling whose backward pass reads which pixel was the maximum."""
 
+import functools
 import itertools
+import math
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 from jax import lax
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool_3x3(x_BTHWC: jax.Array, platform: str) -> jax.Array:
     """Max-pooling over 1 x 3 x 3 with stride 2 and padding 1, as the maximum of nine slices.
 
@@ -139,7 +140,7 @@ def _next(x_BTHWC: jax.Array, axis: int) -> jax.Array:
     return lax.pad(x_BTHWC, jnp.zeros((), x_BTHWC.dtype), ends)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> jax.Array:
     """Max-pooling with stride equal to its size; what is left over at an axis' end is dropped.
 
@@ -154,25 +155,32 @@ def max_pool(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> jax.Array:
     Returns:
       `B T/time H/height W/width C`, rounded down.
     """
-    return _max_of_blocks(x_BTHWC, size)[0]
+    if _are_few(x_BTHWC.shape, size):
+        return functools.reduce(jnp.maximum, _slices(x_BTHWC, size))
+    return jnp.max(_pixels(x_BTHWC, size), -1)
 
 
-# Of larger blocks each pixel is not a slice of its own, which would take long to compile.
-_MOST_TAPS = 16
+def _are_few(shape: tuple[int, ...], size: tuple[int, int, int]) -> bool:
+    """Whether the pixels of a block are slices; of large blocks programs would be large as well."""
+    return math.prod(_blocks(shape, size)[1]) <= 16
 
 
-def _max_of_blocks(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> tuple[jax.Array, jax.Array]:
-    """The maxima, and the index of each in its block; both as `max_pool` returns."""
+def _slices(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> list[jax.Array]:
+    """For each pixel of a block those of all blocks, `B T H W C` with counts of blocks."""
     counts, (t, h, w) = _blocks(x_BTHWC.shape, size)
     T, H, W = counts[0] * t, counts[1] * h, counts[2] * w
-    if t * h * w <= _MOST_TAPS:
-        places = itertools.product(range(t), range(h), range(w))
-        return _first_maximum([x_BTHWC[:, i:T:t, j:H:h, k:W:w] for i, j, k in places])
+    places = itertools.product(range(t), range(h), range(w))
+    return [x_BTHWC[:, i:T:t, j:H:h, k:W:w] for i, j, k in places]
+
+
+def _pixels(x_BTHWC: jax.Array, size: tuple[int, int, int]) -> jax.Array:
+    """The same in one array, with the pixels of a block as the last axis."""
+    counts, size = _blocks(x_BTHWC.shape, size)
     B, *_, C = x_BTHWC.shape
-    axes = [axis for pair in zip(counts, (t, h, w), strict=True) for axis in pair]
+    T, H, W = (n * s for n, s in zip(counts, size, strict=True))
+    axes = [axis for pair in zip(counts, size, strict=True) for axis in pair]
     blocks = x_BTHWC[:, :T, :H, :W].reshape(B, *axes, C)
-    pixels = jnp.moveaxis(blocks, (2, 4, 6), (5, 6, 7)).reshape(B, *counts, C, t * h * w)
-    return jnp.max(pixels, -1), jnp.argmax(pixels, -1).astype(_index_dtype(t * h * w))
+    return jnp.moveaxis(blocks, (2, 4, 6), (5, 6, 7)).reshape(B, *counts, C, math.prod(size))
 
 
 def _blocks(shape: tuple[int, ...], size: tuple[int, int, int]) -> tuple[list[int], list[int]]:
@@ -181,15 +189,20 @@ def _blocks(shape: tuple[int, ...], size: tuple[int, int, int]) -> tuple[list[in
     return [extent // s for s, extent in zip(size, shape[1:4], strict=True)], size
 
 
-def _max_of_blocks_forward(
+def _max_pool_forward(
     x_BTHWC: jax.Array, size: tuple[int, int, int]
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    out, index = _max_of_blocks(x_BTHWC, size)
+    if _are_few(x_BTHWC.shape, size):
+        out, index = _first_maximum(_slices(x_BTHWC, size))
+    else:
+        pixels = _pixels(x_BTHWC, size)
+        out, index = jnp.max(pixels, -1), jnp.argmax(pixels, -1)
+        index = index.astype(_index_dtype(pixels.shape[-1]))
     # Of the input only the shape is used.
     return out, (index, x_BTHWC)
 
 
-def _max_of_blocks_backward(
+def _max_pool_backward(
     size: tuple[int, int, int], kept: tuple[jax.Array, jax.Array], g_BTHWC: jax.Array
 ) -> tuple[jax.Array]:
     index_BTHWC, x_BTHWC = kept
@@ -197,7 +210,7 @@ def _max_of_blocks_backward(
     counts, size = _blocks(x_BTHWC.shape, size)
     # B, then for each of three axes its blocks and the pixels of one, then C.
     pixels, within = (0, 1, 3, 5, 7), (2, 4, 6)
-    place = np.arange(np.prod(size), dtype=index_BTHWC.dtype).reshape(size)
+    place = np.arange(math.prod(size), dtype=index_BTHWC.dtype).reshape(size)
     is_first = jnp.expand_dims(index_BTHWC, within) == np.expand_dims(place, pixels)
     blocks = jnp.where(is_first, jnp.expand_dims(g_BTHWC, within), 0)
     whole = [n * s for n, s in zip(counts, size, strict=True)]
@@ -207,4 +220,4 @@ def _max_of_blocks_backward(
     return (lax.pad(blocks.reshape(B, *whole, C), zero, pads),)
 
 
-max_pool.defvjp(_max_of_blocks_forward, _max_of_blocks_backward)
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)

@@ -197,10 +197,14 @@ def test_max_pool_of_blocks_equals_the_windowed_one_and_its_gradient(size, dtype
     np.testing.assert_array_equal(ours(given)[0], backward(given)[0])
 
 
-def test_max_pool_of_blocks_gives_the_gradient_to_the_first_of_equal_pixels():
-    backward = jax.vjp(partial(max_pool, size=(1, 2, 2)), np.ones((1, 1, 2, 5, 1), np.float32))[1]
+@pytest.mark.parametrize("extent", [2, 17])  # few pixels, and more than a byte counts
+def test_max_pool_of_blocks_gives_the_gradient_to_the_first_of_equal_pixels(extent):
+    x = np.ones((1, 1, extent, 2 * extent + 1, 1), np.float32)
+    backward = jax.vjp(partial(max_pool, size=(1, extent, extent)), x)[1]
     (in_x,) = backward(np.ones((1, 1, 1, 2, 1), np.float32))
-    np.testing.assert_array_equal(in_x[0, 0, :, :, 0], [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
+    taken = np.zeros(x.shape[2:4])
+    taken[0, 0] = taken[0, extent] = 1
+    np.testing.assert_array_equal(in_x[0, 0, :, :, 0], taken)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])

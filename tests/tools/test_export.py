@@ -116,6 +116,7 @@ def test_every_network_becomes_an_onnx_graph(config, name):
     if name != "slowfast":
         config.model.stem_frames = 5  # side by side, as the fast pathway's
         config.model.pool_frames = 2
+        config.model.non_local.pool = (1, 2, 2) if name == "softmax" else (2, 4, 4)
         config.model.non_local.positions = ((0,), (0,))
         config.model.non_local.instantiation = name
     config.model.num_classes = 4
