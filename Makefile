@@ -53,7 +53,7 @@ quick: $(VENV)/installed-dev
 	$(RUN) -m pytest -n 2 --dist worksteal -m "quick and not nightly"
 
 # What takes too long for every change: all tests, each in its full size, with programs that LLVM
-# optimises, as those of runs, where `make test` has most as they come.
+# optimises as it does those of runs, where `make test` leaves most unoptimised.
 nightly: install-dev
 	TESTS_OPTIMISED=1 $(RUN) -m pytest -n 2 --dist worksteal -m ""
 
