@@ -113,10 +113,10 @@ def batch_norm(
 
 
 def _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon):
-    wide_BTHWC = at_least_float32(x_BTHWC)
-    mean_RC, square_RC = _sub_batch_means(
-        _position_means(wide_BTHWC), _position_means(wide_BTHWC * wide_BTHWC), sub_batch, axis_name
-    )
+    clips = x_BTHWC.shape[0]
+    wide_BTHWC, rows = at_least_float32(x_BTHWC), _rows(clips, sub_batch)
+    means_RC = _means(wide_BTHWC, rows), _means(wide_BTHWC * wide_BTHWC, rows)
+    mean_RC, square_RC = _sub_batch_means(*means_RC, clips, sub_batch, axis_name)
     var_RC = jnp.maximum(square_RC - mean_RC * mean_RC, 0.0)
     inverse_std_RC = lax.rsqrt(var_RC + epsilon)
     y_BTHWC = _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C).astype(x_BTHWC.dtype)
@@ -130,14 +130,12 @@ def _backward(sub_batch, axis_name, epsilon, kept, cotangents):
     """
     x_BTHWC, mean_RC, inverse_std_RC, scale_C = kept
     wide_BTHWC, g_BTHWC = at_least_float32(x_BTHWC), at_least_float32(cotangents[0])
-    clips, positions = x_BTHWC.shape[0], math.prod(x_BTHWC.shape[1:4])
-    mean_BC, inverse_std_BC = (
-        product_norm.of_clips(x_RC, clips) for x_RC in (mean_RC, inverse_std_RC)
-    )
-    g_BC = _position_means(g_BTHWC)
-    gx_BC = inverse_std_BC * (_position_means(g_BTHWC * wide_BTHWC) - mean_BC * g_BC)
-    in_scale_C, in_bias_C = positions * gx_BC.sum(0), positions * g_BC.sum(0)
-    g_RC, gx_RC = _sub_batch_means(g_BC, gx_BC, sub_batch, axis_name)
+    clips, rows = x_BTHWC.shape[0], len(mean_RC)
+    g_RC = _means(g_BTHWC, rows)
+    gx_RC = inverse_std_RC * (_means(g_BTHWC * wide_BTHWC, rows) - mean_RC * g_RC)
+    count = math.prod(x_BTHWC.shape[:4]) // rows
+    in_scale_C, in_bias_C = count * gx_RC.sum(0), count * g_RC.sum(0)
+    g_RC, gx_RC = _sub_batch_means(g_RC, gx_RC, clips, sub_batch, axis_name)
     factor_RC, slope_RC = scale_C * inverse_std_RC, inverse_std_RC * gx_RC
     in_x_BTHWC = product_norm.over_positions(factor_RC, clips) * (
         g_BTHWC
@@ -159,35 +157,38 @@ def _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C) -> jax.Array:
     return y_BTHWC + product_norm.over_positions(offset_RC, clips)
 
 
-def _position_means(x_BTHWC: jax.Array) -> jax.Array:
-    return jnp.mean(x_BTHWC, (1, 2, 3))
+def _rows(clips: int, sub_batch: int) -> int:
+    """How many means a device takes: of its sub-batches, or of its clips where devices cut them."""
+    return clips if clips % sub_batch else clips // sub_batch
+
+
+def _means(x_BTHWC: jax.Array, rows: int) -> jax.Array:
+    return jnp.mean(x_BTHWC.reshape(rows, -1, x_BTHWC.shape[-1]), 1)
 
 
 def _sub_batch_means(
-    a_BC: jax.Array, b_BC: jax.Array, sub_batch: int, axis_name: str | None
+    a_RC: jax.Array, b_RC: jax.Array, clips: int, sub_batch: int, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array]:
-    """The means over sub-batches: a row for each, or for each clip where devices cut them.
+    """The means over sub-batches, given those of `_rows`: the same unless these are clips'.
 
     What is kept for the backward pass are these rows. Repeated for each clip, the transpose of this
     map is the map itself.
+    """
+    if clips % sub_batch == 0:
+        return a_RC, b_RC
+    C = a_RC.shape[1]
+    ab_RK = _means_across_devices(jnp.concatenate([a_RC, b_RC], 1), sub_batch, axis_name)
+    return ab_RK[:, :C], ab_RK[:, C:]
+
+
+def _means_across_devices(x_BK: jax.Array, sub_batch: int, axis_name: str | None) -> jax.Array:
+    """For each clip the mean over its sub-batch, of which other devices have a part.
 
     Sub-batches and devices meet every m = lcm(p, s) clips. Such a block of m clips lies on m / p
     neighbouring devices and holds m / s sub-batches; sums are taken within it.
     """
-    p, C = a_BC.shape
-    block = math.lcm(p, sub_batch)
-    ab_BK = jnp.concatenate([a_BC, b_BC], 1)
-    if block == p:
-        ab_RK = ab_BK.reshape(-1, sub_batch, 2 * C).mean(1)
-    else:
-        ab_RK = _means_across_devices(ab_BK, sub_batch, block, axis_name)
-    return ab_RK[:, :C], ab_RK[:, C:]
-
-
-def _means_across_devices(
-    x_BK: jax.Array, sub_batch: int, block: int, axis_name: str | None
-) -> jax.Array:
     p = x_BK.shape[0]
+    block = math.lcm(p, sub_batch)
     neighbours = block // p
     devices = 1 if axis_name is None else lax.axis_size(axis_name)
     if devices % neighbours:
