@@ -163,7 +163,8 @@ def _window_max_pool(x_BTHWC: jax.Array) -> jax.Array:
 
 def _ours_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
     scale_C, bias_C = at_least_float32(scale_C), at_least_float32(bias_C)
-    return nn.relu(batch_norm(x_BTHWC, scale_C, bias_C, sub_batch, None, 1e-5)[0])
+    platform = jax.default_backend()
+    return nn.relu(batch_norm(x_BTHWC, scale_C, bias_C, sub_batch, None, 1e-5, platform)[0])
 
 
 def _automatic_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:

@@ -53,6 +53,7 @@ def create_model(
         axis_name=axis_name,
         momentum=momentum,
         dtype=dtype,
+        platform=platform,
     )
     first = partial(first_clip, axis_name) if first_index is None else lambda _: first_index
     conv = partial(Conv, dtype=dtype, platform=platform)

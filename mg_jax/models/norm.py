@@ -34,6 +34,7 @@ class SubBatchNorm(nn.Module):
       epsilon: added to the variance.
       dtype: of the output; statistics and parameters are float32.
       scale_init: initialiser of the scale.
+      platform: that it is compiled for: cpu, gpu or tpu.
     """
 
     sub_batch: int
@@ -43,6 +44,7 @@ class SubBatchNorm(nn.Module):
     epsilon: float = 1e-5
     dtype: jnp.dtype = jnp.float32
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    platform: str = "cpu"
 
     @nn.compact
     def __call__(self, x_BTHWC: jax.Array, kernel_IC: jax.Array | None = None) -> jax.Array:
@@ -66,7 +68,13 @@ class SubBatchNorm(nn.Module):
             return _normalize(x_BTHWC, *moments_1C, scale_C, bias_C).astype(self.dtype)
         if kernel_IC is None:
             y_BTHWC, mean_RC, var_RC = batch_norm(
-                x_BTHWC, scale_C, bias_C, self.sub_batch, self.axis_name, self.epsilon
+                x_BTHWC,
+                scale_C,
+                bias_C,
+                self.sub_batch,
+                self.axis_name,
+                self.epsilon,
+                self.platform,
             )
         else:
             y_BTHWC, mean_RC, var_RC = product_norm.product_norm(
@@ -82,7 +90,7 @@ class SubBatchNorm(nn.Module):
         return self.momentum * running_C + (1 - self.momentum) * batch_C
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
 def batch_norm(
     x_BTHWC: jax.Array,
     scale_C: jax.Array,
@@ -90,6 +98,7 @@ def batch_norm(
     sub_batch: int,
     axis_name: str | None,
     epsilon: float,
+    platform: str,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises each clip with the moments of its sub-batch.
 
@@ -103,39 +112,49 @@ def batch_norm(
       sub_batch: s, clips of a sub-batch; divides the global batch.
       axis_name: the mapped axis, or None on a single device.
       epsilon: added to the variance.
+      platform: that it is compiled for: cpu, gpu or tpu.
 
     Returns:
       The normalised clips in the dtype of `x`, and mean_RC and biased var_RC in float32 at least: a
       row for each sub-batch, or for each clip where sub-batches reach over devices. Gradients do
       not pass through these two.
     """
-    return _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon)[0]
+    return _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon, platform)[0]
 
 
-def _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon):
-    clips = x_BTHWC.shape[0]
-    wide_BTHWC, rows = at_least_float32(x_BTHWC), _rows(clips, sub_batch)
-    means_RC = _means(wide_BTHWC, rows), _means(wide_BTHWC * wide_BTHWC, rows)
-    mean_RC, square_RC = _sub_batch_means(*means_RC, clips, sub_batch, axis_name)
+def _forward(x_BTHWC, scale_C, bias_C, sub_batch, axis_name, epsilon, platform):
+    clips, wide_BTHWC = x_BTHWC.shape[0], at_least_float32(x_BTHWC)
+    rows = _rows(clips, sub_batch, platform)
+    mean_RC, square_RC = _sub_batch_means(
+        _means(wide_BTHWC, rows),
+        _means(wide_BTHWC * wide_BTHWC, rows),
+        clips,
+        sub_batch,
+        axis_name,
+    )
     var_RC = jnp.maximum(square_RC - mean_RC * mean_RC, 0.0)
     inverse_std_RC = lax.rsqrt(var_RC + epsilon)
     y_BTHWC = _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C).astype(x_BTHWC.dtype)
     return (y_BTHWC, mean_RC, var_RC), (x_BTHWC, mean_RC, inverse_std_RC, scale_C)
 
 
-def _backward(sub_batch, axis_name, epsilon, kept, cotangents):
+def _backward(sub_batch, axis_name, epsilon, platform, kept, cotangents):
     """With g the gradient of y, x' = (x - mean) / std, and <> the mean over a sub-batch:
 
     dx = scale / std (g - <g> - x' <g x'>).
     """
     x_BTHWC, mean_RC, inverse_std_RC, scale_C = kept
     wide_BTHWC, g_BTHWC = at_least_float32(x_BTHWC), at_least_float32(cotangents[0])
-    clips, rows = x_BTHWC.shape[0], len(mean_RC)
-    g_RC = _means(g_BTHWC, rows)
-    gx_RC = inverse_std_RC * (_means(g_BTHWC * wide_BTHWC, rows) - mean_RC * g_RC)
-    count = math.prod(x_BTHWC.shape[:4]) // rows
-    in_scale_C, in_bias_C = count * gx_RC.sum(0), count * g_RC.sum(0)
-    g_RC, gx_RC = _sub_batch_means(g_RC, gx_RC, clips, sub_batch, axis_name)
+    clips, positions = x_BTHWC.shape[0], math.prod(x_BTHWC.shape[1:4])
+    rows = _rows(clips, sub_batch, platform)
+    mean_DC, inverse_std_DC = (
+        product_norm.of_clips(x_RC, rows) for x_RC in (mean_RC, inverse_std_RC)
+    )
+    g_DC = _means(g_BTHWC, rows)
+    gx_DC = inverse_std_DC * (_means(g_BTHWC * wide_BTHWC, rows) - mean_DC * g_DC)
+    count = positions * clips // rows
+    in_scale_C, in_bias_C = count * gx_DC.sum(0), count * g_DC.sum(0)
+    g_RC, gx_RC = _sub_batch_means(g_DC, gx_DC, clips, sub_batch, axis_name)
     factor_RC, slope_RC = scale_C * inverse_std_RC, inverse_std_RC * gx_RC
     in_x_BTHWC = product_norm.over_positions(factor_RC, clips) * (
         g_BTHWC
@@ -157,27 +176,46 @@ def _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C) -> jax.Array:
     return y_BTHWC + product_norm.over_positions(offset_RC, clips)
 
 
-def _rows(clips: int, sub_batch: int) -> int:
-    """How many means a device takes: of its sub-batches, or of its clips where devices cut them."""
-    return clips if clips % sub_batch else clips // sub_batch
+def _rows(clips: int, sub_batch: int, platform: str) -> int:
+    """D, how many means over its clips a device takes first: of sub-batches, or of each clip.
+
+    On CPUs sub-batches that lie on the device are summed at once, which makes half as many kernels.
+    On GPUs ReLU's gradient would be a pass of its own then. Where devices cut sub-batches each clip
+    has its row.
+    """
+    return clips // sub_batch if platform == "cpu" and clips % sub_batch == 0 else clips
 
 
 def _means(x_BTHWC: jax.Array, rows: int) -> jax.Array:
+    """Means over positions of runs of clips, `D C`."""
+    if rows == x_BTHWC.shape[0]:
+        return jnp.mean(x_BTHWC, (1, 2, 3))
     return jnp.mean(x_BTHWC.reshape(rows, -1, x_BTHWC.shape[-1]), 1)
 
 
 def _sub_batch_means(
-    a_RC: jax.Array, b_RC: jax.Array, clips: int, sub_batch: int, axis_name: str | None
+    a_DC: jax.Array, b_DC: jax.Array, clips: int, sub_batch: int, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array]:
-    """The means over sub-batches, given those of `_rows`: the same unless these are clips'.
+    """The means over sub-batches: a row for each, or for each clip where devices cut them.
 
     What is kept for the backward pass are these rows. Repeated for each clip, the transpose of this
-    map is the map itself.
+    map from means of clips is the map itself.
+
+    Args:
+      a_DC: means of sub-batches, which stay as they are, or of clips.
+      b_DC: other ones.
+      clips: of this device.
+      sub_batch: clips that share statistics.
+      axis_name: the mapped axis, or None on a single device.
     """
+    D, C = a_DC.shape
+    if D * sub_batch == clips:
+        return a_DC, b_DC
+    ab_DK = jnp.concatenate([a_DC, b_DC], 1)
     if clips % sub_batch == 0:
-        return a_RC, b_RC
-    C = a_RC.shape[1]
-    ab_RK = _means_across_devices(jnp.concatenate([a_RC, b_RC], 1), sub_batch, axis_name)
+        ab_RK = ab_DK.reshape(-1, sub_batch, 2 * C).mean(1)
+    else:
+        ab_RK = _means_across_devices(ab_DK, sub_batch, axis_name)
     return ab_RK[:, :C], ab_RK[:, C:]
 
 

@@ -134,7 +134,7 @@ def _sums(a_GNI: jax.Array, b_GNO: jax.Array) -> jax.Array:
 def of_clips(x_RC: jax.Array, clips: int) -> jax.Array:
     """`B C`, a row for each of B clips, from one for each run of B / R neighbours."""
     # One row broadcasts by itself, for any number of clips.
-    return x_RC if len(x_RC) == 1 else jnp.repeat(x_RC, clips // len(x_RC), 0)
+    return x_RC if len(x_RC) in (1, clips) else jnp.repeat(x_RC, clips // len(x_RC), 0)
 
 
 def over_positions(x_RC: jax.Array, clips: int) -> jax.Array:

@@ -68,7 +68,7 @@ def test_a_stage_of_two_frames_takes_less_than_in_the_form_of_longer_clips():
     """XLA for GPUs keeps transposed copies for the gradient of a kernel longer than the clip."""
     mesh = absent.mesh("h100")
     pathway = Pathway(64, 1, ((1,), (1,), (3,), (3,)))
-    norm = partial(SubBatchNorm, sub_batch=8, train=True, dtype=jnp.bfloat16)
+    norm = partial(SubBatchNorm, sub_batch=8, train=True, dtype=jnp.bfloat16, platform="gpu")
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     # Of the slow pathway before, and from the fast one.
     parts = [
@@ -194,7 +194,7 @@ def test_slowfast_r50_compiles_for_a_gpu_at_full_size():
     (row,) = program.measure(config, "h100", 1, 1)["grids"]
     assert row["bytes_per_clip"] < 1.03 * 4.23e9
     assert row["memory_bytes"] < 1.03 * 14.0e9
-    assert row["kernels"] < 1.03 * 2_433
+    assert row["kernels"] < 1.03 * 2_376
     # The network's own, and a seventh more for products with zeros, which fill tensor cores.
     assert row["flops"] == pytest.approx(1.145 * 32 * 3 * 2 * 47.9e9, rel=0.02)
 
