@@ -109,7 +109,10 @@ def blocks(config, clips: int) -> list[tuple[str, tuple[int, ...], dict[str, tup
     ours = partial(max_pool_3x3, platform=platform)
     blocks.append(("max-pool", pooled, {"ours": (ours,), "windows": (_window_max_pool,)}))
     sub_batch = math.gcd(config.sub_batch, clips)
-    normed = {"ours": _ours_norm_relu, "automatic gradient": _automatic_norm_relu}
+    normed = {
+        "ours": partial(_ours_norm_relu, platform),
+        "automatic gradient": _automatic_norm_relu,
+    }
     forms = {name: (partial(f, sub_batch), (width,), (width,)) for name, f in normed.items()}
     blocks.append(("BN and ReLU", pooled, forms))
     return blocks
@@ -161,9 +164,8 @@ def _window_max_pool(x_BTHWC: jax.Array) -> jax.Array:
     return lax.reduce_window(x_BTHWC, -jnp.inf, lax.max, (1, 1, 3, 3, 1), (1, 1, 2, 2, 1), pads)
 
 
-def _ours_norm_relu(sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
+def _ours_norm_relu(platform, sub_batch, x_BTHWC, scale_C, bias_C) -> jax.Array:
     scale_C, bias_C = at_least_float32(scale_C), at_least_float32(bias_C)
-    platform = jax.default_backend()
     return nn.relu(batch_norm(x_BTHWC, scale_C, bias_C, sub_batch, None, 1e-5, platform)[0])
 
 

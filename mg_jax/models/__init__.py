@@ -36,7 +36,8 @@ def create_model(
       momentum: of the running statistics.
       remat: keep only the inputs of residual blocks for the backward pass, which computes the rest
         again.
-      platform: that it is compiled for, cpu, gpu or tpu: some convolutions take another form.
+      platform: that it is compiled for, cpu, gpu or tpu: some convolutions and batch norm's sums
+        take another form.
       first_index: of the clips, in the global batch; None where they are all of this device's.
 
     Raises:

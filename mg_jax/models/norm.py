@@ -177,17 +177,18 @@ def _normalize(x_BTHWC, mean_RC, inverse_std_RC, scale_C, bias_C) -> jax.Array:
 
 
 def _rows(clips: int, sub_batch: int, platform: str) -> int:
-    """D, how many means over its clips a device takes first: of sub-batches, or of each clip.
+    """D, of how many runs of clips a device takes means first: whole sub-batches or single clips.
 
-    On CPUs sub-batches that lie on the device are summed at once, which makes half as many kernels.
-    On GPUs ReLU's gradient would be a pass of its own then. Where devices cut sub-batches each clip
-    has its row.
+    On CPUs it is sub-batches, if none reaches over devices: a layer then has half as many kernels.
+    Elsewhere it is single clips: on a GPU with one sub-batch ReLU's gradient would otherwise be a
+    pass of its own (docs/programs.md). Where devices cut sub-batches it is so everywhere.
     """
     return clips // sub_batch if platform == "cpu" and clips % sub_batch == 0 else clips
 
 
 def _means(x_BTHWC: jax.Array, rows: int) -> jax.Array:
-    """Means over positions of runs of clips, `D C`."""
+    """`D C`, means over all positions of each run of B / D neighbouring clips."""
+    # A reshape that only names axes anew would change which kernels GPUs get.
     if rows == x_BTHWC.shape[0]:
         return jnp.mean(x_BTHWC, (1, 2, 3))
     return jnp.mean(x_BTHWC.reshape(rows, -1, x_BTHWC.shape[-1]), 1)
@@ -198,12 +199,12 @@ def _sub_batch_means(
 ) -> tuple[jax.Array, jax.Array]:
     """The means over sub-batches: a row for each, or for each clip where devices cut them.
 
-    What is kept for the backward pass are these rows. Repeated for each clip, the transpose of this
-    map from means of clips is the map itself.
+    These rows are what is kept for the backward pass. As a map from means of clips to a row for
+    each clip it is its own transpose, so the backward pass uses it too.
 
     Args:
       a_DC: means of sub-batches, which stay as they are, or of clips.
-      b_DC: other ones.
+      b_DC: the same of another quantity; both go in one sum over devices.
       clips: of this device.
       sub_batch: clips that share statistics.
       axis_name: the mapped axis, or None on a single device.

@@ -115,7 +115,7 @@ def test_a_stage_for_gpus_is_the_one_for_cpus(frames, taps):
     x = np.random.default_rng(0).normal(size=(4, frames, 7, 9, 32)).astype(np.float32)
 
     def stage(platform):
-        norm = partial(SubBatchNorm, sub_batch=2, train=True)
+        norm = partial(SubBatchNorm, sub_batch=2, train=True, platform=platform)
         conv = partial(Conv, platform=platform)
         return Stage((pathway,), 3, 2, conv, norm, NonLocal, ResBlock, platform)
 
@@ -150,7 +150,7 @@ def test_a_stem_for_gpus_is_the_one_for_cpus(pad_pool):
     x = np.random.default_rng(0).normal(size=(4, 8, 12, 16, 3)).astype(np.float32)
 
     def stem(platform):
-        norm = partial(SubBatchNorm, sub_batch=2, train=True)
+        norm = partial(SubBatchNorm, sub_batch=2, train=True, platform=platform)
         return Stem(pathway, partial(Conv, platform=platform), norm, platform)
 
     variables = initialised(stem("cpu"), x)

@@ -79,7 +79,7 @@ CASES = [
 ]
 
 
-# GPUs and CPUs have forms of their own; both run here.
+# On CPUs sub-batches are summed at once, elsewhere clip by clip; both forms run here.
 PLATFORMS = pytest.mark.parametrize("platform", ["cpu", "gpu"])
 
 
