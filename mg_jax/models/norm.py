@@ -188,7 +188,7 @@ def _rows(clips: int, sub_batch: int, platform: str) -> int:
 
 def _means(x_BTHWC: jax.Array, rows: int) -> jax.Array:
     """`D C`, means over all positions of each run of B / D neighbouring clips."""
-    # A reshape that only names axes anew would change which kernels GPUs get.
+    # Without a reshape the programs for GPUs are those whose costs are recorded.
     if rows == x_BTHWC.shape[0]:
         return jnp.mean(x_BTHWC, (1, 2, 3))
     return jnp.mean(x_BTHWC.reshape(rows, -1, x_BTHWC.shape[-1]), 1)
