@@ -11,8 +11,10 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
+import psutil
 
 from data.format.video_table import VideoTable
+from mg_jax.errors import UserError
 from mg_jax.grid import Grid
 from mg_jax.input.balance import systematic_rows, video_weights
 
@@ -66,6 +68,11 @@ class Views:
         """V, views of a video."""
         return self.clips * self.crops
 
+    @property
+    def nbytes(self) -> int:
+        """Of one video's views, uint8."""
+        return len(self) * self.frames * self.size**2 * 3
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -112,6 +119,22 @@ def evaluation_views(config, clips: int, crops: int) -> Views:
         size=config.eval.size,
         short_side=config.eval.short_side,
     )
+
+
+def check_views(views: Views, videos: int) -> None:
+    """Checks that this machine's memory holds the views of so many videos, read at once.
+
+    Raises:
+      UserError: if it does not.
+    """
+    needed, memory = videos * views.nbytes, psutil.virtual_memory().total
+    if needed > memory:
+        raise UserError(
+            f"eval.clips={views.clips} x eval.crops={views.crops} views of {videos} videos of "
+            f"{views.frames} x {views.size}^2 are read at once and take {needed / 1e9:,.0f} GB, "
+            f"and this machine has {memory / 1e9:,.0f} GB of memory; use fewer eval.clips, for "
+            "example 10"
+        )
 
 
 def sample_clips(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from data.preparation.prepare import Settings, settings_from_config
 from mg_jax.errors import UserError
 from mg_jax.input.prepared import check_builder, check_prepared, is_prepared, with_classes
+from mg_jax.input.sampling import all_views, check_views
 from mg_jax.machine.folder import check_can_be_made, did_you_mean_beside
 from mg_jax.recipe import schedule_from_config
 from mg_jax.training_settings import check_parts
@@ -113,9 +114,11 @@ def check_weights(config, workdir: pathlib.Path | None) -> None:
       workdir: whose best checkpoint is used; without one, the weights of config.init_from.
 
     Raises:
-      UserError: if there are none, or a setting is invalid or differs from training.
+      UserError: if there are none, a setting is invalid or differs from training, or memory does
+        not hold the views of a video.
     """
     schedule_from_config(config)
+    check_views(all_views(config), videos=1)
     if workdir is not None:
         check_has_checkpoint(workdir)
         # There the number of classes is known, where model.num_classes is 0 here.

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from mg_jax.input.datasets import DataSource, open_source, stored
 from mg_jax.input.prepared import with_class_count
+from mg_jax.input.sampling import all_views, check_views
 from mg_jax.machine.progress import say, waiting
 from mg_jax.recipe import check_devices, schedule_from_config
 from mg_jax.runtime import hosts, parallel
@@ -21,7 +22,7 @@ from mg_jax.runtime.program_cache import cache_run_programs
 from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.runtime.stops import Stops
 from mg_jax.schedule import Schedule
-from mg_jax.training.programs import create_executables
+from mg_jax.training.programs import create_executables, views_program
 from mg_jax.training.state import create_state, init_variables, state_shapes
 from mg_jax.training_settings import check_parts
 from mg_jax.weights.load import Loaded, load_weights
@@ -170,6 +171,9 @@ def _open(
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
     check_parts(config, schedule, mesh.size)
+    views = all_views(config)
+    videos = views_program(config, views, mesh).batch // jax.process_count()
+    hosts.on_all(lambda: check_views(views, videos))
     data = hosts.on_all(lambda: open_source(config))
     _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))

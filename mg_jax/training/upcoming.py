@@ -7,8 +7,12 @@ from mg_jax.training.session import Session
 
 
 def evaluation_steps(iterations: int, times: int) -> set[int]:
-    """Iterations after which to evaluate: `times` of them, evenly spread, the last at the end."""
-    return {round(iterations * (i + 1) / times) for i in range(times)} - {0}
+    """Iterations after which to evaluate: `times` of them, evenly spread, the last at the end.
+
+    If there are fewer iterations, it is after each.
+    """
+    times = min(times, iterations)
+    return {round(iterations * (i + 1) / times) for i in range(times)}
 
 
 def upcoming_programs(session: Session, step: int) -> list[Program]:

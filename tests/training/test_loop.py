@@ -114,6 +114,14 @@ def test_a_work_directory_of_another_config_is_refused_naming_the_keys(config, c
     assert before == sorted((p, p.stat().st_mtime_ns) for p in copy.rglob("*"))
 
 
+def test_more_views_than_memory_holds_are_refused_before_training(config, tmp_path):
+    config.eval.clips = 1_000_000_000
+    for work in (train, evaluate_checkpoint):
+        message = refused(work, config, tmp_path / "run")
+        assert "are read at once and take" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_only_concerns_running_and_evaluating_may_change(flags, copy):
     shutil.rmtree(runs.newest_checkpoint(copy))
     changes = ["--config.run.keep=2", "--config.run.log_every=7", "--config.eval.crops=3"]
