@@ -60,12 +60,16 @@ def measure(
             say(_line(str(program), rows[-1]))
     totals = _totals(rows)
     print(_line(f"all {len(rows)}", totals))
+    ratios = {} if against is None else _ratios(rows)
+    if ratios:
+        print(_ratios_line(ratios))
     return {
         "jax": jax.__version__,
         "model": config.model.to_dict(),
         "against": None if against is None else str(against),
         "programs": rows,
         "totals": totals,
+        "ratios": ratios,
     }
 
 
@@ -134,6 +138,23 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of each cost, this checkout's relative to the other's: over the programs.
+
+    Neighbours in time are compared, so what else the machine does moves these less than sums.
+    """
+    ratios = {}
+    for _, key, *_ in _COLUMNS:
+        found = [row["here"][key] / row["against"][key] for row in rows if key in row["here"]]
+        if found:
+            ratios[key] = {
+                "median": statistics.median(found),
+                "smallest": min(found),
+                "largest": max(found),
+            }
+    return ratios
+
+
 _COLUMNS = (
     ("lower CPU s", "lower_cpu_s", "{:.1f}", 1),
     ("compile CPU s", "compile_cpu_s", "{:.1f}", 1),
@@ -160,3 +181,13 @@ def _line(name: str, row: dict[str, Any]) -> str:
             cell = f"{form.format(unit * old)} to {cell} ({new / old:.2f}x)"
         cells.append(cell)
     return f"{name:<44}" + "".join(f"{cell:>24}" for cell in cells)
+
+
+def _ratios_line(ratios: dict[str, dict[str, float]]) -> str:
+    cells = [
+        "{median:.2f}x ({smallest:.2f} to {largest:.2f})".format(**ratios[key])
+        if key in ratios
+        else ""
+        for _, key, *_ in _COLUMNS
+    ]
+    return f"{'median over programs':<44}" + "".join(f"{cell:>24}" for cell in cells)
