@@ -255,10 +255,10 @@ def as_variant(config: ConfigDict, variant: str) -> ConfigDict:
         elif word in PUBLISHED:
             config.update_from_flattened_dict(PUBLISHED[word])
         elif word != "multigrid":
-            known = (
-                "; use multigrid or baseline, and with a comma between them a published network: "
+            near = did_you_mean(word, ("multigrid", "baseline", *PUBLISHED))
+            raise UserError(
+                f"config variant {word!r} is not known{near}{' Else use' if near else '; use'} "
+                "multigrid or baseline, and with a comma between them a published network: "
                 f"{', '.join(PUBLISHED)}"
             )
-            near = did_you_mean(word, ("multigrid", "baseline", *PUBLISHED))
-            raise UserError(f"config variant {word!r} is not known{near or known}")
     return config

@@ -60,7 +60,7 @@ def measure(
             say(_line(str(program), rows[-1]))
     totals = _totals(rows)
     print(_line(f"all {len(rows)}", totals))
-    ratios = {} if against is None else _ratios(rows)
+    ratios = {} if against is None else ratios_of(rows)
     if ratios:
         print(_ratios_line(ratios))
     return {
@@ -138,10 +138,16 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Of each cost, this checkout's relative to the other's: over the programs.
+def ratios_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Each cost here relative to the other checkout's, a ratio of neighbours in time.
 
-    Neighbours in time are compared, so what else the machine does moves these less than sums.
+    A program that other work disturbed moves the median less than the sums.
+
+    Args:
+      rows: of each program the costs `here` and `against`; iterations where it trains.
+
+    Returns:
+      Of each cost the `median`, `smallest` and `largest` ratio among the programs.
     """
     ratios = {}
     for _, key, *_ in _COLUMNS:

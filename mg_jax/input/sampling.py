@@ -68,11 +68,6 @@ class Views:
         """V, views of a video."""
         return self.clips * self.crops
 
-    @property
-    def nbytes(self) -> int:
-        """Of one video's views, uint8."""
-        return len(self) * self.frames * self.size**2 * 3
-
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -121,19 +116,21 @@ def evaluation_views(config, clips: int, crops: int) -> Views:
     )
 
 
-def check_views(views: Views, videos: int) -> None:
-    """Checks that this machine's memory holds the views of so many videos, read at once.
+def check_views(views: Views) -> None:
+    """Refuses views of a video, uint8, that are larger than this machine's memory.
 
     Raises:
-      UserError: if it does not.
+      UserError: if they are.
     """
-    needed, memory = videos * views.nbytes, psutil.virtual_memory().total
+    clip = views.frames * views.size**2 * 3
+    needed, memory = clip * views.crops * views.clips, psutil.virtual_memory().total
     if needed > memory:
+        fewer = "fewer eval.clips (the paper has 10)"
         raise UserError(
-            f"eval.clips={views.clips} x eval.crops={views.crops} views of {videos} videos of "
-            f"{views.frames} x {views.size}^2 are read at once and take {needed / 1e9:,.0f} GB, "
-            f"and this machine has {memory / 1e9:,.0f} GB of memory; use fewer eval.clips, for "
-            "example 10"
+            f"the views of a video take {needed // 10**6:,} MB, eval.clips={views.clips} x "
+            f"eval.crops={views.crops} of {views.frames} x {views.size}^2, and this machine has "
+            f"{memory // 10**6:,} MB of memory; use "
+            f"{fewer if clip * views.crops <= memory else 'a smaller eval.size or fewer frames'}"
         )
 
 

@@ -114,11 +114,11 @@ def check_weights(config, workdir: pathlib.Path | None) -> None:
       workdir: whose best checkpoint is used; without one, the weights of config.init_from.
 
     Raises:
-      UserError: if there are none, a setting is invalid or differs from training, or memory does
-        not hold the views of a video.
+      UserError: if there are none, a setting is invalid or differs from training, or the views of
+        a video are larger than this machine's memory.
     """
     schedule_from_config(config)
-    check_views(all_views(config), videos=1)
+    check_views(all_views(config))
     if workdir is not None:
         check_has_checkpoint(workdir)
         # There the number of classes is known, where model.num_classes is 0 here.

@@ -22,7 +22,7 @@ from mg_jax.runtime.program_cache import cache_run_programs
 from mg_jax.runtime.state import AveragedState, TrainState
 from mg_jax.runtime.stops import Stops
 from mg_jax.schedule import Schedule
-from mg_jax.training.programs import create_executables, views_program
+from mg_jax.training.programs import create_executables
 from mg_jax.training.state import create_state, init_variables, state_shapes
 from mg_jax.training_settings import check_parts
 from mg_jax.weights.load import Loaded, load_weights
@@ -171,9 +171,7 @@ def _open(
     mesh = parallel.make_mesh()
     check_devices(schedule, mesh.size)
     check_parts(config, schedule, mesh.size)
-    views = all_views(config)
-    videos = views_program(config, views, mesh).batch // jax.process_count()
-    hosts.on_all(lambda: check_views(views, videos))
+    hosts.on_all(lambda: check_views(all_views(config)))
     data = hosts.on_all(lambda: open_source(config))
     _check_same_data(config, data)
     config = with_class_count(config, len(data.classes))

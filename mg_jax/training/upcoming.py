@@ -9,7 +9,7 @@ from mg_jax.training.session import Session
 def evaluation_steps(iterations: int, times: int) -> set[int]:
     """Iterations after which to evaluate: `times` of them, evenly spread, the last at the end.
 
-    If there are fewer iterations, it is after each.
+    With fewer iterations than `times`, it is after every one.
     """
     times = min(times, iterations)
     return {round(iterations * (i + 1) / times) for i in range(times)}

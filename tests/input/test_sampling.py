@@ -1,11 +1,13 @@
 import dataclasses
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.format.video_table import Actions, VideoTable
+from mg_jax.errors import UserError
 from mg_jax.grid import BaseGrid, Shape
 from mg_jax.input import sampling
 from mg_jax.input.sampling import Augmentation, sample_clips
@@ -276,3 +278,13 @@ def test_three_crops_span_the_longer_side(height, width):
     np.testing.assert_allclose(boxes[:, 2], 80)
     centre = sampling.view_boxes(videos, 0, views_of(size=32, crops=1))
     np.testing.assert_allclose(centre[0, :2], [(height - 40) / 2, (width - 40) / 2])
+
+
+def test_views_larger_than_memory_are_refused():
+    clips = psutil.virtual_memory().total // (8 * 32 * 32 * 3)
+    sampling.check_views(views_of(clips))
+    for more in (views_of(clips + 1), views_of(clips // 3 + 1, crops=3), views_of(10**400)):
+        with pytest.raises(UserError, match=rf"eval.clips={more.clips} x .* use fewer eval.clips"):
+            sampling.check_views(more)
+    with pytest.raises(UserError, match=r"use a smaller eval.size or fewer frames"):
+        sampling.check_views(views_of(size=10**6))

@@ -258,7 +258,7 @@ def run_main(*arguments):
         (["--config=configs/kinetics_slowfst.py"], "Did you mean 'configs/kinetics_slowfast.py'?"),
         (["--config.data.name=kinetic/400"], "no builder in data/; there are kinetics, "),
         (["--config=configs/demo.py:coarse"], "config variant 'coarse' is not known; use"),
-        (["--config=configs/demo.py:basline"], "is not known. Did you mean 'baseline'?\n"),
+        (["--config=configs/demo.py:basline"], "Did you mean 'baseline'? Else use multigrid"),
         (["--mode=pln"], "export>. Did you mean 'plan'?"),
         (["--confg.seed=1"], "unknown flag --confg.seed. Did you mean --config.seed?\n"),
         (["--model.depth=50"], "--model.depth. Did you mean --config.model.depth?\n"),

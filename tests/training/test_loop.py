@@ -118,7 +118,7 @@ def test_more_views_than_memory_holds_are_refused_before_training(config, tmp_pa
     config.eval.clips = 1_000_000_000
     for work in (train, evaluate_checkpoint):
         message = refused(work, config, tmp_path / "run")
-        assert "are read at once and take" in message
+        assert "the views of a video take 24,576,000 MB, eval.clips=1000000000" in message
     assert not (tmp_path / "run").exists()
 
 
