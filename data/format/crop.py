@@ -3,7 +3,8 @@
 Stored frames have a restart marker after every block of 16 x 16 pixels and a table of the blocks'
 lengths (see `jpeg`). So the blocks under the crops of all frames of a clip can be cut out, joined
 frame below frame into one ordinary JPEG, and decoded in one call. Decoding is most of the input's
-cost, and this way grows with the area of the crop.
+cost, and this way grows with the area of the crop. Frames of hardly any other blocks are decoded
+whole, one by one.
 """
 
 import operator
@@ -30,6 +31,8 @@ cv2.setNumThreads(1)
 
 # Bytes of the pixels that one JPEG decodes to: they stay in a core's cache until resampled.
 _MOST_BYTES = 1 << 20
+# Cutting and joining costs about as much as decoding so many blocks.
+_FEW = 24
 # Restart markers count 0 ... 7 cyclically. What is decoded at once has no more blocks than a frame
 # may have.
 _RESTARTS = (0xD0 + np.arange(MOST_BLOCKS) % 8).astype(np.uint8)
@@ -86,6 +89,9 @@ def decode(
     """
     blocks = top, left, bottom, right = _blocks(shape, boxes_N3)
     rows, columns = bottom - top, right - left
+    others = -(-shape[0] // BLOCK) * -(-shape[1] // BLOCK) - rows * columns
+    if len(jpegs) * others <= _FEW:
+        return (0, 0), (_decode_frame(jpeg, shape, shrink) for jpeg in jpegs)
     most = max(_MOST_BYTES // (3 * rows * columns * BLOCK**2), 1)
     views = [memoryview(jpeg) for jpeg in jpegs]
 
@@ -179,7 +185,19 @@ def _headers(jpegs: list[memoryview], blocks: int) -> tuple[np.ndarray, bytes]:
     return np.frombuffer(lengths, LENGTH).reshape(len(jpegs), blocks), tables
 
 
-def _decode(jpeg: np.ndarray, shrink: int) -> np.ndarray:
+def _decode_frame(jpeg: bytes | memoryview, shape: tuple[int, int], shrink: int) -> np.ndarray:
+    """A whole frame.
+
+    Raises:
+      DamagedFrame: if the JPEG is not as it was stored.
+    """
+    image_HWC = _decode(jpeg, shrink)
+    if image_HWC.shape[:2] != tuple(-(-side // shrink) for side in shape):
+        raise DamagedFrame(f"a stored JPEG does not have {shape[0]} x {shape[1]} pixels")
+    return image_HWC
+
+
+def _decode(jpeg: bytes | memoryview | np.ndarray, shrink: int) -> np.ndarray:
     try:
         # Chroma is not interpolated, so that the frames above and below do not mix in.
         if shrink == 1:
