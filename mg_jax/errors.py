@@ -30,7 +30,7 @@ def some(names: Iterable[object], most: int = 5) -> str:
 
 
 def did_you_mean(given: str, names: Collection[str]) -> str:
-    """The end of a message, ". Did you mean 'plan'?"; empty if no name is near.
+    """What follows in a message, ". Did you mean 'plan'?"; empty if no name is near.
 
     Args:
       given: the beginning of a name, or a name that was misspelt.

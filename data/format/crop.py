@@ -1,10 +1,10 @@
-"""Stored JPEGs into crops: only the blocks under a crop are decoded.
+"""Stored JPEGs into crops: of large frames only the blocks under a crop are decoded.
 
 Stored frames have a restart marker after every block of 16 x 16 pixels and a table of the blocks'
 lengths (see `jpeg`). So the blocks under the crops of all frames of a clip can be cut out, joined
 frame below frame into one ordinary JPEG, and decoded in one call. Decoding is most of the input's
-cost, and this way grows with the area of the crop. Frames of hardly any other blocks are decoded
-whole, one by one.
+cost, and this way grows with the area of the crop. Frames that have few or no blocks outside the
+crop are decoded whole, one by one.
 """
 
 import operator
@@ -31,8 +31,9 @@ cv2.setNumThreads(1)
 
 # Bytes of the pixels that one JPEG decodes to: they stay in a core's cache until resampled.
 _MOST_BYTES = 1 << 20
-# Cutting and joining costs about as much as decoding so many blocks.
-_FEW = 24
+# Blocks outside the crop, of all frames of a clip together: to decode no more than these costs less
+# than to cut and join the others.
+_FEW_BLOCKS = 24
 # Restart markers count 0 ... 7 cyclically. What is decoded at once has no more blocks than a frame
 # may have.
 _RESTARTS = (0xD0 + np.arange(MOST_BLOCKS) % 8).astype(np.uint8)
@@ -89,19 +90,23 @@ def decode(
     """
     blocks = top, left, bottom, right = _blocks(shape, boxes_N3)
     rows, columns = bottom - top, right - left
-    others = -(-shape[0] // BLOCK) * -(-shape[1] // BLOCK) - rows * columns
-    if len(jpegs) * others <= _FEW:
-        return (0, 0), (_decode_frame(jpeg, shape, shrink) for jpeg in jpegs)
+    outside = -(-shape[0] // BLOCK) * -(-shape[1] // BLOCK) - rows * columns
     most = max(_MOST_BYTES // (3 * rows * columns * BLOCK**2), 1)
     views = [memoryview(jpeg) for jpeg in jpegs]
+    pixels = BLOCK // shrink  # of a block
+    window = slice(top * pixels, bottom * pixels), slice(left * pixels, right * pixels)
 
-    def images() -> Iterator[np.ndarray]:
-        height = rows * BLOCK // shrink
+    def whole() -> Iterator[np.ndarray]:
+        for view in views:
+            yield _decode_frame(view, shape, shrink)[window]
+
+    def joined() -> Iterator[np.ndarray]:
         for t in range(0, len(views), most):
             column_HWC = _decode(_joined(views[t : t + most], shape, blocks), shrink)
-            yield from column_HWC.reshape(-1, height, *column_HWC.shape[1:])
+            yield from column_HWC.reshape(-1, rows * pixels, *column_HWC.shape[1:])
 
-    return (top * BLOCK, left * BLOCK), images()
+    images = whole() if len(views) * outside <= _FEW_BLOCKS else joined()
+    return (top * BLOCK, left * BLOCK), images
 
 
 def _resample(
@@ -185,19 +190,22 @@ def _headers(jpegs: list[memoryview], blocks: int) -> tuple[np.ndarray, bytes]:
     return np.frombuffer(lengths, LENGTH).reshape(len(jpegs), blocks), tables
 
 
-def _decode_frame(jpeg: bytes | memoryview, shape: tuple[int, int], shrink: int) -> np.ndarray:
+def _decode_frame(jpeg: memoryview, shape: tuple[int, int], shrink: int) -> np.ndarray:
     """A whole frame.
 
     Raises:
-      DamagedFrame: if the JPEG is not as it was stored.
+      DamagedFrame: if it cannot be decoded or has another size.
     """
-    image_HWC = _decode(jpeg, shrink)
-    if image_HWC.shape[:2] != tuple(-(-side // shrink) for side in shape):
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+    except ValueError as error:
+        raise DamagedFrame(str(error)) from error
+    if (height, width) != tuple(shape):  # before memory is taken for what a damaged size says
         raise DamagedFrame(f"a stored JPEG does not have {shape[0]} x {shape[1]} pixels")
-    return image_HWC
+    return _decode(jpeg, shrink)
 
 
-def _decode(jpeg: bytes | memoryview | np.ndarray, shrink: int) -> np.ndarray:
+def _decode(jpeg: memoryview | np.ndarray, shrink: int) -> np.ndarray:
     try:
         # Chroma is not interpolated, so that the frames above and below do not mix in.
         if shrink == 1:

@@ -60,8 +60,8 @@ def measure(
             say(_line(str(program), rows[-1]))
     totals = _totals(rows)
     print(_line(f"all {len(rows)}", totals))
-    ratios = {} if against is None else ratios_of(rows)
-    if ratios:
+    ratios = None if against is None else ratios_of(rows)
+    if ratios is not None:
         print(_ratios_line(ratios))
     return {
         "jax": jax.__version__,
@@ -139,12 +139,13 @@ def _totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ratios_of(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Each cost here relative to the other checkout's, a ratio of neighbours in time.
+    """Each cost here relative to the other checkout's, which was measured right before or after.
 
     A program that other work disturbed moves the median less than the sums.
 
     Args:
-      rows: of each program the costs `here` and `against`; iterations where it trains.
+      rows: of each program `here` and `against`, costs by the names of `compilation_worker`; those
+        of iterations only where it trains.
 
     Returns:
       Of each cost the `median`, `smallest` and `largest` ratio among the programs.

@@ -125,12 +125,12 @@ def check_views(views: Views) -> None:
     clip = views.frames * views.size**2 * 3
     needed, memory = clip * views.crops * views.clips, psutil.virtual_memory().total
     if needed > memory:
-        fewer = "fewer eval.clips (the paper has 10)"
+        clips = memory // (clip * views.crops)
         raise UserError(
             f"the views of a video take {needed // 10**6:,} MB, eval.clips={views.clips} x "
             f"eval.crops={views.crops} of {views.frames} x {views.size}^2, and this machine has "
-            f"{memory // 10**6:,} MB of memory; use "
-            f"{fewer if clip * views.crops <= memory else 'a smaller eval.size or fewer frames'}"
+            f"{memory // 10**6:,} MB of memory, enough for "
+            + (f"eval.clips={clips} (the paper has 10)" if clips else "a smaller eval.size alone")
         )
 
 

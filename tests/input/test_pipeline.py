@@ -127,11 +127,15 @@ def test_hosts_read_the_slices_of_one_batch(source, schedule, monkeypatch):
 
 
 def crop_of(image_HWC, box, size):
-    """A crop of an image that is stored as frames are."""
+    """A crop of an image that is stored as frames are, once decoded whole and once in blocks."""
     jpeg = encode_jpeg(Image.fromarray(image_HWC), quality=95)
-    out = np.empty((1, 1, size, size, 3), np.uint8)
-    crop(out, [jpeg], image_HWC.shape[:2], np.array([box]))
-    return out[0, 0]
+    found = []
+    for frames in (1, 25):
+        out = np.empty((1, frames, size, size, 3), np.uint8)
+        crop(out, [jpeg] * frames, image_HWC.shape[:2], np.array([box]))
+        found += list(out[0])
+    assert all(np.array_equal(found[0], other) for other in found)
+    return found[0]
 
 
 @pytest.mark.parametrize("size", [16, 32, 60])

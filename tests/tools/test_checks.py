@@ -89,7 +89,7 @@ def test_a_prediction_needs_weights_a_video_and_an_output_of_a_known_kind(recipe
 def test_views_that_memory_cannot_hold_are_refused(recipe, tmp_path):
     recipe.eval.clips, recipe.init_from = 1_000_000_000, "nothing.safetensors"
     # 8 frames of 40^2 pixels with 3 bytes each.
-    message = r"take 38,400,000 MB, eval.clips=1000000000 x .*; use fewer eval.clips \(the"
+    message = r"take 38,400,000 MB, eval.clips=1000000000 x .* memory, enough for eval.clips="
     with pytest.raises(UserError, match=message):
         check_prediction(recipe, [tmp_path], None, tmp_path / "a.csv")
     with pytest.raises(UserError, match=message):
