@@ -87,6 +87,6 @@ def test_few_frames_are_decoded_whole_and_give_the_pixels_of_their_blocks(size, 
 def test_a_damaged_size_takes_no_memory():
     jpeg = encode_jpeg(Image.new("RGB", SHAPES[0][::-1]), 90)
     sizes = jpeg.index(b"\xff\xc0") + 5
-    huge = jpeg[:sizes] + 4 * b"\xff" + jpeg[sizes + 4 :]
+    huge = jpeg[:sizes] + 2 * b"\xf0\x00" + jpeg[sizes + 4 :]
     with pytest.raises(DamagedFrame, match="does not have 40 x 50 pixels"):
         cut([huge], SHAPES[0], 33)
