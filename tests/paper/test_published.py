@@ -32,5 +32,6 @@ def test_it_replaces_all_of_a_recipes_network(recipe):
 
 
 def test_another_word_behind_the_colon_is_refused_with_those_that_exist():
-    with pytest.raises(UserError, match=r"'slowfast' is not known; .*baseline.* slow_8x8_r50"):
+    message = r"'slowfast' is not known. Did you mean 'slowfast_4x16.* baseline.* slow_8x8_r50"
+    with pytest.raises(UserError, match=message):
         as_variant(get_base(), "baseline,slowfast")
